@@ -1,0 +1,163 @@
+//! The only reader of time.
+//!
+//! Everything that asks "what time is it" gets a [`Clock`]; tests inject a manual one. A running
+//! server combines the monotonic clock with an offset: that of the system's clock on SQLite, that
+//! of the database's clock on PostgreSQL, so that all nodes agree.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Serialize, Serializer};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A moment, in whole milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The moment that lies `milliseconds` after the Unix epoch.
+    pub const fn from_millis(milliseconds: i64) -> Self {
+        Self(milliseconds)
+    }
+
+    /// The moment that lies `seconds` after the Unix epoch.
+    pub const fn from_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1000))
+    }
+
+    /// Milliseconds since the Unix epoch: what the stores keep.
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the Unix epoch, rounded down: what tokens carry.
+    pub const fn seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// This moment moved on by `duration`; saturates.
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(millis(duration)))
+    }
+
+    /// This moment moved back by `duration`; saturates.
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(duration)))
+    }
+
+    /// The time from `earlier` to this moment; zero if `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// RFC 3339 in UTC, to the second, as every JSON answer shows it.
+    pub fn to_rfc3339(self) -> String {
+        OffsetDateTime::from_unix_timestamp(self.seconds())
+            .ok()
+            .and_then(|moment| moment.format(&Rfc3339).ok())
+            .unwrap_or_else(|| format!("{}s", self.seconds()))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_rfc3339())
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Tells the time. Cheap to clone; all clones share one offset.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Source>);
+
+#[derive(Debug)]
+enum Source {
+    /// Monotonic time since `origin`, plus `offset` milliseconds since the epoch.
+    Running { origin: Instant, offset: AtomicI64 },
+    /// Stands still until it is moved.
+    Manual { now: AtomicI64 },
+}
+
+impl Clock {
+    /// A clock that starts from the system's time.
+    pub fn system() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+        let origin = Instant::now();
+        let clock = Self(Arc::new(Source::Running { origin, offset: AtomicI64::new(0) }));
+        clock.synchronize(Self::system_time());
+        clock
+    }
+
+    /// A clock that stands at `now` until [`Clock::advance`] moves it: for tests.
+    pub fn manual(now: Timestamp) -> Self {
+        Self(Arc::new(Source::Manual { now: AtomicI64::new(now.millis()) }))
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Timestamp {
+        match &*self.0 {
+            Source::Running { origin, offset } => {
+                Timestamp(offset.load(Ordering::Relaxed).saturating_add(millis(origin.elapsed())))
+            }
+            Source::Manual { now } => Timestamp(now.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Sets the offset so that [`Clock::now`] is `reference`; a manual clock ignores it.
+    ///
+    /// Returns by how many milliseconds the clock was ahead (positive) or behind (negative).
+    pub fn synchronize(&self, reference: Timestamp) -> i64 {
+        match &*self.0 {
+            Source::Running { offset, .. } => {
+                let ahead = self.now().millis().saturating_sub(reference.millis());
+                offset.fetch_sub(ahead, Ordering::Relaxed);
+                ahead
+            }
+            Source::Manual { .. } => 0,
+        }
+    }
+
+    /// Moves a manual clock on; does nothing to a running one.
+    pub fn advance(&self, by: Duration) {
+        if let Source::Manual { now } = &*self.0 {
+            now.fetch_add(millis(by), Ordering::SeqCst);
+        }
+    }
+
+    /// What the machine's own clock says, for comparing it with the database's.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    pub fn system_time() -> Timestamp {
+        Timestamp(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, millis))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manual_clock_stands_until_it_is_moved() {
+        let clock = Clock::manual(Timestamp::from_seconds(100));
+        let twin = clock.clone();
+        clock.advance(Duration::from_millis(1500));
+        assert_eq!(twin.now(), Timestamp::from_millis(101_500));
+        assert_eq!(twin.now().seconds(), 101);
+    }
+
+    #[test]
+    fn a_running_clock_takes_over_a_reference_time() {
+        let clock = Clock::system();
+        clock.synchronize(Timestamp::from_seconds(1_000));
+        assert!(clock.now().since(Timestamp::from_seconds(1_000)) < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn times_are_written_as_rfc_3339_in_utc() {
+        assert_eq!(Timestamp::from_seconds(1_700_000_000).to_rfc3339(), "2023-11-14T22:13:20Z");
+    }
+}

@@ -1,0 +1,3 @@
+//! Configuration: from files, environment and references to secrets to typed [`settings`].
+
+pub mod settings;

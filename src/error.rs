@@ -1,0 +1,315 @@
+//! Errors as the outside sees them.
+//!
+//! Each layer has one error type of its own: [`crate::store::error::StoreError`],
+//! [`crate::actors::mailbox::AskError`], [`crate::providers::ProviderError`], the small ones of
+//! `protocol`. At the edge they become an [`ApiError`]: a stable code, a sentence that the caller may
+//! read, and a cause that is only logged. How it is written (RFC 9457 problem, RFC 6749 JSON, a page)
+//! is decided once, in [`crate::routes::edge`].
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, ResponseError};
+
+/// Every code that an answer can carry. `docs/errors.md` explains each; a test compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// The request cannot be understood.
+    InvalidRequest,
+    /// A member of the body or query is missing or has an illegal value.
+    InvalidField,
+    /// A parameter was sent twice.
+    DuplicateParameter,
+    /// Two cookies of one name were sent.
+    DuplicateCookie,
+    /// `return_to` leads outside the allowed origins.
+    InvalidReturnTo,
+    /// The sign-in attempt is unknown, replayed, over, or belongs to another browser.
+    InvalidState,
+    /// No setup is under way in this browser.
+    SetupExpired,
+    /// The provider's answer does not prove who signed in.
+    ProviderTokenInvalid,
+    /// No valid access token.
+    Unauthenticated,
+    /// The refresh cookie is missing, unknown, expired or revoked.
+    SessionEnded,
+    /// The browser did not send our cookies along.
+    CookiesNotSent,
+    /// A state-changing request that may come from another site.
+    CsrfRejected,
+    /// Signed in, but not allowed.
+    Forbidden,
+    /// New accounts are not made for this identity.
+    SignupClosed,
+    /// The account is locked.
+    AccountLocked,
+    /// The person or the provider refused.
+    ProviderDenied,
+    /// Nothing is there.
+    NotFound,
+    /// No such provider is configured.
+    UnknownProvider,
+    /// The path exists, the method does not.
+    MethodNotAllowed,
+    /// The ticket was spent before.
+    AlreadyUsed,
+    /// The identity belongs to an account already.
+    IdentityTaken,
+    /// Another account has the name.
+    UsernameTaken,
+    /// The name is one of ours or reserved.
+    UsernameReserved,
+    /// The name breaks a rule.
+    UsernameInvalid,
+    /// The body is larger than allowed.
+    PayloadTooLarge,
+    /// The body is not of the type that this endpoint takes.
+    UnsupportedMediaType,
+    /// The Host header names another server.
+    WrongHost,
+    /// Too many requests of this kind.
+    RateLimited,
+    /// A bug of ours.
+    Internal,
+    /// The provider answers with an error or nonsense.
+    ProviderError,
+    /// The provider does not answer.
+    ProviderTimeout,
+    /// Too much work is waiting.
+    Overloaded,
+    /// The store cannot be asked.
+    StoreUnavailable,
+    /// Part of the server is restarting or did not answer in time.
+    TemporarilyUnavailable,
+}
+
+impl ErrorCode {
+    /// All of them, for the documentation's test.
+    pub const ALL: [Self; 34] = [
+        Self::InvalidRequest,
+        Self::InvalidField,
+        Self::DuplicateParameter,
+        Self::DuplicateCookie,
+        Self::InvalidReturnTo,
+        Self::InvalidState,
+        Self::SetupExpired,
+        Self::ProviderTokenInvalid,
+        Self::Unauthenticated,
+        Self::SessionEnded,
+        Self::CookiesNotSent,
+        Self::CsrfRejected,
+        Self::Forbidden,
+        Self::SignupClosed,
+        Self::AccountLocked,
+        Self::ProviderDenied,
+        Self::NotFound,
+        Self::UnknownProvider,
+        Self::MethodNotAllowed,
+        Self::AlreadyUsed,
+        Self::IdentityTaken,
+        Self::UsernameTaken,
+        Self::UsernameReserved,
+        Self::UsernameInvalid,
+        Self::PayloadTooLarge,
+        Self::UnsupportedMediaType,
+        Self::WrongHost,
+        Self::RateLimited,
+        Self::Internal,
+        Self::ProviderError,
+        Self::ProviderTimeout,
+        Self::Overloaded,
+        Self::StoreUnavailable,
+        Self::TemporarilyUnavailable,
+    ];
+
+    /// The code, the status and the title that go together.
+    fn facts(self) -> (&'static str, StatusCode, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::InvalidRequest => {
+                ("invalid_request", S::BAD_REQUEST, "The request cannot be understood")
+            }
+            Self::InvalidField => {
+                ("invalid_field", S::UNPROCESSABLE_ENTITY, "A value is missing or not allowed")
+            }
+            Self::DuplicateParameter => {
+                ("duplicate_parameter", S::BAD_REQUEST, "A parameter was sent twice")
+            }
+            Self::DuplicateCookie => {
+                ("duplicate_cookie", S::BAD_REQUEST, "Two cookies have the same name")
+            }
+            Self::InvalidReturnTo => {
+                ("invalid_return_to", S::BAD_REQUEST, "That address is not allowed")
+            }
+            Self::InvalidState => {
+                ("invalid_state", S::BAD_REQUEST, "This sign-in cannot be continued")
+            }
+            Self::SetupExpired => {
+                ("setup_expired", S::UNAUTHORIZED, "There is no account waiting to be set up")
+            }
+            Self::ProviderTokenInvalid => (
+                "provider_token_invalid",
+                S::BAD_REQUEST,
+                "The provider's answer could not be verified",
+            ),
+            Self::Unauthenticated => ("unauthenticated", S::UNAUTHORIZED, "You are not signed in"),
+            Self::SessionEnded => ("session_ended", S::UNAUTHORIZED, "Your session has ended"),
+            Self::CookiesNotSent => {
+                ("cookies_not_sent", S::UNAUTHORIZED, "The browser did not send the cookies")
+            }
+            Self::CsrfRejected => {
+                ("csrf_rejected", S::FORBIDDEN, "The request comes from another site")
+            }
+            Self::Forbidden => ("forbidden", S::FORBIDDEN, "You may not do that"),
+            Self::SignupClosed => {
+                ("signup_closed", S::FORBIDDEN, "New accounts are not open to you")
+            }
+            Self::AccountLocked => ("account_locked", S::FORBIDDEN, "This account is locked"),
+            Self::ProviderDenied => {
+                ("provider_denied", S::FORBIDDEN, "The sign-in was not completed")
+            }
+            Self::NotFound => ("not_found", S::NOT_FOUND, "There is nothing here"),
+            Self::UnknownProvider => {
+                ("unknown_provider", S::NOT_FOUND, "There is no such way to sign in")
+            }
+            Self::MethodNotAllowed => {
+                ("method_not_allowed", S::METHOD_NOT_ALLOWED, "This method is not allowed here")
+            }
+            Self::AlreadyUsed => ("already_used", S::CONFLICT, "This was used before"),
+            Self::IdentityTaken => {
+                ("identity_taken", S::CONFLICT, "There is an account for this sign-in already")
+            }
+            Self::UsernameTaken => ("username_taken", S::CONFLICT, "That username is taken"),
+            Self::UsernameReserved => {
+                ("username_reserved", S::UNPROCESSABLE_ENTITY, "That username is reserved")
+            }
+            Self::UsernameInvalid => {
+                ("username_invalid", S::UNPROCESSABLE_ENTITY, "That username is not allowed")
+            }
+            Self::PayloadTooLarge => {
+                ("payload_too_large", S::PAYLOAD_TOO_LARGE, "The request is too large")
+            }
+            Self::UnsupportedMediaType => (
+                "unsupported_media_type",
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "The request is of the wrong type",
+            ),
+            Self::WrongHost => {
+                ("wrong_host", S::MISDIRECTED_REQUEST, "This server has another name")
+            }
+            Self::RateLimited => ("rate_limited", S::TOO_MANY_REQUESTS, "Too many requests"),
+            Self::Internal => {
+                ("internal_error", S::INTERNAL_SERVER_ERROR, "Something went wrong on our side")
+            }
+            Self::ProviderError => {
+                ("provider_error", S::BAD_GATEWAY, "The provider did not answer properly")
+            }
+            Self::ProviderTimeout => {
+                ("provider_timeout", S::GATEWAY_TIMEOUT, "The provider does not answer")
+            }
+            Self::Overloaded => {
+                ("overloaded", S::SERVICE_UNAVAILABLE, "The server is busy just now")
+            }
+            Self::StoreUnavailable => {
+                ("store_unavailable", S::SERVICE_UNAVAILABLE, "The server cannot reach its data")
+            }
+            Self::TemporarilyUnavailable => (
+                "temporarily_unavailable",
+                S::SERVICE_UNAVAILABLE,
+                "The server could not answer just now",
+            ),
+        }
+    }
+
+    /// The stable code.
+    pub fn as_str(self) -> &'static str {
+        self.facts().0
+    }
+
+    /// The status that goes with it.
+    pub fn status(self) -> StatusCode {
+        self.facts().1
+    }
+
+    /// The short sentence that goes with it.
+    pub fn title(self) -> &'static str {
+        self.facts().2
+    }
+}
+
+/// An answer that says no.
+#[derive(Debug)]
+pub struct ApiError {
+    /// Which no.
+    pub code: ErrorCode,
+    /// One or two sentences that the caller may read: what went wrong, what to do.
+    pub detail: String,
+    /// The member of the request that is at fault.
+    pub field: Option<&'static str>,
+    /// When trying again makes sense.
+    pub retry_after: Option<Duration>,
+    /// What is logged, and never shown.
+    pub cause: Option<String>,
+}
+
+impl ApiError {
+    /// An error with a sentence for the caller.
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), field: None, retry_after: None, cause: None }
+    }
+
+    /// Names the member at fault.
+    #[must_use]
+    pub fn field(mut self, field: &'static str) -> Self {
+        self.field = Some(field);
+        self
+    }
+
+    /// Says when to try again.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// Keeps what the log should say.
+    #[must_use]
+    pub fn cause(mut self, cause: impl std::fmt::Display) -> Self {
+        self.cause = Some(cause.to_string());
+        self
+    }
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}: {}", self.code.as_str(), self.detail)
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+/// Only the status: the body and the headers are written by [`crate::routes::edge`], which knows
+/// the request.
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        HttpResponse::new(self.status_code())
+    }
+}
+
+impl From<crate::store::error::StoreError> for ApiError {
+    fn from(error: crate::store::error::StoreError) -> Self {
+        if error.is_transient() {
+            Self::new(ErrorCode::StoreUnavailable, "Try again in a moment; nothing is lost.")
+                .retry_after(Duration::from_secs(1))
+                .cause(error)
+        } else {
+            Self::new(ErrorCode::Internal, "Nothing you did caused this; it has been noted.")
+                .cause(error)
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Latchkey: a self-hosted auth server.
+
+pub mod clock;
+pub mod config;
+pub mod protocol;
+pub mod store;

@@ -1,0 +1,11 @@
+//! Pure rules of the protocols: no I/O, no clock, no actor.
+
+pub mod jwt;
+pub mod key;
+pub mod pkce;
+pub mod random;
+pub mod refresh_token;
+pub mod rotation;
+pub mod sealed;
+pub mod secret;
+pub mod username;

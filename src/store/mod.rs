@@ -1,0 +1,245 @@
+//! The store: SQL and nothing else. Two backends behind one interface.
+//!
+//! It is split in two. The write side ([`WriteStore`]) applies batches and is used by the
+//! `DbWriter` actor alone; the read side ([`ReadStore`]) is pooled and may be asked by anybody.
+//! `tests/it/store_contract.rs` holds both backends to what is said here.
+
+pub mod error;
+pub mod model;
+pub mod operation;
+pub mod postgres;
+pub mod sqlite;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::settings::{Store as StoreSettings, StoreUrl};
+use error::{OpenError, StoreError};
+use model::{
+    AuditEntry, Email, FamilyId, FamilyWithUser, Identity, Revocation, StoredKey, User, UserId,
+};
+use operation::{Operation, Outcome};
+
+/// The write side: used by `DbWriter` alone.
+#[async_trait]
+pub trait WriteStore: Send + Sync {
+    /// Applies a batch and answers after the commit, one result for each operation, in order.
+    ///
+    /// Operations that do not run alone share one transaction; if one of them fails, it fails
+    /// alone: the others are applied all the same. Operations that run alone
+    /// ([`Operation::runs_alone`]) follow, each in its own transaction. The batch holds each
+    /// family at most once among its [`operation::AdvanceFamily`].
+    ///
+    /// # Errors
+    /// Per operation. [`StoreError::OutcomeUnknown`] only where reading back could not tell either.
+    async fn apply(&self, batch: Vec<Operation>) -> Vec<Result<Outcome, StoreError>>;
+}
+
+/// The read side: pooled, shared by all.
+#[async_trait]
+pub trait ReadStore: Send + Sync {
+    /// Asks the database for a sign of life.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// The database's own time; SQLite has none and answers with the machine's.
+    async fn time(&self) -> Result<Timestamp, StoreError>;
+
+    /// A person by id, tombstones included.
+    async fn user(&self, id: UserId) -> Result<Option<User>, StoreError>;
+
+    /// A person by the comparison key of their name; no tombstones.
+    async fn user_by_name(&self, username_key: &str) -> Result<Option<User>, StoreError>;
+
+    /// Whether nobody has the name of this comparison key and nobody's former name holds it.
+    async fn username_is_free(&self, username_key: &str, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Whom an identity signs in.
+    async fn user_by_identity(&self, provider: &str, subject: &str) -> Result<Option<User>, StoreError>;
+
+    /// A person's identities, oldest first, with their addresses.
+    async fn identities(&self, user: UserId) -> Result<Vec<Identity>, StoreError>;
+
+    /// A person's addresses from all providers, oldest identity first.
+    async fn emails(&self, user: UserId) -> Result<Vec<Email>, StoreError>;
+
+    /// A family, revoked or not, with its person.
+    async fn family(&self, id: FamilyId) -> Result<Option<FamilyWithUser>, StoreError>;
+
+    /// Every signing key, oldest first.
+    async fn keys(&self) -> Result<Vec<StoredKey>, StoreError>;
+
+    /// Revocations that were stored at or after `since` and are in force at `now`.
+    async fn revocations(&self, since: Timestamp, now: Timestamp) -> Result<Vec<Revocation>, StoreError>;
+
+    /// The newest audit entries, newest first, at most `limit`.
+    async fn audit(&self, limit: u32) -> Result<Vec<AuditRow>, StoreError>;
+
+    /// How many people there are (tombstones apart): for the start message and /metrics.
+    async fn user_count(&self) -> Result<u64, StoreError>;
+
+    /// Every family's id and generation that is not revoked: for the durability tests and bench.
+    async fn live_families(&self) -> Result<Vec<(FamilyId, u64)>, StoreError>;
+}
+
+/// An audit entry as it is read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRow {
+    /// When.
+    pub at: Timestamp,
+    /// Who: `user:…`, `cli`, `system` or `anonymous`.
+    pub actor: String,
+    /// What.
+    pub action: String,
+    /// Whom.
+    pub target: String,
+    /// The request that caused it.
+    pub request_id: Option<String>,
+    /// Where from, while it is kept.
+    pub address: Option<String>,
+    /// Further facts.
+    pub details: serde_json::Value,
+}
+
+impl AuditRow {
+    /// Puts the parts of an entry apart as they are stored: `(details, personal)`, the latter with
+    /// the address.
+    pub fn split(entry: &AuditEntry) -> (serde_json::Value, serde_json::Value) {
+        let mut details = entry.details.clone();
+        let personal = details
+            .as_object_mut()
+            .and_then(|members| members.remove("personal"))
+            .unwrap_or(serde_json::Value::Null);
+        (details, serde_json::json!({ "address": entry.address, "personal": personal }))
+    }
+}
+
+/// What the store counts of itself; shared by its two sides, shown in /metrics.
+#[derive(Debug, Default)]
+pub struct Counters {
+    reads: AtomicU64,
+    commits: AtomicU64,
+    writes: AtomicU64,
+    retried_alone: AtomicU64,
+    read_back: AtomicU64,
+}
+
+impl Counters {
+    /// One read was asked for.
+    pub fn count_read(&self) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One transaction with `writes` operations committed.
+    pub fn count_commit(&self, writes: usize) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.writes.fetch_add(writes as u64, Ordering::Relaxed);
+    }
+
+    /// A batch failed and its operations were tried one by one.
+    pub fn count_retried_alone(&self) {
+        self.retried_alone.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A commit's outcome was unknown and was read back.
+    pub fn count_read_back(&self) {
+        self.read_back.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Reads asked for so far.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// Transactions committed so far.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Operations committed so far.
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
+    }
+
+    /// Batches that were tried one by one so far.
+    pub fn retried_alone(&self) -> u64 {
+        self.retried_alone.load(Ordering::Relaxed)
+    }
+
+    /// Commits that were read back so far.
+    pub fn read_back(&self) -> u64 {
+        self.read_back.load(Ordering::Relaxed)
+    }
+}
+
+/// An open store.
+#[derive(Clone)]
+pub struct Store {
+    /// For anybody.
+    pub read: Arc<dyn ReadStore>,
+    /// For `DbWriter` alone.
+    pub write: Arc<dyn WriteStore>,
+    /// What both sides count.
+    pub counters: Arc<Counters>,
+    /// "SQLite" or "PostgreSQL": for messages.
+    pub kind: &'static str,
+}
+
+/// Where the schema stands, for `latchkey migrate --status`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MigrationStatus {
+    /// Number of the migration.
+    pub version: u32,
+    /// Its name, as in `migrations/*/V{version}__{name}.sql`.
+    pub name: String,
+    /// When it was applied, RFC 3339; `None` if it is pending.
+    pub applied_on: Option<String>,
+}
+
+/// Opens the store, without looking at its schema's version.
+///
+/// # Errors
+/// [`OpenError::Unreachable`].
+pub async fn open(settings: &StoreSettings, clock: &Clock) -> Result<Store, OpenError> {
+    match &settings.url {
+        StoreUrl::Sqlite(path) => sqlite::open(path, settings.max_connections, clock).await,
+        StoreUrl::Postgres(url) => postgres::open(url, settings, clock).await,
+    }
+}
+
+/// Applies the migrations that are missing and returns them. Safe to call from several processes
+/// at once. A newer schema that says it works with this binary is left alone.
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn migrate(settings: &StoreSettings) -> Result<Vec<MigrationStatus>, OpenError> {
+    match &settings.url {
+        StoreUrl::Sqlite(path) => sqlite::migrate(path).await,
+        StoreUrl::Postgres(url) => postgres::migrate(url, settings).await,
+    }
+}
+
+/// Lists all known migrations and whether they are applied; changes nothing.
+///
+/// # Errors
+/// [`OpenError::Unreachable`].
+pub async fn migration_status(settings: &StoreSettings) -> Result<Vec<MigrationStatus>, OpenError> {
+    match &settings.url {
+        StoreUrl::Sqlite(path) => sqlite::migration_status(path).await,
+        StoreUrl::Postgres(url) => postgres::migration_status(url, settings).await,
+    }
+}
+
+/// Checks that the schema fits this binary; changes nothing.
+///
+/// # Errors
+/// [`OpenError::Outdated`] if migrations are missing, [`OpenError::TooNew`] if the schema is newer
+/// and records that it needs a newer binary.
+pub async fn check_schema(settings: &StoreSettings) -> Result<(), OpenError> {
+    match &settings.url {
+        StoreUrl::Sqlite(path) => sqlite::check_schema(path).await,
+        StoreUrl::Postgres(url) => postgres::check_schema(url, settings).await,
+    }
+}

@@ -1,0 +1,452 @@
+//! The writes. Each is one struct with one outcome; only `DbWriter` hands them to a store.
+//!
+//! "Conflicts" that people cause (a taken name, a spent ticket) are outcomes, not errors: the
+//! transaction is fine, the answer is no.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::store::model::{
+    AuditEntry, Email, FamilyId, FamilyWithUser, NewFamily, SessionId, StoredKey, User, UserId,
+};
+
+/// A write that `DbWriter` takes, tied to its outcome.
+pub trait Write: Send + 'static {
+    /// What the caller gets to know.
+    type Outcome: Send + 'static;
+
+    /// Wraps the write for the store.
+    fn into_operation(self) -> Operation;
+
+    /// Unwraps the outcome; `None` if the store answered with another write's.
+    fn unwrap_outcome(outcome: Outcome) -> Option<Self::Outcome>;
+}
+
+/// Any write.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    /// See [`AdvanceFamily`].
+    AdvanceFamily(AdvanceFamily),
+    /// See [`SignIn`].
+    SignIn(Box<SignIn>),
+    /// See [`CreateUser`].
+    CreateUser(Box<CreateUser>),
+    /// See [`Revoke`].
+    Revoke(Box<Revoke>),
+    /// See [`StageKey`].
+    StageKey(Box<StageKey>),
+    /// See [`ActivateKey`].
+    ActivateKey(Box<ActivateKey>),
+    /// See [`RetireKey`].
+    RetireKey(Box<RetireKey>),
+    /// See [`ResealKeys`].
+    ResealKeys(ResealKeys),
+    /// See [`AppendAudit`].
+    AppendAudit(Box<AppendAudit>),
+    /// See [`RemoveExpired`].
+    RemoveExpired(RemoveExpired),
+}
+
+impl Operation {
+    /// Whether it can lose against another writer and so runs in a transaction of its own.
+    pub fn runs_alone(&self) -> bool {
+        matches!(
+            self,
+            Self::CreateUser(_) | Self::StageKey(_) | Self::ActivateKey(_) | Self::RetireKey(_) | Self::ResealKeys(_)
+        )
+    }
+}
+
+/// The outcome of any write, in the order of [`Operation`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Of [`AdvanceFamily`].
+    AdvanceFamily(AdvanceOutcome),
+    /// Of [`SignIn`].
+    SignIn(SignInOutcome),
+    /// Of [`CreateUser`].
+    CreateUser(CreateUserOutcome),
+    /// Of [`Revoke`].
+    Revoke(RevokeOutcome),
+    /// Of [`StageKey`].
+    StageKey(StageKeyOutcome),
+    /// Of [`ActivateKey`]: whether the key was staged and now signs.
+    ActivateKey(bool),
+    /// Of [`RetireKey`].
+    RetireKey(RetireKeyOutcome),
+    /// Of [`ResealKeys`]: how many were resealed.
+    ResealKeys(u64),
+    /// Of [`AppendAudit`].
+    AppendAudit,
+    /// Of [`RemoveExpired`].
+    RemoveExpired(Removed),
+}
+
+/// Moves a family on to the generation after the one presented, if it may move.
+///
+/// It moves when the person is active, the family is not revoked and not expired
+/// (`rotated_at > idle_since`, `created_at > created_after`), and either the row is at `presented`
+/// and `rotated_at <= rotated_before` (the grace is over), or the row is below `presented` (a
+/// failover lost commits: the MAC proves that we had advanced). Then `generation = presented + 1`
+/// and `rotated_at = now`. Conditional, so of two nodes racing exactly one moves it.
+///
+/// The hot write: a batch of them is one statement on PostgreSQL. A batch holds a family once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdvanceFamily {
+    /// Which family.
+    pub family: FamilyId,
+    /// The generation that the client presented.
+    pub presented: u64,
+    /// Now.
+    pub now: Timestamp,
+    /// `now` less the grace of the family's kind.
+    pub rotated_before: Timestamp,
+    /// `now` less `refresh_ttl`.
+    pub idle_since: Timestamp,
+    /// `now` less `session_max_age`.
+    pub created_after: Timestamp,
+}
+
+/// What became of an [`AdvanceFamily`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdvanceOutcome {
+    /// The family moved: it is shown as it is now.
+    Moved {
+        /// With the new generation.
+        live: Box<FamilyWithUser>,
+        /// The generation that the row had before: below `presented` if commits had been lost.
+        before: u64,
+    },
+    /// It did not move; read the family to learn why.
+    Unmoved,
+}
+
+/// Opens a session for a person whose identity is known. One transaction: the ticket is spent, the
+/// identity's addresses are refreshed, an earlier session ends, the family opens, all is audited.
+#[derive(Clone, Debug)]
+pub struct SignIn {
+    /// The family to open at generation 0. If a first-party family of the same id exists, belongs
+    /// to the same person and is live, it is kept (the `sid` stays): its `auth_time` and
+    /// `provider` are set, its generation moves on by one, `rotated_at` is `created_at` of this.
+    pub family: NewFamily,
+    /// The sealed ticket (login state) that this spends.
+    pub spends: Spent,
+    /// The identity that signed in; its addresses replace those stored for it.
+    pub identity: IdentityRefresh,
+    /// A session of another person in the same browser, which ends.
+    pub ends: Option<Revoke>,
+    /// Written with it.
+    pub audit: AuditEntry,
+}
+
+/// The id of a sealed ticket, which can be spent once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// The ticket's random id, as text of at most 64 characters.
+    pub id: String,
+    /// The ticket's sealed expiry and leeway: the row lives until then.
+    pub until: Timestamp,
+}
+
+/// What a provider said this time about an identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityRefresh {
+    /// Name of the provider in the configuration.
+    pub provider: String,
+    /// The provider's stable id of the person.
+    pub subject: String,
+    /// All addresses that it told.
+    pub emails: Vec<Email>,
+}
+
+/// What became of a [`SignIn`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignInOutcome {
+    /// The session is open.
+    Opened(Box<FamilyWithUser>),
+    /// The ticket was spent before; nothing changed.
+    AlreadySpent,
+    /// The person is locked or deleted, or the identity is not theirs any more; nothing changed.
+    NotAllowed,
+}
+
+/// Creates a person with their first identity and session, all or nothing.
+#[derive(Clone, Debug)]
+pub struct CreateUser {
+    /// The person; status active.
+    pub user: User,
+    /// The name's comparison key: NFKC and case folding, made by the application.
+    pub username_key: String,
+    /// The identity and its addresses.
+    pub identity: IdentityRefresh,
+    /// The session to open.
+    pub family: NewFamily,
+    /// The tickets that this spends: the setup ticket and the login state behind it.
+    pub spends: Vec<Spent>,
+    /// A session of another person in the same browser, which ends.
+    pub ends: Option<Revoke>,
+    /// Written with it.
+    pub audit: Vec<AuditEntry>,
+}
+
+/// What became of a [`CreateUser`]. Tested in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CreateUserOutcome {
+    /// The person exists and is signed in.
+    Created(Box<FamilyWithUser>),
+    /// One of the tickets was spent before.
+    AlreadySpent,
+    /// The identity belongs to an account already.
+    IdentityTaken,
+    /// Another account has the name, or it is held.
+    UsernameTaken,
+}
+
+/// What a [`Revoke`] ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevokeTarget {
+    /// One family.
+    Family(FamilyId),
+    /// A session: its first-party family and its client families without `offline_access`.
+    Session(SessionId),
+    /// Everything of a person: all families.
+    User(UserId),
+}
+
+/// Ends families. In one transaction with the revocation of their access tokens and the audit entry.
+#[derive(Clone, Debug)]
+pub struct Revoke {
+    /// What ends.
+    pub target: RevokeTarget,
+    /// Only if this family is still live and its generation is above the one presented: reuse,
+    /// judged again in the transaction.
+    pub only_if_reused: Option<(FamilyId, u64)>,
+    /// Kept with each family: `logout`, `logout_all`, `reuse`, `replaced`, …
+    pub reason: &'static str,
+    /// Now.
+    pub now: Timestamp,
+    /// How long access tokens issued until now can live: a [`crate::store::model::Revocation`] is
+    /// kept so long for each family and session that ends (kind `session` for first-party families,
+    /// kind `family` for client families; for a session target always `session`, even if nothing is
+    /// live any more).
+    pub tokens_live_for: Duration,
+    /// Written if anything ended.
+    pub audit: AuditEntry,
+}
+
+/// What became of a [`Revoke`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RevokeOutcome {
+    /// The families that ended with it.
+    pub families: Vec<FamilyId>,
+    /// The revocations that were stored.
+    pub revocations: Vec<crate::store::model::Revocation>,
+}
+
+/// Publishes a new signing key, unless somebody else did in the meantime.
+#[derive(Clone, Debug)]
+pub struct StageKey {
+    /// The new key.
+    pub key: StoredKey,
+    /// The key of the algorithm with the latest `signs_from` that is neither retired by hand nor
+    /// compromised, as the caller knows it; `None` if there is none. If the store has another, nothing is written.
+    pub newest: Option<String>,
+    /// Written with it.
+    pub audit: AuditEntry,
+}
+
+/// What became of a [`StageKey`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StageKeyOutcome {
+    /// The key is in the store.
+    Staged,
+    /// Another node was first: this key is the newest.
+    OtherIsNewer(String),
+}
+
+/// Lets a staged key sign from now on. Conditional on `signs_from > at`.
+#[derive(Clone, Debug)]
+pub struct ActivateKey {
+    /// Which key.
+    pub kid: String,
+    /// Now.
+    pub at: Timestamp,
+    /// Written if it changed anything.
+    pub audit: AuditEntry,
+}
+
+/// Retires a key by hand.
+#[derive(Clone, Debug)]
+pub struct RetireKey {
+    /// Which key.
+    pub kid: String,
+    /// Now.
+    pub at: Timestamp,
+    /// Whether it is dropped from the JWKS at once and its tokens die: then a revocation of kind
+    /// `kid` is stored, too, until `tokens_live_until`.
+    pub compromised: bool,
+    /// When the last token that it signed has expired.
+    pub tokens_live_until: Timestamp,
+    /// Written if it changed anything.
+    pub audit: AuditEntry,
+}
+
+/// What became of a [`RetireKey`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetireKeyOutcome {
+    /// It is retired now (or, already retired, is now marked as compromised).
+    Retired,
+    /// It was already so.
+    AlreadyRetired,
+    /// There is no such key.
+    Unknown,
+}
+
+/// Replaces the sealed private halves, after a change of the server secret.
+#[derive(Clone, Debug)]
+pub struct ResealKeys {
+    /// Key id and newly sealed private half.
+    pub sealed: Vec<(String, String)>,
+    /// Written with it.
+    pub audit: AuditEntry,
+}
+
+/// Writes an audit entry that goes with no other change (a refused sign-in, for instance).
+#[derive(Clone, Debug)]
+pub struct AppendAudit(pub AuditEntry);
+
+/// Removes rows that nobody can need any more, a bounded number at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoveExpired {
+    /// Now: tickets and revocations with `until <= now` go.
+    pub now: Timestamp,
+    /// Families last rotated at or before this go.
+    pub idle_since: Timestamp,
+    /// Families opened at or before this go.
+    pub created_before: Timestamp,
+    /// Families revoked at or before this go.
+    pub revoked_before: Timestamp,
+    /// Audit entries at or before this go.
+    pub audited_before: Timestamp,
+    /// Keys whose private half is wiped (their public half stays).
+    pub wipe_keys: Vec<String>,
+    /// Where the walk over families goes on: ids above this.
+    pub families_after: Option<FamilyId>,
+    /// How many rows of each table are looked at, at most.
+    pub limit: u32,
+}
+
+/// What [`RemoveExpired`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Families removed.
+    pub families: u64,
+    /// Tickets removed.
+    pub spent: u64,
+    /// Revocations removed.
+    pub revocations: u64,
+    /// Audit entries removed.
+    pub audit: u64,
+    /// Last family id looked at; `None` when the walk reached the end.
+    pub families_after: Option<FamilyId>,
+}
+
+impl Write for AdvanceFamily {
+    type Outcome = AdvanceOutcome;
+    fn into_operation(self) -> Operation {
+        Operation::AdvanceFamily(self)
+    }
+    fn unwrap_outcome(outcome: Outcome) -> Option<AdvanceOutcome> {
+        if let Outcome::AdvanceFamily(outcome) = outcome { Some(outcome) } else { None }
+    }
+}
+
+impl Write for SignIn {
+    type Outcome = SignInOutcome;
+    fn into_operation(self) -> Operation {
+        Operation::SignIn(Box::new(self))
+    }
+    fn unwrap_outcome(outcome: Outcome) -> Option<SignInOutcome> {
+        if let Outcome::SignIn(outcome) = outcome { Some(outcome) } else { None }
+    }
+}
+
+impl Write for CreateUser {
+    type Outcome = CreateUserOutcome;
+    fn into_operation(self) -> Operation {
+        Operation::CreateUser(Box::new(self))
+    }
+    fn unwrap_outcome(outcome: Outcome) -> Option<CreateUserOutcome> {
+        if let Outcome::CreateUser(outcome) = outcome { Some(outcome) } else { None }
+    }
+}
+
+impl Write for Revoke {
+    type Outcome = RevokeOutcome;
+    fn into_operation(self) -> Operation {
+        Operation::Revoke(Box::new(self))
+    }
+    fn unwrap_outcome(outcome: Outcome) -> Option<RevokeOutcome> {
+        if let Outcome::Revoke(outcome) = outcome { Some(outcome) } else { None }
+    }
+}
+
+impl Write for StageKey {
+    type Outcome = StageKeyOutcome;
+    fn into_operation(self) -> Operation {
+        Operation::StageKey(Box::new(self))
+    }
+    fn unwrap_outcome(outcome: Outcome) -> Option<StageKeyOutcome> {
+        if let Outcome::StageKey(outcome) = outcome { Some(outcome) } else { None }
+    }
+}
+
+impl Write for ActivateKey {
+    type Outcome = bool;
+    fn into_operation(self) -> Operation {
+        Operation::ActivateKey(Box::new(self))
+    }
+    fn unwrap_outcome(outcome: Outcome) -> Option<bool> {
+        if let Outcome::ActivateKey(outcome) = outcome { Some(outcome) } else { None }
+    }
+}
+
+impl Write for RetireKey {
+    type Outcome = RetireKeyOutcome;
+    fn into_operation(self) -> Operation {
+        Operation::RetireKey(Box::new(self))
+    }
+    fn unwrap_outcome(outcome: Outcome) -> Option<RetireKeyOutcome> {
+        if let Outcome::RetireKey(outcome) = outcome { Some(outcome) } else { None }
+    }
+}
+
+impl Write for ResealKeys {
+    type Outcome = u64;
+    fn into_operation(self) -> Operation {
+        Operation::ResealKeys(self)
+    }
+    fn unwrap_outcome(outcome: Outcome) -> Option<u64> {
+        if let Outcome::ResealKeys(outcome) = outcome { Some(outcome) } else { None }
+    }
+}
+
+impl Write for AppendAudit {
+    type Outcome = ();
+    fn into_operation(self) -> Operation {
+        Operation::AppendAudit(Box::new(self))
+    }
+    fn unwrap_outcome(outcome: Outcome) -> Option<()> {
+        matches!(outcome, Outcome::AppendAudit).then_some(())
+    }
+}
+
+impl Write for RemoveExpired {
+    type Outcome = Removed;
+    fn into_operation(self) -> Operation {
+        Operation::RemoveExpired(self)
+    }
+    fn unwrap_outcome(outcome: Outcome) -> Option<Removed> {
+        if let Outcome::RemoveExpired(outcome) = outcome { Some(outcome) } else { None }
+    }
+}
