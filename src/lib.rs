@@ -1,6 +1,8 @@
 //! Latchkey: a self-hosted auth server.
 
+pub mod actors;
 pub mod clock;
 pub mod config;
+pub mod error;
 pub mod protocol;
 pub mod store;
