@@ -3,7 +3,10 @@
 pub mod db_writer;
 #[cfg(feature = "fault-injection")]
 pub mod fault;
+pub mod janitor;
+pub mod key_ring;
 pub mod mailbox;
+pub mod rate_limiter;
 pub mod revocations;
 pub mod shards;
 pub mod status;
