@@ -2,5 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod error;
 pub mod protocol;
+pub mod routes;
 pub mod store;

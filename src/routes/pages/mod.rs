@@ -1,0 +1,14 @@
+//! The hosted pages: [`views`] says what each one shows, [`text`] in which words, `templates/` in
+//! which order, `static/` and [`theme`] how it looks, [`response`] what it may do.
+//!
+//! Everything works without JavaScript. All values are escaped by the templates.
+
+pub mod assets;
+pub mod response;
+pub mod site;
+pub mod text;
+pub mod theme;
+pub mod views;
+
+#[cfg(test)]
+mod samples;
