@@ -552,14 +552,19 @@ impl Running {
         }
     }
 
+    /// Ends all periodic work. What the actors were told stays true; they hear of nothing new.
+    pub fn stop_tickers(&self) {
+        self.tickers.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
     /// Stops in order: readiness, HTTP, tickers, then the actors from the outside in, the writer
     /// last. Whether all of them drained in time.
     pub async fn stop(self) -> bool {
+        self.app.set_draining();
+        self.server.stop(true).await;
+        self.stop_tickers();
         let app = self.app;
         let grace = app.settings.server.shutdown_grace;
-        app.set_draining();
-        self.server.stop(true).await;
-        self.tickers.iter().for_each(tokio::task::JoinHandle::abort);
         let mut drained = true;
         for shard in app.families.all() {
             drained &= shard.drain(grace).await;

@@ -3,7 +3,6 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use latchkey::actors::mailbox::Mailbox;
 use latchkey::app::App;
 use latchkey::cli::dev;
 use latchkey::clock::{Clock, Timestamp};
@@ -92,6 +91,11 @@ impl Server {
         self.running.take().unwrap().stop().await
     }
 
+    /// Ends polling, so that counters stand still.
+    pub fn stop_tickers(&self) {
+        self.running.as_ref().unwrap().stop_tickers();
+    }
+
     /// A browser without cookies.
     pub fn browser(&self) -> Browser {
         Browser::new(&self.url)
@@ -106,11 +110,6 @@ impl Server {
             .await;
         assert_eq!(answer.status(), StatusCode::CREATED, "{}", answer.text().await.unwrap());
         browser
-    }
-
-    /// Whatever the shard count, the families' mailbox of one family.
-    pub fn families(&self) -> &[Mailbox<latchkey::actors::token_families::TokenFamilies>] {
-        self.app.families.all()
     }
 
     /// How many audit entries of an action there are.
