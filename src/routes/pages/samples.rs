@@ -135,6 +135,7 @@ fn login_pages(words: &Words) -> Vec<(&'static str, String)> {
     vec![
         ("login", login(None, &providers)),
         ("login-notice", login(Some(Notice::SessionEnded), &providers)),
+        ("login-cookies", login(Some(Notice::CookiesNotKept), &providers)),
         ("login-trouble", login(Some(Notice::ProviderSilent), &failing)),
         ("login-none", login(None, &[])),
     ]
@@ -361,6 +362,18 @@ fn every_page_is_under_30_kilobytes_all_told() {
     let files: usize = files.iter().map(|asset| asset.body.len()).sum();
     for (name, html) in every_page() {
         assert!(html.len() + files < 30_000, "{name}: {} + {files}", html.len());
+    }
+}
+
+#[test]
+fn no_text_is_smaller_than_16_pixels() {
+    let style = site().assets().style.body.clone();
+    let style = std::str::from_utf8(&style).unwrap();
+    let sizes = matches(style, r"font-size: ([^;]+);");
+    assert!(!sizes.is_empty());
+    for size in sizes {
+        let rem: f64 = size.strip_suffix("rem").unwrap().parse().unwrap();
+        assert!(rem >= 1.0, "{size}");
     }
 }
 

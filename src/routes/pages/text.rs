@@ -58,6 +58,10 @@ pub mod login {
 /// Something that happened before the page, said on top of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
+    /// This session has ended, as the person asked.
+    SignedOut,
+    /// The browser dropped what the last sign-in gave it.
+    CookiesNotKept,
     /// The session ended by itself or from elsewhere.
     SessionEnded,
     /// The person or the provider stopped the sign-in.
@@ -74,6 +78,8 @@ impl Notice {
     /// What is so.
     pub fn sentence(self) -> &'static str {
         match self {
+            Self::SignedOut => "You are signed out.",
+            Self::CookiesNotKept => "Your browser does not keep our cookies.",
             Self::SessionEnded => "Your session has ended.",
             Self::SignInStopped => "The sign-in was stopped before it was complete.",
             Self::AttemptExpired => "That sign-in took too long to be continued.",
@@ -85,6 +91,11 @@ impl Notice {
     /// What it means, and what to do.
     pub fn advice(self) -> &'static str {
         match self {
+            Self::SignedOut => "Sign in again whenever you like.",
+            Self::CookiesNotKept => {
+                "Without them the sign-in does not last. Allow them for this site in the browser’s \
+                 settings, or leave the private window, and sign in again."
+            }
             Self::SessionEnded => "Sign in again to go on where you were.",
             Self::SignInStopped => "Nothing has changed. Sign in again whenever you like.",
             Self::AttemptExpired => "Nothing is lost. Start once more from here.",
@@ -95,7 +106,7 @@ impl Notice {
 
     /// Whether something went wrong, rather than as asked.
     pub fn is_problem(self) -> bool {
-        matches!(self, Self::ProviderSilent)
+        matches!(self, Self::CookiesNotKept | Self::ProviderSilent)
     }
 }
 
