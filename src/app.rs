@@ -18,7 +18,7 @@ use crate::config::settings::Settings;
 use crate::protocol::refresh_token::RefreshTokens;
 use crate::protocol::rotation::Lifetimes;
 use crate::protocol::sealed::Sealer;
-use crate::providers::Providers;
+use crate::providers::configured::Providers;
 use crate::providers::http::HttpClient;
 use crate::routes::cookies::Cookies;
 use crate::routes::pages::site::Site;

@@ -34,8 +34,8 @@ use crate::protocol::key::SigningKey;
 use crate::protocol::refresh_token::RefreshTokens;
 use crate::protocol::rotation::Lifetimes;
 use crate::protocol::sealed::Sealer;
-use crate::providers::Providers;
-use crate::providers::http::HttpClient;
+use crate::providers::configured::Providers;
+use crate::providers::http::{HttpClient, Limits};
 use crate::routes;
 use crate::routes::cookies::Cookies;
 use crate::routes::dev::idp::DevelopmentProvider;
@@ -177,6 +177,11 @@ pub enum KeyRingUse {
     CommandLine,
 }
 
+/// How long a token can be valid after its key last signed: the longest life, and the leeway.
+pub fn key_tokens_live_for(settings: &Settings) -> Duration {
+    tokens_live_for(settings.tokens.access_ttl.max(settings.tokens.id_ttl))
+}
+
 /// The parts of the key ring that do not come from other actors.
 fn key_ring_means(
     settings: &Settings,
@@ -186,7 +191,6 @@ fn key_ring_means(
     revocations: Option<Mailbox<Revocations>>,
     used_by: KeyRingUse,
 ) -> Result<key_ring::Means, StartError> {
-    let longest_token = settings.tokens.access_ttl.max(settings.tokens.id_ttl);
     Ok(key_ring::Means {
         writer: writer.clone(),
         read: Arc::clone(&store.read),
@@ -197,7 +201,7 @@ fn key_ring_means(
         bits: settings.keys.bits,
         period: settings.keys.rotation_period,
         ahead: settings.keys.publish_ahead,
-        tokens_live_for: tokens_live_for(longest_token),
+        tokens_live_for: key_tokens_live_for(settings),
         files: read_key_files(settings)?,
         automatic: used_by == KeyRingUse::Server,
     })
@@ -222,7 +226,11 @@ fn start_writer(
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn start_key_actors(settings: &Settings, clock: &Clock, store: &Store) -> Result<KeyActors, StartError> {
+pub fn start_key_actors(
+    settings: &Settings,
+    clock: &Clock,
+    store: &Store,
+) -> Result<KeyActors, StartError> {
     let mut supervision = Supervision::new(Policy::default());
     let arbiter = Arbiter::current();
     let writer_arbiter = Arbiter::new();
@@ -365,13 +373,13 @@ async fn start_actors(
         move |status| Janitor::new(means, status),
     );
 
-    let http_client = HttpClient::new().map_err(|error| StartError::HttpClient(error.to_string()))?;
-    let providers = Providers::new(&settings.providers, clock.clone());
+    let http_client = HttpClient::new(Limits::default()).map_err(|error| StartError::HttpClient(error.to_string()))?;
+    let providers = Providers::new(&settings.providers);
     let provider_metadata = {
-        let (providers, http_client) = (providers.clone(), http_client.clone());
+        let (all, http, clock) = (providers.clone(), http_client.clone(), clock.clone());
         let terms = terms("provider_metadata", 0, 256, Duration::from_secs(10));
         supervision.start(&owners.handle(), terms, move |status| {
-            ProviderMetadata::new(providers, http_client, status)
+            ProviderMetadata::new(&all, http, clock, status)
         })
     };
 

@@ -1,5 +1,7 @@
 //! The way back from a provider.
 
+use std::time::Duration;
+
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
@@ -15,7 +17,9 @@ use crate::config::settings::SignupMode;
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::sealed::Purpose;
 use crate::protocol::{random, username};
-use crate::providers::{Attempt, CallbackParameters, Provider, ProviderIdentity};
+use crate::protocol::secret::Secret;
+use crate::providers::identity::ProviderIdentity;
+use crate::providers::openid::{Attempt, CallbackParameters, MetadataSource, OpenIdProvider};
 use crate::routes::cookies::Kind;
 use crate::routes::pages::places::{self, Place};
 use crate::routes::parameters::Parameters;
@@ -30,7 +34,7 @@ use crate::store::operation::{
 };
 
 /// How long a browser remembers which provider was used last.
-const LAST_PROVIDER_LIFE: std::time::Duration = std::time::Duration::from_secs(180 * 86_400);
+const LAST_PROVIDER_LIFE: Duration = Duration::from_secs(180 * 86_400);
 
 /// `GET /auth/{provider}/callback`: checks state, issuer and the provider's proof. A known identity
 /// is signed in and sent to `return_to`; an unknown one goes on to choose a name.
@@ -96,14 +100,16 @@ fn open_ticket(
 async fn finish(
     request: &HttpRequest,
     app: &App,
-    provider: &Provider,
+    provider: &OpenIdProvider,
     query: &Parameters,
     ticket: LoginTicket,
 ) -> Result<HttpResponse, ApiError> {
     if let Some(error) = query.get("error") {
+        let metadata = app.provider_metadata.metadata(&ticket.provider, None).await?;
+        provider.check_issuer(&metadata, query.get("iss"))?;
         return Err(ApiError::new(
             ErrorCode::ProviderDenied,
-            format!("{} says that the sign-in was not completed. You can try again, or choose another way.", provider.display_name()),
+            format!("{} says that the sign-in was not completed. You can try again, or choose another way.", provider.settings().display_name),
         )
         .cause(error.escape_debug()));
     }
@@ -115,12 +121,16 @@ async fn finish(
         .finish(
             &app.http_client,
             &app.provider_metadata,
-            &CallbackParameters { code, iss: query.get("iss") },
+            &app.clock,
+            &CallbackParameters {
+                code: Secret::new(code),
+                iss: query.get("iss").map(str::to_owned),
+            },
             &Attempt {
                 redirect_uri: callback_address(app, &ticket.provider),
-                nonce: &ticket.nonce,
-                code_verifier: &ticket.code_verifier,
-                max_age: ticket.max_age,
+                nonce: ticket.nonce.clone(),
+                code_verifier: Secret::new(ticket.code_verifier.as_str()),
+                max_age: ticket.max_age.map(Duration::from_secs),
                 started_at: ticket.started(),
             },
         )
@@ -270,11 +280,11 @@ pub fn audit(
 /// An unknown identity may choose a name, if the deployer lets it in.
 fn begin_setup(
     app: &App,
-    provider: &Provider,
+    provider: &OpenIdProvider,
     identity: ProviderIdentity,
     login: &LoginTicket,
 ) -> Result<HttpResponse, ApiError> {
-    let signup = provider.signup().unwrap_or(&app.settings.signup);
+    let signup = provider.settings().signup.as_ref().unwrap_or(&app.settings.signup);
     let has_allowed_domain = || {
         identity.emails.iter().filter(|email| email.verified).any(|email| {
             email.address.rsplit_once('@').is_some_and(|(_, domain)| {

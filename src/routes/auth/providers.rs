@@ -13,9 +13,9 @@ pub async fn providers(app: Data<App>) -> HttpResponse {
         .iter()
         .map(|provider| {
             json!({
-                "name": provider.name(),
-                "display_name": provider.display_name(),
-                "url": app.settings.server.public_url.join(&format!("/auth/{}", provider.name())),
+                "name": provider.settings().name,
+                "display_name": provider.settings().display_name,
+                "url": app.settings.server.public_url.join(&format!("/auth/{}", provider.settings().name)),
             })
         })
         .collect();

@@ -1,16 +1,17 @@
 //! The way to a provider.
 
+use std::time::Duration;
+
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::tickets::{ATTEMPT_LENGTH, LOGIN_LIFE, LoginTicket};
-use crate::actors::provider_metadata::Metadata;
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::sealed::Purpose;
 use crate::protocol::{pkce, random};
-use crate::providers::{AuthorizationRequest, Provider};
+use crate::providers::openid::{AuthorizationRequest, MetadataSource, OpenIdProvider};
 use crate::routes::parameters::Parameters;
 use crate::routes::return_to;
 
@@ -41,7 +42,7 @@ pub async fn start(
     let max_age = query.get("max_age").map(check_max_age).transpose()?;
     let login_hint = query.get("login_hint").filter(|hint| hint.len() <= LONGEST_HINT);
 
-    let metadata = app.provider_metadata.ask(Metadata { provider: name.clone() }).await??;
+    let metadata = app.provider_metadata.metadata(&name, None).await?;
     let now = app.clock.now();
     let attempt = random::text::<6>();
     let ticket = LoginTicket {
@@ -56,13 +57,13 @@ pub async fn start(
     let location = provider.authorization_url(
         &metadata,
         &AuthorizationRequest {
-            redirect_uri: callback_address(&app, &name),
+            redirect_uri: &callback_address(&app, &name),
             state: &ticket.state,
             nonce: &ticket.nonce,
-            code_challenge: &pkce::challenge(&ticket.code_verifier),
+            pkce_challenge: &pkce::challenge(&ticket.code_verifier),
             login_hint,
             prompt,
-            max_age,
+            max_age: max_age.map(Duration::from_secs),
         },
     );
     let sealed = app.sealer.seal(Purpose::Login, &ticket, now.plus(LOGIN_LIFE));
@@ -78,7 +79,7 @@ pub async fn start(
 ///
 /// # Errors
 /// `unknown_provider`.
-pub fn find<'a>(app: &'a App, name: &str) -> Result<&'a Provider, ApiError> {
+pub fn find<'a>(app: &'a App, name: &str) -> Result<&'a OpenIdProvider, ApiError> {
     app.providers.get(name).ok_or_else(|| {
         ApiError::new(ErrorCode::UnknownProvider, "Choose one of the ways on the sign-in page.")
     })

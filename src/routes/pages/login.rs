@@ -43,10 +43,10 @@ pub async fn login(request: HttpRequest, app: Data<App>) -> Result<HttpResponse,
         .providers
         .iter()
         .map(|provider| ProviderButton {
-            name: provider.name(),
-            display_name: provider.display_name(),
-            last_used: last == Some(provider.name()),
-            not_answering: query.get("not_answering") == Some(provider.name()),
+            name: &provider.settings().name,
+            display_name: &provider.settings().display_name,
+            last_used: last == Some(provider.settings().name.as_str()),
+            not_answering: query.get("not_answering") == Some(provider.settings().name.as_str()),
         })
         .collect();
     // Without a wish, the person comes to see the account.

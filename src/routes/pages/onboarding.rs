@@ -72,7 +72,7 @@ fn show(
     let view = Onboarding {
         site: &app.site,
         form_token: &form_token,
-        provider: provider.map_or(ticket.provider.as_str(), |provider| provider.display_name()),
+        provider: provider.map_or(ticket.provider.as_str(), |provider| &provider.settings().display_name),
         masked_email: masked_email.as_deref(),
         rules: &app.settings.usernames,
         username,
