@@ -4,6 +4,7 @@ pub mod db_writer;
 #[cfg(feature = "fault-injection")]
 pub mod fault;
 pub mod mailbox;
+pub mod provider_metadata;
 pub mod revocations;
 pub mod shards;
 pub mod status;
