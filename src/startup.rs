@@ -374,12 +374,13 @@ async fn start_actors(
     );
 
     let http_client = HttpClient::new(Limits::default()).map_err(|error| StartError::HttpClient(error.to_string()))?;
-    let providers = Providers::new(&settings.providers);
+    let all_providers: Vec<_> = settings.providers.iter().cloned().map(Arc::new).collect();
+    let providers = Providers::new(&all_providers);
     let provider_metadata = {
-        let (all, http, clock) = (providers.clone(), http_client.clone(), clock.clone());
+        let (http, clock) = (http_client.clone(), clock.clone());
         let terms = terms("provider_metadata", 0, 256, Duration::from_secs(10));
         supervision.start(&owners.handle(), terms, move |status| {
-            ProviderMetadata::new(&all, http, clock, status)
+            ProviderMetadata::new(&all_providers, http, clock, status)
         })
     };
 

@@ -120,7 +120,7 @@ async fn check_providers(settings: &Settings) -> Vec<Check> {
         Ok(client) => client,
         Err(error) => return vec![Check { what: "providers".to_owned(), result: Err(error.to_string()) }],
     };
-    let providers = Providers::new(&settings.providers);
+    let providers = Providers::new(&settings.providers.iter().cloned().map(std::sync::Arc::new).collect::<Vec<_>>());
     let mut checks = Vec::new();
     for provider in providers.iter() {
         let found = discover(&client, provider.settings()).await;
