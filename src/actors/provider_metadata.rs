@@ -194,3 +194,6 @@ impl MetadataSource for Mailbox<ProviderMetadata> {
         self.ask(MetadataFor { provider: provider.to_owned(), newer_than }).await?
     }
 }
+
+#[cfg(feature = "fault-injection")]
+super::fault::injectable!(ProviderMetadata);
