@@ -18,20 +18,15 @@ pub fn run(explicit: Option<PathBuf>, format: Format) -> Result<(), Failure> {
         let items: Vec<_> = loaded
             .entries
             .iter()
-            .map(|entry| json!({ "key": entry.key, "value": entry.value_shown, "origin": entry.origin.to_string() }))
+            .map(|entry| json!({ "key": entry.key, "value": entry.value, "origin": entry.origin.to_string() }))
             .collect();
         output::json(&json!({ "items": items, "next_cursor": null }));
         return Ok(());
     }
-    let width = loaded
-        .entries
-        .iter()
-        .map(|entry| entry.key.chars().count() + entry.value_shown.chars().count() + 3)
-        .max()
-        .unwrap_or(0)
-        .min(60);
-    for entry in &loaded.entries {
-        let line = format!("{} = {}", entry.key, entry.value_shown);
+    let lines: Vec<String> =
+        loaded.entries.iter().map(|entry| format!("{} = {}", entry.key, entry.value)).collect();
+    let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0).min(60);
+    for (line, entry) in lines.iter().zip(&loaded.entries) {
         let padding = " ".repeat(width.saturating_sub(line.chars().count()));
         anstream::println!("{line}{padding}  {DIM}{}{DIM:#}", entry.origin);
     }

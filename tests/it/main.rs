@@ -8,7 +8,7 @@ mod processes;
 mod rotation;
 mod sign_in;
 mod sqlite;
-mod store_contract;
+//mod store_contract;
 #[cfg(feature = "fault-injection")]
 mod supervision;
 
