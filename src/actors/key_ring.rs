@@ -238,6 +238,19 @@ pub struct KeyRing {
     rotating: bool,
 }
 
+impl Due {
+    /// A key that follows `newest`.
+    fn following(newest: Option<&StoredKey>, algorithm: Algorithm, signs_from: Timestamp) -> Self {
+        let after = newest.map_or_else(Timestamp::default, |key| just_after(key.signs_from));
+        let newest = newest.map(|key| key.kid.clone());
+        Self { algorithm, signs_from, newest, after, file: None }
+    }
+}
+
+fn just_after(moment: Timestamp) -> Timestamp {
+    moment.plus(Duration::from_millis(1))
+}
+
 impl KeyRing {
     /// A channel for the snapshots, empty at first.
     pub fn channel() -> (watch::Sender<Arc<KeySnapshot>>, Keys) {
@@ -309,8 +322,7 @@ impl KeyRing {
             let usable = current.filter(|key| self.parsed.contains_key(&key.kid));
             let next = next_signs_from(usable, self.means.period, self.means.ahead, now);
             if let Some(signs_from) = next {
-                let newest = current.map(|key| key.kid.clone());
-                due.push(Due { algorithm, signs_from, newest, file: None });
+                due.push(Due::following(current, algorithm, signs_from));
             }
         }
         due
@@ -325,8 +337,8 @@ impl KeyRing {
             let algorithm = file.public().algorithm;
             let newest = newest(&self.stored, algorithm);
             let signs_from = newest.map_or(now, |_| now.plus(self.means.ahead));
-            let newest = newest.map(|key| key.kid.clone());
-            vec![Due { algorithm, signs_from, newest, file: Some(Arc::clone(file)) }]
+            let due = Due::following(newest, algorithm, signs_from);
+            vec![Due { file: Some(Arc::clone(file)), ..due }]
         })
     }
 
@@ -388,6 +400,8 @@ struct Due {
     signs_from: Timestamp,
     /// What the caller saw as the newest: another node may be first.
     newest: Option<String>,
+    /// The earliest moment after that key's turn began.
+    after: Timestamp,
     /// The key, if it comes from a file; else one is made.
     file: Option<Arc<SigningKey>>,
 }
@@ -408,7 +422,8 @@ async fn stage(means: &Means, due: Due, bits: u32, by: AuditActor) -> Result<Sta
         }
     };
     let now = means.clock.now();
-    let signs_from = due.signs_from.max(now);
+    // Strictly after the key that it follows, so that the succession is the same for everybody.
+    let signs_from = due.signs_from.max(now).max(due.after);
     let key = StoredKey {
         kid: public.kid.clone(),
         algorithm: public.algorithm,
@@ -433,8 +448,12 @@ async fn stage(means: &Means, due: Due, bits: u32, by: AuditActor) -> Result<Sta
     Ok(outcome)
 }
 
-async fn activate(means: &Means, kid: &str, by: AuditActor) -> Result<bool, KeyRingError> {
-    let at = means.clock.now();
+async fn activate(
+    means: &Means,
+    kid: &str,
+    at: Timestamp,
+    by: AuditActor,
+) -> Result<bool, KeyRingError> {
     let audit = AuditEntry::new(at, by, "key.activated", format!("key:{kid}"));
     Ok(apply(&means.writer, ActivateKey { kid: kid.to_owned(), at, audit }).await?)
 }
@@ -453,12 +472,7 @@ async fn rotate(means: &Means, request: RotateKey) -> Result<RotateReport, KeyRi
         Some(staged) => staged.kid.clone(),
         None => {
             let ahead = if request.now || current.is_none() { Duration::ZERO } else { means.ahead };
-            let due = Due {
-                algorithm,
-                signs_from: now.plus(ahead),
-                newest: current.map(|key| key.kid.clone()),
-                file: None,
-            };
+            let due = Due::following(current, algorithm, now.plus(ahead));
             let bits = request.bits.unwrap_or(means.bits);
             match stage(means, due, bits, request.by.clone()).await? {
                 StageKeyOutcome::OtherIsNewer(kid) => kid,
@@ -470,7 +484,12 @@ async fn rotate(means: &Means, request: RotateKey) -> Result<RotateReport, KeyRi
         }
     };
     if request.now && !is_new {
-        activate(means, &kid, request.by).await?;
+        let before = stored
+            .iter()
+            .filter(|key| key.algorithm == algorithm && key.kid != kid && key.signs_from <= now)
+            .map(|key| just_after(key.signs_from))
+            .max();
+        activate(means, &kid, before.unwrap_or(now).max(now), request.by).await?;
     }
     let stored = means.read.keys().await?;
     let signs_from = stored

@@ -86,7 +86,8 @@ async fn check(answer: reqwest::Response, what: &str) {
     assert!(answer.headers().contains_key("x-request-id"), "{what}");
     assert_eq!(answer.headers()["x-content-type-options"], "nosniff", "{what}");
     if status.is_client_error() {
-        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        let kind = answer.headers().get("content-type").unwrap_or_else(|| panic!("{what}: {answer:?}"));
+        let kind = kind.to_str().unwrap().to_owned();
         let text = answer.text().await.unwrap();
         assert!(!text.contains("<script>"), "{what}: {text}");
         if kind.contains("json") && !text.is_empty() {

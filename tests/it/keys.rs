@@ -97,13 +97,14 @@ pub async fn a_retired_key_stays_until_its_last_token_has_expired(backend: Backe
     let browser = server.signed_in("alice").await;
     let token = access_token(&browser).await;
     let first = kid_of(&token);
+    server.clock.advance(Duration::from_secs(1));
     let report = server.app.key_ring.ask(rotate(true)).await.unwrap().unwrap();
     assert!(report.is_new);
     assert_eq!(report.replaces.unwrap().0, first);
     server.clock.advance(Duration::from_secs(61));
     assert_eq!(kid_of(&access_token(&browser).await), report.kid, "the new one signs at once");
 
-    server.clock.advance(Duration::from_secs(900 - 62));
+    server.clock.advance(Duration::from_secs(900 - 63));
     assert!(jwks(&browser).await.find(&first).is_some());
     let me = browser.client.get(format!("{}/auth/me", server.url)).bearer_auth(&token).send();
     assert_eq!(me.await.unwrap().status(), StatusCode::OK, "the last second of its life");
@@ -118,6 +119,7 @@ pub async fn a_staged_key_is_reported_and_not_made_twice(backend: Backend) {
     let second = server.app.key_ring.ask(rotate(false)).await.unwrap().unwrap();
     assert!(first.is_new && !second.is_new);
     assert_eq!(first.kid, second.kid);
+    server.clock.advance(Duration::from_secs(1));
     let now = server.app.key_ring.ask(rotate(true)).await.unwrap().unwrap();
     assert_eq!(now.kid, first.kid, "the staged one is activated");
     let browser = server.signed_in("alice").await;

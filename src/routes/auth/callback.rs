@@ -11,6 +11,7 @@ use super::setup::SIGN_IN_AGAIN;
 use super::start::{callback_address, find};
 use super::tickets::{ATTEMPT_LENGTH, LOGIN_LIFE, LoginTicket, SETUP_LIFE, SPENT_LEEWAY, SetupTicket};
 use crate::actors::db_writer::apply;
+use crate::actors::revocations::Add;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::config::settings::SignupMode;
@@ -26,8 +27,8 @@ use crate::routes::parameters::Parameters;
 use crate::routes::session::{self, FIRST_PARTY_SCOPE};
 use crate::routes::{edge, rate_limit, return_to, user_agent};
 use crate::store::model::{
-    Actor, AuditEntry, FIRST_PARTY, FamilyId, FamilyWithUser, NewFamily, SessionId, User, UserId,
-    UserStatus,
+    Actor, AuditEntry, FIRST_PARTY, FamilyId, FamilyWithUser, NewFamily, Revocation,
+    RevocationKind, SessionId, User, UserId, UserStatus,
 };
 use crate::store::operation::{
     IdentityRefresh, Revoke, RevokeTarget, SignIn, SignInOutcome, Spent,
@@ -156,6 +157,7 @@ async fn sign_in(
     let before = session_before(request, app).await?;
     let kept = before.as_ref().filter(|live| live.user.id == user.id).map(|live| live.family.id);
     let ended = before.filter(|live| live.user.id != user.id);
+    let ends = ended.map(|live| replaced(request, app, &live, now));
     let family = new_family(request, app, kept, user.id, &ticket.provider, identity.auth_time, now);
     let mut audit = audit(request, app, user.id, "session.opened", now);
     audit.target = format!("session:{}", family.session);
@@ -167,12 +169,13 @@ async fn sign_in(
             subject: identity.subject,
             emails: identity.emails,
         },
-        ends: ended.map(|live| replaced(request, app, &live, now)),
+        ends: ends.clone(),
         family,
         audit,
     };
     match apply(&app.writer, write).await? {
         SignInOutcome::Opened(live) => {
+            refuse_tokens_of(app, ends.as_ref()).await?;
             let cookies = session::issue(app, &live, now)?;
             let target = return_to::check(&ticket.return_to, &app.settings.server)?;
             Ok(HttpResponse::SeeOther()
@@ -232,6 +235,23 @@ pub fn replaced(request: &HttpRequest, app: &App, live: &FamilyWithUser, now: Ti
         tokens_live_for: session::tokens_live_for(app.settings.tokens.access_ttl),
         audit,
     }
+}
+
+/// Makes this node refuse the access tokens of a session that a sign-in has ended, before the answer.
+///
+/// # Errors
+/// 503; the end is stored all the same, and known within a second.
+pub async fn refuse_tokens_of(app: &App, ended: Option<&Revoke>) -> Result<(), ApiError> {
+    let Some(Revoke { target: RevokeTarget::Session(session), now, tokens_live_for, .. }) = ended
+    else {
+        return Ok(());
+    };
+    let revocation = Revocation {
+        kind: RevocationKind::Session,
+        id: session.to_string(),
+        until: now.plus(*tokens_live_for),
+    };
+    Ok(app.revocations.ask(Add(vec![revocation])).await?)
 }
 
 /// A new session's family; `kept` is the family of the same person in this browser.

@@ -7,7 +7,9 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::callback::{audit, last_provider, new_family, replaced, session_before, spent_login};
+use super::callback::{
+    audit, last_provider, new_family, refuse_tokens_of, replaced, session_before, spent_login,
+};
 use super::tickets::{LOGIN_LIFE, SPENT_LEEWAY, SetupTicket};
 use super::username_available::refusal;
 use crate::actors::db_writer::apply;
@@ -148,6 +150,7 @@ pub async fn create(
     opened.target = format!("session:{}", family.session);
     opened.details = json!({ "provider": ticket.provider });
     let before = session_before(request, app).await?;
+    let ends = before.map(|live| replaced(request, app, &live, now));
     let login_started = Timestamp::from_millis(ticket.login_expires).minus(LOGIN_LIFE);
     let write = CreateUser {
         username_key: comparison_key(username),
@@ -164,12 +167,13 @@ pub async fn create(
             },
             spent_login(&ticket.login, login_started),
         ],
-        ends: before.map(|live| replaced(request, app, &live, now)),
+        ends: ends.clone(),
         audit: vec![created, opened],
         user,
     };
     match apply(&app.writer, write).await? {
         CreateUserOutcome::Created(live) => {
+            refuse_tokens_of(app, ends.as_ref()).await?;
             let cookies = session::issue(app, &live, now)?;
             let return_to = return_to::check(&ticket.return_to, &app.settings.server)?;
             Ok(Created { live: *live, return_to, cookies })
