@@ -142,9 +142,14 @@ impl Reader {
 
     /// Refuses a key that has been read, for how it goes with others.
     pub(super) fn refuse(&mut self, key: &str, refusal: Refusal) {
-        let record = self.records.iter().find(|record| record.key == key);
-        let problem = match record {
-            Some(record) => self.problem(key, record.shown.clone(), &record.provenance, refusal),
+        // A list that holds anything is on record by its elements.
+        let first = format!("{key}[0]");
+        let find = |key: &str| self.records.iter().find(|record| record.key == key);
+        let problem = match find(key).or_else(|| find(&first)) {
+            Some(record) => {
+                let shown = record.shown.clone().filter(|_| record.key == key);
+                self.problem(key, shown, &record.provenance, refusal)
+            }
             None => self.problem(key, None, &Provenance::Default, refusal),
         };
         self.problems.push(problem);

@@ -336,9 +336,7 @@ fn wrong_providers_are_told_with_line_reason_and_remedy() {
         let key = format!("providers[0].{key}");
         let found = (&problems[0].key, problems[0].reason.as_str(), problems[0].remedy.as_deref());
         assert_eq!(found, (&key, reason, Some(remedy).filter(|remedy| !remedy.is_empty())));
-        if key != "providers[0].scopes" {
-            assert_eq!(problems[0].line, Some(line), "{lines}");
-        }
+        assert_eq!(problems[0].line, Some(line), "{lines}");
     }
 }
 
@@ -688,6 +686,9 @@ fn key_files_must_be_private_and_able_to_sign() {
     let problem = &place.problems()[0];
     assert_eq!(problem.key, "keys.algorithm");
     assert_eq!(problem.remedy.as_deref(), Some("set it to \"ES256\""));
+    place.write("latchkey.toml", &minimal("[keys]\nfiles = ['a.pem']\n"));
+    let text = place.load().unwrap_err().to_string();
+    assert!(text.contains("  default  keys.algorithm = \"RS256\"\n"), "{text}");
     place.write("a.pem", "no key");
     assert!(place.problems()[0].reason.starts_with("cannot sign: "));
 }
