@@ -1,11 +1,13 @@
 //! Configuration: from a file, the environment and references to secrets to typed [`settings`].
 //!
-//! `source` makes one tree out of file and environment; `reader` walks it and keeps account of every
-//! key, value and problem; `sections` says which keys there are; `values` what they mean.
+//! `source` makes one tree out of file and environment; `sections` says which keys there are, and asks
+//! a `section` for each; `values` says what they mean; `reader` keeps account of keys and problems.
 
 mod privacy;
 pub mod problem;
 mod reader;
+mod redaction;
+mod section;
 mod sections;
 pub mod settings;
 mod source;
@@ -22,7 +24,7 @@ use serde::Serialize;
 use problem::{Problem, Problems, Refusal};
 use reader::{Account, Reader, Surroundings, read_error};
 pub use settings::Settings;
-use source::SyntaxError;
+use source::{Provenance, SyntaxError};
 
 /// Names the file, where `--config` does not.
 const FILE_VARIABLE: &str = "LATCHKEY_CONFIG";
@@ -182,7 +184,7 @@ impl Reading {
         let misfits = source::overlay(&mut tree, variables);
         let mut reader = Reader::new(surroundings);
         for (name, refusal) in misfits {
-            reader.refuse_variable(name, refusal);
+            reader.refuse_at(&name, &Provenance::Variable(name.clone()), refusal);
         }
         let settings = reader.read(tree, sections::read);
         Self { reader, settings, syntax_errors }

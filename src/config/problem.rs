@@ -37,6 +37,7 @@ impl Problem {
             (Some(line), _) => format!("line {line}"),
             (None, Some(_)) => "environment".to_owned(),
             (None, None) if self.key.is_empty() => "file".to_owned(),
+            (None, None) if self.value.is_some() => "default".to_owned(),
             (None, None) => "missing".to_owned(),
         }
     }

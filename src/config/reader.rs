@@ -8,20 +8,16 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 
 use super::problem::{Problem, Refusal, nearest};
+use super::redaction::{REDACTED, Show};
+use super::section::Section;
 use super::source::{Node, Provenance, Table, Value, variable_name};
 use super::{Entry, privacy};
-
-/// What stands for a secret wherever values are shown.
-pub(super) const REDACTED: &str = "[redacted]";
 
 /// The one key whose own notation begins with `file:`, so that it is no reference there.
 const TAKES_FILE_PREFIX: &str = "avatars.store";
 
 /// A value that was understood, or why it was not.
 pub(super) type Parsed<T> = Result<T, Refusal>;
-
-/// How a value is shown; what it changes is a secret.
-type Show = fn(&Value) -> Json;
 
 /// What the tree is read against.
 pub(super) struct Surroundings {
@@ -91,13 +87,13 @@ impl Reader {
         self.section(String::new(), table, read)
     }
 
-    fn section<T>(
+    pub(super) fn section<T>(
         &mut self,
         path: String,
         table: Table,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> T {
-        let mut section = Section { reader: self, path, table };
+        let mut section = Section::new(self, path, table);
         let result = read(&mut section);
         section.finish();
         result
@@ -128,19 +124,34 @@ impl Reader {
         Entry { key: record.key.clone(), value: record.effective.clone(), origin }
     }
 
-    /// Refuses a key that has been read, for how it goes with others.
-    pub(super) fn refuse(&mut self, key: &str, refusal: Refusal) {
-        let record = self.records.iter().find(|record| record.key == key);
-        let problem = match record {
-            Some(record) => self.problem(key, record.shown.clone(), &record.provenance, refusal),
-            None => self.problem(key, None, &Provenance::Default, refusal),
-        };
+    /// Makes a key known, so that it can be suggested.
+    pub(super) fn know(&mut self, section: &str, key: &'static str) {
+        self.known.insert((generic(section), key));
+    }
+
+    /// Remembers a key that nobody asked for; it is judged once all keys are known.
+    pub(super) fn found_unknown(&mut self, section: &str, key: String, provenance: Provenance) {
+        self.unknown.push(Unknown { section: section.to_owned(), key, provenance });
+    }
+
+    /// Refuses what stands at a place of its own, read or not.
+    pub(super) fn refuse_at(&mut self, key: &str, provenance: &Provenance, refusal: Refusal) {
+        let problem = self.problem(key, None, provenance, refusal);
         self.problems.push(problem);
     }
 
-    /// Refuses a variable that does not fit into the tree.
-    pub(super) fn refuse_variable(&mut self, name: String, refusal: Refusal) {
-        let problem = self.problem(&name, None, &Provenance::Variable(name.clone()), refusal);
+    /// Refuses a key that has been read, for how it goes with others.
+    pub(super) fn refuse(&mut self, key: &str, refusal: Refusal) {
+        // A list that holds anything is on record by its elements.
+        let first = format!("{key}[0]");
+        let find = |key: &str| self.records.iter().find(|record| record.key == key);
+        let problem = match find(key).or_else(|| find(&first)) {
+            Some(record) => {
+                let shown = record.shown.clone().filter(|_| record.key == key);
+                self.problem(key, shown, &record.provenance, refusal)
+            }
+            None => self.problem(key, None, &Provenance::Default, refusal),
+        };
         self.problems.push(problem);
     }
 
@@ -249,7 +260,7 @@ impl Reader {
     }
 
     /// Turns one value into what it means and keeps account of it.
-    fn convert<T>(
+    pub(super) fn convert<T>(
         &mut self,
         key: &str,
         node: &Node,
@@ -295,7 +306,7 @@ impl Reader {
         }
     }
 
-    fn record_unset(&mut self, key: String, effective: Json, provenance: Provenance) {
+    pub(super) fn record_unset(&mut self, key: String, effective: Json, provenance: Provenance) {
         let shown = (!effective.is_null()).then(|| effective.to_string());
         self.records.push(Record { key, effective, shown, provenance, reference: None });
     }
@@ -314,247 +325,17 @@ impl Followed {
     }
 }
 
-/// One table while it is read. Asking for a key makes it known; what is left over is unknown.
-pub(super) struct Section<'r> {
-    reader: &'r mut Reader,
-    path: String,
-    table: Table,
-}
-
-impl Section<'_> {
-    /// The account that this is part of.
-    pub(super) fn reader(&mut self) -> &mut Reader {
-        self.reader
-    }
-
-    /// The full path of one of this table's keys.
-    pub(super) fn path_of(&self, key: &str) -> String {
-        joined(&self.path, key)
-    }
-
-    /// Refuses a key of this table, for how it goes with others.
-    pub(super) fn refuse(&mut self, key: &str, refusal: Refusal) {
-        let path = self.path_of(key);
-        self.reader.refuse(&path, refusal);
-    }
-
-    /// Whether anything was set for a key that has not been read yet.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.table.contains_key(key)
-    }
-
-    fn take(&mut self, key: &'static str) -> (String, Option<Node>) {
-        self.reader.known.insert((generic(&self.path), key));
-        (self.path_of(key), self.table.remove(key))
-    }
-
-    /// A value that is `default`, in the notation of the file, unless it is set.
-    pub(super) fn or<T>(
-        &mut self,
-        key: &'static str,
-        default: impl Into<Value>,
-        parse: impl Fn(&Value) -> Parsed<T>,
-    ) -> T {
-        let default = default.into();
-        self.or_from(key, default.clone(), Provenance::Default, &parse).unwrap_or_else(|| {
-            // The problem is on record; the value only lets the reading go on.
-            legal(parse(&default))
-        })
-    }
-
-    /// A value that a preset gives unless it is set; `None` only if what is set is wrong.
-    pub(super) fn or_from<T>(
-        &mut self,
-        key: &'static str,
-        default: Value,
-        provenance: Provenance,
-        parse: impl Fn(&Value) -> Parsed<T>,
-    ) -> Option<T> {
-        let (path, node) = self.take(key);
-        match node {
-            Some(node) => self.reader.convert(&path, &node, plainly, parse),
-            None => {
-                self.reader.record_unset(path, default.to_json(), provenance);
-                Some(legal(parse(&default)))
-            }
-        }
-    }
-
-    /// A value that need not be there.
-    pub(super) fn optional<T>(
-        &mut self,
-        key: &'static str,
-        parse: impl Fn(&Value) -> Parsed<T>,
-    ) -> Option<T> {
-        self.optional_shown(key, plainly, parse)
-    }
-
-    /// A secret that need not be there.
-    pub(super) fn optional_secret<T>(
-        &mut self,
-        key: &'static str,
-        parse: impl Fn(&Value) -> Parsed<T>,
-    ) -> Option<T> {
-        self.optional_shown(key, redacted, parse)
-    }
-
-    fn optional_shown<T>(
-        &mut self,
-        key: &'static str,
-        show: Show,
-        parse: impl Fn(&Value) -> Parsed<T>,
-    ) -> Option<T> {
-        let (path, node) = self.take(key);
-        match node {
-            Some(node) => self.reader.convert(&path, &node, show, parse),
-            None => {
-                self.reader.record_unset(path, Json::Null, Provenance::Default);
-                None
-            }
-        }
-    }
-
-    /// A value that must be there. `remedy` says how to come by one.
-    pub(super) fn required<T>(
-        &mut self,
-        key: &'static str,
-        remedy: &str,
-        parse: impl Fn(&Value) -> Parsed<T>,
-    ) -> Option<T> {
-        if !self.has(key) {
-            self.refuse_missing(key, remedy);
-        }
-        self.optional(key, parse)
-    }
-
-    /// Reports a key that must be there and is not.
-    pub(super) fn refuse_missing(&mut self, key: &'static str, remedy: &str) {
-        let path = self.path_of(key);
-        let variable = variable_name(&path);
-        self.reader.refuse(
-            &path,
-            Refusal::new("is required").remedy(format!("{remedy}, in the file or as {variable}")),
-        );
-    }
-
-    /// A list of values, empty unless it is set.
-    pub(super) fn list<T>(
-        &mut self,
-        key: &'static str,
-        parse: impl Fn(&Value) -> Parsed<T>,
-    ) -> Vec<T> {
-        self.list_or(key, &[], Provenance::Default, parse)
-    }
-
-    /// A list of texts that a preset may give.
-    pub(super) fn list_or<T>(
-        &mut self,
-        key: &'static str,
-        default: &[&str],
-        provenance: Provenance,
-        parse: impl Fn(&Value) -> Parsed<T>,
-    ) -> Vec<T> {
-        let (path, node) = self.take(key);
-        match node {
-            Some(node) => self.reader.elements(&path, node, plainly, parse),
-            None => {
-                self.reader.record_unset(path, default.into(), provenance);
-                default.iter().map(|text| legal(parse(&Value::from(*text)))).collect()
-            }
-        }
-    }
-
-    /// One secret or a list of them.
-    pub(super) fn secrets<T>(
-        &mut self,
-        key: &'static str,
-        parse: impl Fn(&Value) -> Parsed<T>,
-    ) -> Vec<T> {
-        let (path, node) = self.take(key);
-        match node {
-            Some(node) if matches!(node.value, Value::List(_)) => {
-                self.reader.elements(&path, node, redacted, parse)
-            }
-            Some(node) => self.reader.convert(&path, &node, redacted, parse).into_iter().collect(),
-            None => {
-                self.reader.record_unset(path, Json::Null, Provenance::Default);
-                Vec::new()
-            }
-        }
-    }
-
-    /// A table inside this one. It is read even if it is not there: its keys have defaults.
-    pub(super) fn section<T>(
-        &mut self,
-        key: &'static str,
-        read: impl FnOnce(&mut Section<'_>) -> T,
-    ) -> T {
-        let (path, node) = self.take(key);
-        let table = node.and_then(|node| self.reader.table(&path, node)).unwrap_or_default();
-        self.reader.section(path, table, read)
-    }
-
-    /// A table that need not be there.
-    pub(super) fn optional_section<T>(
-        &mut self,
-        key: &'static str,
-        read: impl FnOnce(&mut Section<'_>) -> T,
-    ) -> Option<T> {
-        let (path, node) = self.take(key);
-        let Some(node) = node else {
-            self.reader.record_unset(path, Json::Null, Provenance::Default);
-            return None;
-        };
-        let table = self.reader.table(&path, node)?;
-        Some(self.reader.section(path, table, read))
-    }
-
-    /// A list of tables, each read by itself.
-    pub(super) fn sections<T>(
-        &mut self,
-        key: &'static str,
-        read: impl Fn(&mut Section<'_>) -> T,
-    ) -> Vec<T> {
-        let (path, node) = self.take(key);
-        let Some(node) = node else { return Vec::new() };
-        let Value::List(items) = node.value else {
-            let refusal =
-                Refusal::new(format!("is {}; a list of tables belongs here", node.value.kind()))
-                    .remedy(format!("write [[{path}]]"));
-            let problem = self.reader.problem(&path, None, &node.provenance, refusal);
-            self.reader.problems.push(problem);
-            return Vec::new();
-        };
-        let read_one = |(index, item)| {
-            let path = format!("{path}[{index}]");
-            let table = self.reader.table(&path, item)?;
-            Some(self.reader.section(path, table, &read))
-        };
-        items.into_iter().enumerate().filter_map(read_one).collect()
-    }
-
-    fn finish(self) {
-        for (key, node) in self.table {
-            self.reader.unknown.push(Unknown {
-                section: self.path.clone(),
-                key,
-                provenance: node.provenance,
-            });
-        }
-    }
-}
-
 impl Reader {
-    fn table(&mut self, path: &str, node: Node) -> Option<Table> {
+    pub(super) fn table(&mut self, path: &str, node: Node) -> Option<Table> {
         if let Value::Table(table) = node.value {
             return Some(table);
         }
         let refusal = Refusal::new(format!("is {}; a table belongs here", node.value.kind()));
-        self.problems.push(self.problem(path, None, &node.provenance, refusal));
+        self.refuse_at(path, &node.provenance, refusal);
         None
     }
 
-    fn elements<T>(
+    pub(super) fn elements<T>(
         &mut self,
         path: &str,
         node: Node,
@@ -569,7 +350,7 @@ impl Reader {
             } else {
                 refusal.remedy("put [ ] around it")
             };
-            self.problems.push(self.problem(path, None, &node.provenance, refusal));
+            self.refuse_at(path, &node.provenance, refusal);
             return Vec::new();
         };
         if items.is_empty() {
@@ -582,43 +363,8 @@ impl Reader {
     }
 }
 
-/// The value of a default.
-fn legal<T>(parsed: Parsed<T>) -> T {
-    let Ok(value) = parsed else { unreachable!("every default is legal: a test reads them all") };
-    value
-}
-
-/// Shows a value as it is, except for the password of an address.
-fn plainly(value: &Value) -> Json {
-    match value.as_text() {
-        Some(text) => without_credentials(text).into(),
-        None => value.to_json(),
-    }
-}
-
-fn redacted(_: &Value) -> Json {
-    REDACTED.into()
-}
-
-/// An address without a password, be it before the host or in the query.
-fn without_credentials(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let credentials =
-        rest.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host)));
-    let rest = match credentials {
-        Some((user, host)) => format!("{user}:{REDACTED}@{host}"),
-        None => rest.to_owned(),
-    };
-    match rest.split_once('?') {
-        Some((rest, query)) if query.to_lowercase().contains("password") => {
-            format!("{scheme}://{rest}?{REDACTED}")
-        }
-        _ => format!("{scheme}://{rest}"),
-    }
-}
-
 /// A path without the numbers of list elements: `providers[3]` is `providers[]`.
-fn generic(path: &str) -> String {
+pub(super) fn generic(path: &str) -> String {
     path.chars().filter(|character| !character.is_ascii_digit()).collect()
 }
 
@@ -630,7 +376,7 @@ fn title(generic: &str) -> String {
     }
 }
 
-fn joined(path: &str, key: &str) -> String {
+pub(super) fn joined(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 

@@ -252,7 +252,7 @@ async fn several_processes_on_one_postgresql_make_one_key() {
 }
 
 /// Asks until the server is ready, for half a minute at most.
-async fn until_ready(client: &Client, url: &str) {
+pub async fn until_ready(client: &Client, url: &str) {
     let asking = async {
         loop {
             let answer = client.get(format!("{url}/ready")).send().await;

@@ -70,8 +70,7 @@ async fn break_and_check(backend: Backend, actor: &str, kind: &str) {
         assert_eq!(answer.status(), StatusCode::OK, "the last acknowledged token works");
     }
     assert_eq!(server.audited("family.reuse_detected").await, 0);
-    let ready = client.get(format!("{}/ready", server.url)).send().await.unwrap();
-    assert_eq!(ready.status(), StatusCode::OK, "{}", ready.text().await.unwrap());
+    crate::processes::until_ready(&client, &server.url).await;
     server.signed_in("after").await;
 }
 

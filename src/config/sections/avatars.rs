@@ -1,9 +1,8 @@
 //! `[avatars]`
 
-use std::path::PathBuf;
-
 use crate::config::problem::Refusal;
-use crate::config::reader::{Parsed, Section};
+use crate::config::reader::Parsed;
+use crate::config::section::Section;
 use crate::config::settings::{AvatarStore, Avatars};
 use crate::config::source::Value;
 use crate::config::values::{endpoint, integer, secret, size, text};
@@ -31,7 +30,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Avatars {
                 let refusal = Refusal::new("is for S3, and avatars.store is a folder");
                 section.refuse(key, refusal.remedy("leave it out"));
             }
-            AvatarStore::File(PathBuf::from(section.reader().resolve(&path)))
+            AvatarStore::File(section.reader().resolve(&path))
         }
         Place::S3 { bucket, prefix } => {
             refuse_half_a_key(section, &given);

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 
 use super::SECOND;
 use crate::config::problem::Refusal;
-use crate::config::reader::{Parsed, Section, read_error};
+use crate::config::reader::{Parsed, read_error};
+use crate::config::section::Section;
 use crate::config::settings::Keys;
 use crate::config::source::Value;
 use crate::config::values::{choice, duration, integer, text};

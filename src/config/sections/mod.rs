@@ -12,7 +12,8 @@ use std::time::Duration;
 use regex::{Regex, RegexBuilder};
 
 use super::problem::{Refusal, nearest};
-use super::reader::{Parsed, Section};
+use super::reader::Parsed;
+use super::section::Section;
 use super::settings::{
     Audit, Branding, Cookies, LogFormat, Origin, RateLimitBackend, RateLimits, SameSite, Scope,
     Server, Settings, Signup, SignupMode, Telemetry, Tier, Tokens, Usernames,

@@ -4,7 +4,8 @@ use url::Url;
 
 use super::{refuse_twins, signup};
 use crate::config::problem::Refusal;
-use crate::config::reader::{Parsed, Section};
+use crate::config::reader::Parsed;
+use crate::config::section::Section;
 use crate::config::settings::{Mapping, Provider};
 use crate::config::source::{Provenance, Value};
 use crate::config::values::{boolean, endpoint, issuer, scope_token, secret, text};

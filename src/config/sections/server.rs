@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::SECOND;
 use crate::config::problem::Refusal;
-use crate::config::reader::{Section, read_error};
+use crate::config::reader::read_error;
+use crate::config::section::Section;
 use crate::config::settings::{Server, Tls};
 use crate::config::values::{
     MAKE_SECRET, boolean, duration, integer, network, origin, secret_key, secure_origin, size,

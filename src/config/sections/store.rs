@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::problem::Refusal;
-use crate::config::reader::{Parsed, Section};
+use crate::config::reader::Parsed;
+use crate::config::section::Section;
 use crate::config::settings::{Store, StoreUrl};
 use crate::config::source::Value;
 use crate::config::values::{boolean, integer, text, text_where};
