@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use actix_web::cookie::Cookie;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderName, HeaderValue, SET_COOKIE};
 use actix_web::{HttpResponse, ResponseError};
 
 /// Every code that an answer can carry. `docs/errors.md` explains each; a test compares.
@@ -273,8 +273,6 @@ pub struct ApiError {
     pub cause: Option<String>,
     /// Further headers of the answer, such as `Allow`.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Cookies that the answer sets or clears.
-    pub cookies: Vec<Cookie<'static>>,
 }
 
 impl ApiError {
@@ -287,7 +285,6 @@ impl ApiError {
             retry_after: None,
             cause: None,
             headers: Vec::new(),
-            cookies: Vec::new(),
         }
     }
 
@@ -314,9 +311,12 @@ impl ApiError {
 
     /// Sets or clears a cookie with the answer.
     #[must_use]
-    pub fn cookie(mut self, cookie: Cookie<'static>) -> Self {
-        self.cookies.push(cookie);
-        self
+    pub fn cookie(self, cookie: &Cookie<'_>) -> Self {
+        match HeaderValue::from_str(&cookie.encoded().to_string()) {
+            Ok(value) => self.header(SET_COOKIE, value),
+            // Our cookies hold base64url and fixed words: there is nothing that a header refuses.
+            Err(_) => self,
+        }
     }
 
     /// Keeps what the log should say.

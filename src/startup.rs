@@ -507,7 +507,7 @@ fn serve(
     });
     let address = app.settings.server.listen;
     let server = HttpServer::new(move || {
-        let application = actix_web::App::new()
+        actix_web::App::new()
             .app_data(data.clone())
             .app_data(site.clone())
             .wrap(from_fn(routes::edge::edge))
@@ -516,8 +516,7 @@ fn serve(
                     config.app_data(idp.clone());
                 }
                 routes::configure(config, is_development);
-            });
-        application
+            })
     })
     .workers(app.settings.server.workers)
     .disable_signals()

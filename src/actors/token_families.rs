@@ -218,10 +218,8 @@ async fn rotate(means: &Means, request: Rotate, mut read_first: bool) -> RotateR
     // A race with another node can turn "may advance" into "moved already" once; not for ever.
     for _ in 0..4 {
         let now = means.clock.now();
-        if !read_first {
-            if let Some(rotated) = advance(means, presented, now).await? {
-                return Ok(rotated);
-            }
+        if !read_first && let Some(rotated) = advance(means, presented, now).await? {
+            return Ok(rotated);
         }
         read_first = false;
         let Some(live) = means.read.family(presented.family).await? else {

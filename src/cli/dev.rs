@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::cli::serve::until_stopped;
 use crate::cli::{Failure, output};
 use crate::clock::{Clock, Stopwatch};
-use crate::config::settings::{Origin, Provider, Settings};
+use crate::config::settings::{Origin, Provider, Settings, Telemetry};
 use crate::protocol::random;
 use crate::routes::dev::idp;
 use crate::startup::{self, Running};
@@ -39,11 +39,20 @@ pub async fn run(options: Options) -> Result<(), Failure> {
     let is_new = prepare(&options)?;
     let settings = settings(&options)?;
     let clock = Clock::system();
-    telemetry::init(&settings.telemetry, clock.clone()).map_err(Failure::of)?;
+    telemetry::init(&quiet_start(&settings.telemetry), clock.clone()).map_err(Failure::of)?;
     let mut running = startup::start(settings, true, clock).await.map_err(Failure::of)?;
     running.signing_key_is_there().await;
     greet(&running, &options.data_dir, is_new, watch).await?;
     until_stopped(running).await
+}
+
+/// The greeting says what a start does, so the log does not say it again.
+fn quiet_start(telemetry: &Telemetry) -> Telemetry {
+    let mut quiet = telemetry.clone();
+    if quiet.log_level == "info" {
+        quiet.log_level = "info,latchkey::startup=warn,latchkey::actors::key_ring=warn".to_owned();
+    }
+    quiet
 }
 
 /// Makes the folder, the secret and the configuration if they are missing; whether they were.
@@ -184,9 +193,12 @@ async fn greet(running: &Running, data_dir: &Path, is_new: bool, watch: Stopwatc
         env!("CARGO_PKG_VERSION")
     );
     for (label, address, remark) in rows {
-        let padding = " ".repeat(width - address.len());
-        let line = format!("  {label:<14} {accent}{address}{accent:#}{padding}  {dim}{remark}{dim:#}");
-        anstream::println!("{}", line.trim_end());
+        anstream::print!("  {label:<14} {accent}{address}{accent:#}");
+        if !remark.is_empty() {
+            let padding = " ".repeat(width - address.len());
+            anstream::print!("{padding}  {dim}{remark}{dim:#}");
+        }
+        anstream::println!();
     }
     anstream::println!("\n  {:<14} {directory} {dim}({contents}){dim:#}", "Data");
     let milliseconds = watch.elapsed().as_millis();

@@ -143,10 +143,6 @@ fn render_error(response: &mut ServiceResponse<BoxBody>, app: &App, id: &str) ->
     for (name, value) in &api_error.headers {
         rendered.headers_mut().append(name.clone(), value.clone());
     }
-    for cookie in &api_error.cookies {
-        // A cookie that cannot be written as a header is ours and tested; nothing depends on it.
-        let _unwritable = rendered.add_cookie(cookie);
-    }
     if api_error.code.status() == StatusCode::UNAUTHORIZED && !is_oauth {
         rendered.headers_mut().insert(WWW_AUTHENTICATE, challenge(request, &api_error));
     }

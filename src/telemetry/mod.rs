@@ -33,7 +33,8 @@ pub enum TelemetryError {
 /// # Errors
 /// [`TelemetryError`].
 pub fn init(settings: &Telemetry, clock: Clock) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(&settings.log_level)
+    // The HTTP library tells of each of its workers; a plain level does not ask for that.
+    let filter = EnvFilter::try_new(format!("actix_server=warn,{}", settings.log_level))
         .map_err(|error| TelemetryError::Filter(settings.log_level.clone(), error.to_string()))?;
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let ansi = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

@@ -52,7 +52,7 @@ pub async fn settings(backend: Backend, port: u16, further: &str) -> (Settings, 
             Box::new(guard)
         }
         Backend::Postgres => {
-            let (store, guard) = postgres::fresh_settings().await;
+            let (store, guard) = postgres::fresh_settings();
             settings.store = store;
             Box::new(guard)
         }

@@ -77,13 +77,13 @@ async fn break_and_check(backend: Backend, actor: &str, kind: &str) {
 
 macro_rules! each_actor_survives {
     ($($name:ident: $actor:literal, $kind:literal;)*) => {
-        mod sqlite {
+        mod on_sqlite {
             $(#[actix_web::test]
             async fn $name() {
                 super::break_and_check(super::Backend::Sqlite, $actor, $kind).await;
             })*
         }
-        mod postgres {
+        mod on_postgres {
             $(#[actix_web::test]
             async fn $name() {
                 super::break_and_check(super::Backend::Postgres, $actor, $kind).await;

@@ -60,7 +60,7 @@ pub async fn callback(
             })?;
             Ok(answer)
         }
-        Err(error) => Err(error.cookie(attempt_over)),
+        Err(error) => Err(error.cookie(&attempt_over)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Signing out: here, or everywhere.
 
+use actix_web::http::header::AUTHORIZATION;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
@@ -83,12 +84,12 @@ pub async fn signed_in(
     request: &HttpRequest,
     app: &App,
 ) -> Result<Option<(SessionId, UserId)>, ApiError> {
-    if !request.headers().contains_key(actix_web::http::header::AUTHORIZATION) {
-        if let Some(presented) = session::presented_refresh(request, app)? {
-            if let Some(live) = app.store.read.family(presented.family).await? {
-                return Ok(Some((live.family.session, live.family.user)));
-            }
-        }
+    let by_cookie = !request.headers().contains_key(AUTHORIZATION);
+    if by_cookie
+        && let Some(presented) = session::presented_refresh(request, app)?
+        && let Some(live) = app.store.read.family(presented.family).await?
+    {
+        return Ok(Some((live.family.session, live.family.user)));
     }
     match session::authenticate(request, app).await {
         Ok(session) => Ok(Some((session.claims.sid, session.claims.sub))),

@@ -1,6 +1,8 @@
 //! `POST /dev/fault/{actor}?kind=panic|stall|stop`: breaks an actor of the running server, for the
 //! tests of supervision.
 
+use std::slice::from_ref;
+
 use actix::dev::ToEnvelope;
 use actix::{Actor, Handler};
 use actix_web::web::{Data, Path, ServiceConfig};
@@ -35,13 +37,13 @@ async fn inject(
         }
     };
     match actor.as_str() {
-        "db_writer" => break_all(&[app.writer.clone()], fault).await,
-        "key_ring" => break_all(&[app.key_ring.clone()], fault).await,
-        "revocations" => break_all(&[app.revocations.clone()], fault).await,
-        "janitor" => break_all(&[app.janitor.clone()], fault).await,
+        "db_writer" => break_all(from_ref(&app.writer), fault).await,
+        "key_ring" => break_all(from_ref(&app.key_ring), fault).await,
+        "revocations" => break_all(from_ref(&app.revocations), fault).await,
+        "janitor" => break_all(from_ref(&app.janitor), fault).await,
         "token_families" => break_all(app.families.all(), fault).await,
         "rate_limiter" => break_all(app.rate_limiters.all(), fault).await,
-        "provider_metadata" => break_all(&[app.provider_metadata.clone()], fault).await,
+        "provider_metadata" => break_all(from_ref(&app.provider_metadata), fault).await,
         _ => return Err(ApiError::new(ErrorCode::NotFound, "There is no such actor.")),
     }
     Ok(HttpResponse::NoContent().finish())
