@@ -111,10 +111,12 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     // Everything else public lies in 2000::/3; IPv4-mapped, unique-local, link-local and multicast
     // addresses do not.
     let global = segments[0] & 0xe000 == 0x2000;
-    let special = (segments[0] == 0x2001 && segments[1] < 0x200) // protocols, Teredo
-        || (segments[0] == 0x2001 && segments[1] == 0xdb8) // documentation
-        || segments[0] == 0x2002 // 6to4, which leads to any IPv4 address
-        || (segments[0] == 0x3fff && segments[1] < 0x1000); // documentation
+    let special = match segments[0] {
+        0x2001 => segments[1] < 0x200 || segments[1] == 0xdb8, // protocols, Teredo; documentation
+        0x2002 => true,                                        // 6to4: leads to any IPv4 address
+        0x3fff => segments[1] < 0x1000,                        // documentation
+        _ => false,
+    };
     global && !special
 }
 

@@ -1,10 +1,15 @@
 //! The one integration-test binary: a module a topic, each test with its own store and port.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod development_provider;
 mod harness;
 mod hostile_input;
 mod keys;
+mod openid_provider;
 mod postgres;
 mod processes;
+mod provider_sign_in;
 mod rotation;
 mod sign_in;
 mod sqlite;
