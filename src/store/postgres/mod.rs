@@ -1,10 +1,116 @@
-//! stub
-use super::*;
-/// stub
-pub async fn open(_u: &crate::protocol::secret::Secret, _s: &StoreSettings, _c: &Clock) -> Result<Store, OpenError> { unimplemented!() }
-/// stub
-pub async fn migrate(_u: &crate::protocol::secret::Secret, _s: &StoreSettings) -> Result<Vec<MigrationStatus>, OpenError> { unimplemented!() }
-/// stub
-pub async fn migration_status(_u: &crate::protocol::secret::Secret, _s: &StoreSettings) -> Result<Vec<MigrationStatus>, OpenError> { unimplemented!() }
-/// stub
-pub async fn check_schema(_u: &crate::protocol::secret::Secret, _s: &StoreSettings) -> Result<(), OpenError> { unimplemented!() }
+//! PostgreSQL: what production and several nodes use.
+//!
+//! [`reader`] and [`writer`] are the two sides; each table has a file with its statements, and
+//! [`operations`] puts them together. Correctness lies in conditional statements alone: any number of
+//! nodes may write.
+
+mod address;
+mod audit;
+mod connect;
+mod failure;
+mod identities;
+mod migrations;
+mod operations;
+mod read_back;
+mod reader;
+mod revocations;
+mod signing_keys;
+mod spent;
+mod tls;
+mod token_families;
+mod users;
+mod writer;
+
+use std::sync::Arc;
+
+use deadpool_postgres::Pool;
+
+use self::address::Address;
+use self::connect::{Purpose, describe_pool_error};
+use super::{Counters, MigrationStatus, Store};
+use crate::clock::Clock;
+use crate::config::settings::Store as StoreSettings;
+use crate::protocol::secret::Secret;
+use crate::store::error::OpenError;
+
+/// Opens the store: connects, takes over the server's time, and warns if its commits are not durable.
+///
+/// # Errors
+/// [`OpenError::Unreachable`].
+pub async fn open(
+    url: &Secret,
+    settings: &StoreSettings,
+    clock: &Clock,
+) -> Result<Store, OpenError> {
+    let address = Address::parse(url, settings.schema.as_deref())?;
+    let counters = Arc::new(Counters::default());
+    let reading = connect::pool(&address, Purpose::Reading, settings.max_connections)?;
+    let writing = connect::pool(&address, Purpose::Writing, 1)?;
+    greet(&address, &reading, clock).await?;
+    Ok(Store {
+        read: Arc::new(reader::Reader { pool: reading, counters: Arc::clone(&counters) }),
+        write: Arc::new(writer::Writer { pool: writing, counters: Arc::clone(&counters) }),
+        counters,
+        kind: "PostgreSQL",
+    })
+}
+
+/// Applies the migrations that are missing and returns them. Safe in several processes at once.
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn migrate(
+    url: &Secret,
+    settings: &StoreSettings,
+) -> Result<Vec<MigrationStatus>, OpenError> {
+    migrations::migrate(&Address::parse(url, settings.schema.as_deref())?).await
+}
+
+/// Lists all known migrations and whether they are applied; changes nothing.
+///
+/// # Errors
+/// [`OpenError::Unreachable`].
+pub async fn migration_status(
+    url: &Secret,
+    settings: &StoreSettings,
+) -> Result<Vec<MigrationStatus>, OpenError> {
+    migrations::list(&Address::parse(url, settings.schema.as_deref())?).await
+}
+
+/// Checks that the schema fits this binary; changes nothing.
+///
+/// # Errors
+/// [`OpenError::Outdated`], [`OpenError::TooNew`], [`OpenError::Unreachable`].
+pub async fn check_schema(url: &Secret, settings: &StoreSettings) -> Result<(), OpenError> {
+    migrations::check(&Address::parse(url, settings.schema.as_deref())?).await
+}
+
+/// The first conversation with the server.
+async fn greet(address: &Address, pool: &Pool, clock: &Clock) -> Result<(), OpenError> {
+    let failed = |reason: String| unreachable(address, &reason);
+    let db = pool.get().await.map_err(|error| failed(describe_pool_error(error)))?;
+    let now = reader::time(&db).await.map_err(|failure| failed(failure.into_error().to_string()))?;
+    clock.synchronize(now);
+    for setting in ["fsync", "synchronous_commit"] {
+        let row = db
+            .query_one("SELECT current_setting($1)", &[&setting])
+            .await
+            .map_err(|error| failed(connect::describe(&error)))?;
+        let value: String = row.try_get(0).map_err(|error| failed(error.to_string()))?;
+        if value == "off" {
+            tracing::warn!(
+                setting,
+                "PostgreSQL's {setting} is off: a crash of its machine can lose sign-ins that were confirmed; turn it on"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Where, why, and what to do; never with the password.
+fn unreachable(address: &Address, reason: &str) -> OpenError {
+    OpenError::Unreachable(format!(
+        "PostgreSQL at {} cannot be used: {reason}. Check store.url and that the server runs",
+        address.place()
+    ))
+}

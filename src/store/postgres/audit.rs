@@ -1,0 +1,95 @@
+//! Tables `audit_events` and `audit_details`: the trail, and its personal part.
+
+use deadpool_postgres::ClientWrapper;
+use serde_json::Value;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::connect::{execute, query, query_first};
+use super::failure::Failure;
+use crate::clock::Timestamp;
+use crate::store::AuditRow;
+use crate::store::model::AuditEntry;
+
+/// Appends entries, all in one statement.
+pub(super) async fn append(db: &ClientWrapper, entries: &[&AuditEntry]) -> Result<(), Failure> {
+    const SQL: &str = "
+        WITH entry AS (
+            SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[],
+                                 $6::text[], $7::text[], $8::text[])
+                   AS e (id, at, actor, action, target, request_id, details, personal)
+        ), event AS (
+            INSERT INTO audit_events (id, at, actor, action, target, request_id, details)
+            SELECT id, at, actor, action, target, request_id, details FROM entry
+        )
+        INSERT INTO audit_details (id, personal) SELECT id, personal FROM entry";
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = entries.iter().map(|entry| entry.id).collect();
+    let times: Vec<i64> = entries.iter().map(|entry| entry.at.millis()).collect();
+    let actors: Vec<String> = entries.iter().map(|entry| entry.actor.to_string()).collect();
+    let actions: Vec<&str> = entries.iter().map(|entry| entry.action).collect();
+    let targets: Vec<&str> = entries.iter().map(|entry| entry.target.as_str()).collect();
+    let requests: Vec<Option<&str>> =
+        entries.iter().map(|entry| entry.request_id.as_deref()).collect();
+    let (details, personal): (Vec<String>, Vec<String>) = entries
+        .iter()
+        .map(|entry| {
+            let (details, personal) = AuditRow::split(entry);
+            (details.to_string(), personal.to_string())
+        })
+        .unzip();
+    execute(
+        db,
+        SQL,
+        &[&ids, &times, &actors, &actions, &targets, &requests, &details, &personal],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Whether an entry is there: the proof that its transaction was committed.
+pub(super) async fn exists(db: &ClientWrapper, id: Uuid) -> Result<bool, Failure> {
+    const SQL: &str = "SELECT FROM audit_events WHERE id = $1";
+    Ok(query_first(db, SQL, &[&id]).await?.is_some())
+}
+
+/// The newest entries, newest first.
+pub(super) async fn newest(db: &ClientWrapper, limit: u32) -> Result<Vec<AuditRow>, Failure> {
+    const SQL: &str = "
+        SELECT e.at, e.actor, e.action, e.target, e.request_id, e.details, d.personal
+          FROM audit_events e LEFT JOIN audit_details d USING (id)
+         ORDER BY e.at DESC, e.id DESC LIMIT $1";
+    query(db, SQL, &[&i64::from(limit)]).await?.iter().map(from_row).collect()
+}
+
+fn from_row(row: &Row) -> Result<AuditRow, Failure> {
+    let personal: Option<String> = row.try_get("personal")?;
+    let personal = personal.as_deref().map(parse).transpose()?.unwrap_or(Value::Null);
+    Ok(AuditRow {
+        at: Timestamp::from_millis(row.try_get("at")?),
+        actor: row.try_get("actor")?,
+        action: row.try_get("action")?,
+        target: row.try_get("target")?,
+        request_id: row.try_get("request_id")?,
+        address: personal.get("address").and_then(Value::as_str).map(ToOwned::to_owned),
+        details: parse(row.try_get("details")?)?,
+    })
+}
+
+fn parse(json: &str) -> Result<Value, Failure> {
+    serde_json::from_str(json).map_err(|_| Failure::inconsistent("an audit entry is not JSON"))
+}
+
+/// Removes at most `limit` entries of that age, with their personal part.
+pub(super) async fn remove_old(
+    db: &ClientWrapper,
+    before: Timestamp,
+    limit: u32,
+) -> Result<u64, Failure> {
+    const SQL: &str = "
+        DELETE FROM audit_events WHERE id IN
+               (SELECT id FROM audit_events WHERE at <= $1 ORDER BY at LIMIT $2)";
+    execute(db, SQL, &[&before.millis(), &i64::from(limit)]).await
+}

@@ -1,0 +1,137 @@
+//! What each operation does inside its transaction.
+
+use std::collections::HashMap;
+
+use deadpool_postgres::ClientWrapper;
+use futures_util::try_join;
+
+use super::failure::Failure;
+use super::{audit, identities, revocations, signing_keys, spent, token_families, users};
+use crate::store::model::{AuditEntry, FamilyId};
+use crate::store::operation::{
+    AdvanceOutcome, CreateUser, CreateUserOutcome, Operation, Outcome, RemoveExpired, Removed, Revoke,
+    SignIn, SignInOutcome,
+};
+
+/// Performs one operation; `moved` holds what the batch's families came to.
+///
+/// Statements that are joined do not depend on each other and travel together.
+pub(super) async fn perform(
+    db: &ClientWrapper,
+    operation: &Operation,
+    moved: &mut HashMap<FamilyId, AdvanceOutcome>,
+) -> Result<Outcome, Failure> {
+    Ok(match operation {
+        Operation::AdvanceFamily(advance) => Outcome::AdvanceFamily(
+            moved.remove(&advance.family).unwrap_or(AdvanceOutcome::Unmoved),
+        ),
+        Operation::SignIn(operation) => Outcome::SignIn(sign_in(db, operation).await?),
+        Operation::CreateUser(operation) => Outcome::CreateUser(create_user(db, operation).await?),
+        Operation::Revoke(operation) => {
+            Outcome::Revoke(token_families::revoke(db, operation).await?)
+        }
+        Operation::StageKey(operation) => {
+            Outcome::StageKey(signing_keys::stage(db, operation).await?)
+        }
+        Operation::ActivateKey(operation) => {
+            Outcome::ActivateKey(signing_keys::activate(db, operation).await?)
+        }
+        Operation::RetireKey(operation) => {
+            Outcome::RetireKey(signing_keys::retire(db, operation).await?)
+        }
+        Operation::ResealKeys(operation) => {
+            Outcome::ResealKeys(signing_keys::reseal(db, operation).await?)
+        }
+        Operation::AppendAudit(operation) => {
+            audit::append(db, &[&operation.0]).await?;
+            Outcome::AppendAudit
+        }
+        Operation::RemoveExpired(operation) => {
+            Outcome::RemoveExpired(remove_expired(db, operation).await?)
+        }
+    })
+}
+
+/// See [`SignIn`]. Refusals are found before anything is written: the transaction is shared.
+async fn sign_in(db: &ClientWrapper, operation: &SignIn) -> Result<SignInOutcome, Failure> {
+    let SignIn { family, spends, identity, ends, audit: entry } = operation;
+    let (user, can_open, is_spent) = try_join!(
+        users::hold_active_owner(db, family.user, &identity.provider, &identity.subject),
+        token_families::can_open(db, family),
+        spent::is_spent(db, &spends.id),
+    )?;
+    if is_spent {
+        return Ok(SignInOutcome::AlreadySpent);
+    }
+    let Some(user) = user.filter(|_| can_open) else {
+        return Ok(SignInOutcome::NotAllowed);
+    };
+    // Another node may be spending it right now.
+    if !spent::spend(db, std::slice::from_ref(spends)).await? {
+        return Ok(SignInOutcome::AlreadySpent);
+    }
+    let (opened, ..) = try_join!(
+        token_families::open(db, family, user),
+        identities::touch(db, identity, family.created_at),
+        identities::replace_emails(db, identity),
+        end(db, ends.as_ref()),
+        audit::append(db, &[entry]),
+    )?;
+    Ok(SignInOutcome::Opened(Box::new(opened)))
+}
+
+async fn end(db: &ClientWrapper, revoke: Option<&Revoke>) -> Result<(), Failure> {
+    if let Some(revoke) = revoke {
+        token_families::revoke(db, revoke).await?;
+    }
+    Ok(())
+}
+
+/// See [`CreateUser`]. Runs alone; unless it is [`CreateUserOutcome::Created`], all is rolled back.
+async fn create_user(
+    db: &ClientWrapper,
+    operation: &CreateUser,
+) -> Result<CreateUserOutcome, Failure> {
+    let CreateUser { user, username_key, identity, family, spends, ends, audit: entries } = operation;
+    if !spent::spend(db, spends).await? {
+        return Ok(CreateUserOutcome::AlreadySpent);
+    }
+    let now = user.created_at;
+    if !users::insert(db, user, username_key).await? {
+        let is_taken = identities::exists(db, &identity.provider, &identity.subject).await?;
+        return Ok(match is_taken {
+            true => CreateUserOutcome::IdentityTaken,
+            false => CreateUserOutcome::UsernameTaken,
+        });
+    }
+    if !identities::insert(db, identity, user.id, now).await? {
+        return Ok(CreateUserOutcome::IdentityTaken);
+    }
+    // Asked only now: having inserted the name, nobody else can give it up any more.
+    if users::name_is_held(db, username_key, now).await? {
+        return Ok(CreateUserOutcome::UsernameTaken);
+    }
+    let entries: Vec<&AuditEntry> = entries.iter().collect();
+    let (opened, ..) = try_join!(
+        token_families::open(db, family, user.clone()),
+        identities::replace_emails(db, identity),
+        end(db, ends.as_ref()),
+        audit::append(db, &entries),
+    )?;
+    Ok(CreateUserOutcome::Created(Box::new(opened)))
+}
+
+async fn remove_expired(
+    db: &ClientWrapper,
+    operation: &RemoveExpired,
+) -> Result<Removed, Failure> {
+    let RemoveExpired { now, audited_before, wipe_keys, limit, .. } = operation;
+    let ((families, families_after), spent, revocations, audit, ()) = try_join!(
+        token_families::remove_expired(db, operation),
+        spent::remove_expired(db, *now, *limit),
+        revocations::remove_expired(db, *now, *limit),
+        audit::remove_old(db, *audited_before, *limit),
+        signing_keys::wipe(db, wipe_keys),
+    )?;
+    Ok(Removed { families, spent, revocations, audit, families_after })
+}

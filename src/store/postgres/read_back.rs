@@ -1,0 +1,76 @@
+//! What became of an operation whose commit nobody confirmed.
+
+use deadpool_postgres::ClientWrapper;
+
+use super::failure::Failure;
+use super::{audit, token_families};
+use crate::store::model::{FamilyId, FamilyWithUser, UserStatus};
+use crate::store::operation::{
+    AdvanceFamily, AdvanceOutcome, CreateUserOutcome, Operation, Outcome, RetireKeyOutcome,
+    SignInOutcome, StageKeyOutcome,
+};
+
+/// What an operation did, if it certainly was committed; `None` if it was not, or did nothing.
+///
+/// An audit entry has an id of its own and is written in the same transaction: where it is, all is.
+pub(super) async fn happened(
+    db: &ClientWrapper,
+    operation: &Operation,
+) -> Result<Option<Outcome>, Failure> {
+    Ok(match operation {
+        Operation::AdvanceFamily(advance) => advanced(db, advance).await?,
+        Operation::SignIn(operation) => match audit::exists(db, operation.audit.id).await? {
+            true => opened(db, operation.family.id)
+                .await?
+                .map(|live| Outcome::SignIn(SignInOutcome::Opened(live))),
+            false => None,
+        },
+        Operation::CreateUser(operation) => opened(db, operation.family.id)
+            .await?
+            .filter(|live| live.user.id == operation.user.id)
+            .map(|live| Outcome::CreateUser(CreateUserOutcome::Created(live))),
+        Operation::Revoke(operation) => match audit::exists(db, operation.audit.id).await? {
+            true => Some(Outcome::Revoke(token_families::read_back_revoke(db, operation).await?)),
+            false => None,
+        },
+        Operation::StageKey(operation) => audit::exists(db, operation.audit.id)
+            .await?
+            .then_some(Outcome::StageKey(StageKeyOutcome::Staged)),
+        Operation::ActivateKey(operation) => {
+            audit::exists(db, operation.audit.id).await?.then_some(Outcome::ActivateKey(true))
+        }
+        Operation::RetireKey(operation) => audit::exists(db, operation.audit.id)
+            .await?
+            .then_some(Outcome::RetireKey(RetireKeyOutcome::Retired)),
+        Operation::AppendAudit(operation) => {
+            audit::exists(db, operation.0.id).await?.then_some(Outcome::AppendAudit)
+        }
+        Operation::ResealKeys(operation) => audit::exists(db, operation.audit.id)
+            .await?
+            .then_some(Outcome::ResealKeys(operation.sealed.len() as u64)),
+        // Doing it again does what is left to do.
+        Operation::RemoveExpired(_) => None,
+    })
+}
+
+/// A row at the next generation since this operation's `now` is its work, or that of another node that
+/// made the same successor in the same millisecond. One that got there earlier is not: whoever presents
+/// the old generation then is judged by the age of its successor, as always.
+async fn advanced(
+    db: &ClientWrapper,
+    advance: &AdvanceFamily,
+) -> Result<Option<Outcome>, Failure> {
+    let live = opened(db, advance.family).await?.filter(|live| {
+        live.user.status == UserStatus::Active
+            && live.family.revoked_at.is_none()
+            && Some(live.family.generation) == advance.presented.checked_add(1)
+            && live.family.rotated_at == advance.now
+    });
+    Ok(live.map(|live| {
+        Outcome::AdvanceFamily(AdvanceOutcome::Moved { live, before: advance.presented })
+    }))
+}
+
+async fn opened(db: &ClientWrapper, id: FamilyId) -> Result<Option<Box<FamilyWithUser>>, Failure> {
+    Ok(token_families::by_id(db, id).await?.map(Box::new))
+}

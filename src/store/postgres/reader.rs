@@ -1,0 +1,147 @@
+//! The read side: a pool, and a limit for every step.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deadpool_postgres::{ClientWrapper, Object, Pool};
+
+use super::connect::{describe_pool_error, query_first};
+use super::failure::{Failure, within};
+use super::{audit, identities, revocations, signing_keys, token_families, users};
+use crate::clock::Timestamp;
+use crate::store::error::StoreError;
+use crate::store::model::{
+    Email, FamilyId, FamilyWithUser, Identity, Revocation, StoredKey, User, UserId,
+};
+use crate::store::{AuditRow, Counters, ReadStore};
+
+/// How long a statement may take.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(2);
+
+/// Reads through a pool, each time with a single statement.
+pub(super) struct Reader {
+    pub(super) pool: Pool,
+    pub(super) counters: Arc<Counters>,
+}
+
+impl Reader {
+    async fn connection(&self) -> Result<Object, StoreError> {
+        self.counters.count_read();
+        self.pool
+            .get()
+            .await
+            .map_err(|error| StoreError::Unavailable(describe_pool_error(error)))
+    }
+}
+
+/// Puts the connection back, unless it is of no more use.
+fn put_back<T>(db: Object, answer: Result<T, Failure>) -> Result<T, StoreError> {
+    answer.map_err(|failure| {
+        if failure.spoils_connection() {
+            drop(Object::take(db));
+        }
+        failure.into_error()
+    })
+}
+
+async fn select_nothing(db: &ClientWrapper) -> Result<(), Failure> {
+    query_first(db, "SELECT", &[]).await.map(drop)
+}
+
+/// The server's own time.
+pub(super) async fn time(db: &ClientWrapper) -> Result<Timestamp, Failure> {
+    const SQL: &str =
+        "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
+    match query_first(db, SQL, &[]).await? {
+        Some(row) => Ok(Timestamp::from_millis(row.try_get("now")?)),
+        None => Err(Failure::inconsistent("the server's clock gives no time")),
+    }
+}
+
+#[async_trait]
+impl ReadStore for Reader {
+    async fn ping(&self) -> Result<(), StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, select_nothing(&db)).await;
+        put_back(db, answer)
+    }
+
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, time(&db)).await;
+        put_back(db, answer)
+    }
+
+    async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, users::by_id(&db, id)).await;
+        put_back(db, answer)
+    }
+
+    async fn user_by_name(&self, username_key: &str) -> Result<Option<User>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, users::by_name(&db, username_key)).await;
+        put_back(db, answer)
+    }
+
+    async fn username_is_free(&self, username_key: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, users::name_is_free(&db, username_key, now)).await;
+        put_back(db, answer)
+    }
+
+    async fn user_by_identity(&self, provider: &str, subject: &str) -> Result<Option<User>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, users::by_identity(&db, provider, subject)).await;
+        put_back(db, answer)
+    }
+
+    async fn identities(&self, user: UserId) -> Result<Vec<Identity>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, identities::of_user(&db, user)).await;
+        put_back(db, answer)
+    }
+
+    async fn emails(&self, user: UserId) -> Result<Vec<Email>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, identities::emails_of_user(&db, user)).await;
+        put_back(db, answer)
+    }
+
+    async fn family(&self, id: FamilyId) -> Result<Option<FamilyWithUser>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, token_families::by_id(&db, id)).await;
+        put_back(db, answer)
+    }
+
+    async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, signing_keys::all(&db)).await;
+        put_back(db, answer)
+    }
+
+    async fn revocations(&self, since: Timestamp, now: Timestamp) -> Result<Vec<Revocation>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, revocations::since(&db, since, now)).await;
+        put_back(db, answer)
+    }
+
+    async fn audit(&self, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, audit::newest(&db, limit)).await;
+        put_back(db, answer)
+    }
+
+    async fn user_count(&self) -> Result<u64, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, users::count(&db)).await;
+        put_back(db, answer)
+    }
+
+    async fn live_families(&self) -> Result<Vec<(FamilyId, u64)>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, token_families::live(&db)).await;
+        put_back(db, answer)
+    }
+}

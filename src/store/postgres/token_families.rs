@@ -1,0 +1,356 @@
+//! Table `token_families`: one row a family, one live token.
+
+use std::collections::{BTreeSet, HashMap};
+
+use deadpool_postgres::ClientWrapper;
+use futures_util::try_join;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::connect::{Parameters, bigint, execute, query, query_first};
+use super::failure::Failure;
+use super::users::{self, user_columns};
+use super::{audit, revocations};
+use crate::clock::Timestamp;
+use crate::store::error::StoreError;
+use crate::store::model::{
+    FIRST_PARTY, Family, FamilyId, FamilyWithUser, NewFamily, Revocation, RevocationKind, SessionId,
+    User, UserId,
+};
+use crate::store::operation::{
+    AdvanceFamily, AdvanceOutcome, RemoveExpired, Revoke, RevokeOutcome, RevokeTarget,
+};
+
+/// The columns of a family, from `token_families f`, as [`from_row`] reads them.
+macro_rules! family_columns {
+    () => {
+        "f.id AS family_id, f.session_id, f.client_id, f.scope, f.generation, f.rotated_at, \
+         f.created_at, f.auth_time, f.revoked_at"
+    };
+}
+
+fn from_row(row: &Row, user: UserId) -> Result<Family, Failure> {
+    let id = FamilyId(row.try_get("family_id")?);
+    let revoked_at: Option<i64> = row.try_get("revoked_at")?;
+    Ok(Family {
+        id,
+        user,
+        session: SessionId(row.try_get("session_id")?),
+        client_id: row.try_get("client_id")?,
+        scope: row.try_get("scope")?,
+        generation: generation(row.try_get("generation")?, id)?,
+        rotated_at: Timestamp::from_millis(row.try_get("rotated_at")?),
+        created_at: Timestamp::from_millis(row.try_get("created_at")?),
+        auth_time: Timestamp::from_millis(row.try_get("auth_time")?),
+        revoked_at: revoked_at.map(Timestamp::from_millis),
+    })
+}
+
+fn generation(stored: i64, family: FamilyId) -> Result<u64, Failure> {
+    u64::try_from(stored)
+        .map_err(|_| Failure::inconsistent(format!("family {family} has a negative generation")))
+}
+
+fn with_user(row: &Row) -> Result<FamilyWithUser, Failure> {
+    let user = users::from_row(row)?;
+    Ok(FamilyWithUser { family: from_row(row, user.id)?, user })
+}
+
+/// A family, revoked or not, with its person.
+pub(super) async fn by_id(
+    db: &ClientWrapper,
+    id: FamilyId,
+) -> Result<Option<FamilyWithUser>, Failure> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        family_columns!(),
+        ", ",
+        user_columns!(),
+        " FROM token_families f JOIN users u ON u.id = f.user_id WHERE f.id = $1"
+    );
+    query_first(db, SQL, &[&id.0]).await?.as_ref().map(with_user).transpose()
+}
+
+/// Every family's id and generation that is not revoked.
+pub(super) async fn live(db: &ClientWrapper) -> Result<Vec<(FamilyId, u64)>, Failure> {
+    const SQL: &str = "
+        SELECT id, generation FROM token_families WHERE revoked_at IS NULL ORDER BY id";
+    let rows = query(db, SQL, &[]).await?;
+    let families = rows.iter().map(|row| {
+        let id = FamilyId(row.try_get("id")?);
+        Ok((id, generation(row.try_get("generation")?, id)?))
+    });
+    families.collect()
+}
+
+/// Moves each family on, if it may move: see [`AdvanceFamily`]. One statement, whatever their number.
+///
+/// Conditional, so of two nodes racing on one token exactly one moves it: the second waits for the
+/// row and then judges it as it is. Only rows that will move are locked, in the order of their ids, so
+/// that batches of several nodes do not wait for each other in a circle. Families that did not move are
+/// missing in the answer.
+///
+/// Spec: RFC 6749 §6, RFC 9700 §4.14.2.
+pub(super) async fn advance(
+    db: &ClientWrapper,
+    asked: &[&AdvanceFamily],
+) -> Result<HashMap<FamilyId, AdvanceOutcome>, Failure> {
+    // A generation beyond what the column holds was never issued, and its successor has no number.
+    let movable: Vec<_> =
+        asked.iter().filter(|advance| bigint(advance.presented) < i64::MAX).collect();
+    if movable.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let ids: Vec<Uuid> = movable.iter().map(|advance| advance.family.0).collect();
+    let presented: Vec<i64> = movable.iter().map(|advance| bigint(advance.presented)).collect();
+    let times = |time: fn(&AdvanceFamily) -> Timestamp| -> Vec<i64> {
+        movable.iter().map(|advance| time(advance).millis()).collect()
+    };
+    let parameters: Parameters<'_> = &[
+        &ids,
+        &presented,
+        &times(|advance| advance.now),
+        &times(|advance| advance.rotated_before),
+        &times(|advance| advance.idle_since),
+        &times(|advance| advance.created_after),
+    ];
+    query(db, ADVANCE, parameters).await?.iter().map(moved).collect()
+}
+
+const ADVANCE: &str = concat!(
+    "WITH moving AS (
+        SELECT f.id, f.generation AS before, a.presented, a.now, ",
+    user_columns!(),
+    "     FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+               AS a (id, presented, now, rotated_before, idle_since, created_after)
+          JOIN token_families f ON f.id = a.id
+          JOIN users u ON u.id = f.user_id
+         WHERE u.status = 'active' AND f.revoked_at IS NULL
+           AND f.rotated_at > a.idle_since AND f.created_at > a.created_after
+           AND (f.generation = a.presented AND f.rotated_at <= a.rotated_before
+                OR f.generation < a.presented)
+         ORDER BY f.id FOR UPDATE OF f
+    )
+    UPDATE token_families f SET generation = m.presented + 1, rotated_at = m.now
+      FROM moving m WHERE f.id = m.id
+    RETURNING m.before, m.user_id, m.username, m.display_name, m.avatar, m.role, m.status,
+              m.user_created_at, ",
+    family_columns!()
+);
+
+fn moved(row: &Row) -> Result<(FamilyId, AdvanceOutcome), Failure> {
+    let live = Box::new(with_user(row)?);
+    let before = generation(row.try_get("before")?, live.family.id)?;
+    Ok((live.family.id, AdvanceOutcome::Moved { live, before }))
+}
+
+/// Whether a family of this id can be opened for this person, or be kept if it is their live session.
+/// What is there stays so until the transaction ends.
+pub(super) async fn can_open(db: &ClientWrapper, new: &NewFamily) -> Result<bool, Failure> {
+    const SQL: &str = "
+        SELECT user_id = $2 AND client_id = $3 AND $4 = $3 AND revoked_at IS NULL AS can_be_kept
+          FROM token_families WHERE id = $1 FOR UPDATE";
+    let parameters: Parameters<'_> = &[&new.id.0, &new.user.0, &FIRST_PARTY, &new.client_id];
+    match query_first(db, SQL, parameters).await? {
+        Some(row) => Ok(row.try_get("can_be_kept")?),
+        None => Ok(true),
+    }
+}
+
+/// Opens a family at generation 0, or moves on the person's live session of the same id.
+pub(super) async fn open(db: &ClientWrapper, new: &NewFamily, user: User) -> Result<FamilyWithUser, Failure> {
+    const SQL: &str = concat!(
+        "INSERT INTO token_families AS f
+                (id, user_id, session_id, client_id, scope, offline, generation, rotated_at, created_at,
+                 auth_time, provider, user_agent, network)
+         VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $7, $8, $9, $10, $11)
+         ON CONFLICT (id) DO UPDATE
+            SET auth_time = EXCLUDED.auth_time, provider = EXCLUDED.provider,
+                generation = f.generation + 1, rotated_at = EXCLUDED.rotated_at
+          WHERE f.user_id = EXCLUDED.user_id AND f.client_id = EXCLUDED.client_id
+            AND f.client_id = $12 AND f.revoked_at IS NULL
+         RETURNING ",
+        family_columns!()
+    );
+    let offline = new.scope.split(' ').any(|scope| scope == "offline_access");
+    let parameters: Parameters<'_> = &[
+        &new.id.0,
+        &new.user.0,
+        &new.session.0,
+        &new.client_id,
+        &new.scope,
+        &offline,
+        &new.created_at.millis(),
+        &new.auth_time.millis(),
+        &new.provider,
+        &new.user_agent,
+        &new.network,
+        &FIRST_PARTY,
+    ];
+    match query_first(db, SQL, parameters).await? {
+        Some(row) => Ok(FamilyWithUser { family: from_row(&row, new.user)?, user }),
+        None => Err(Failure::Refused(StoreError::Refused(format!(
+            "family {} exists and is not this person's live session",
+            new.id
+        )))),
+    }
+}
+
+/// A family that a revocation concerns.
+struct Ended {
+    id: FamilyId,
+    session: SessionId,
+    client_id: String,
+}
+
+fn ended_from_row(row: &Row) -> Result<Ended, Failure> {
+    Ok(Ended {
+        id: FamilyId(row.try_get("id")?),
+        session: SessionId(row.try_get("session_id")?),
+        client_id: row.try_get("client_id")?,
+    })
+}
+
+/// See [`Revoke`].
+pub(super) async fn revoke(db: &ClientWrapper, revoke: &Revoke) -> Result<RevokeOutcome, Failure> {
+    if let Some((family, presented)) = revoke.only_if_reused
+        && !hold_if_reused(db, family, presented).await?
+    {
+        return Ok(RevokeOutcome::default());
+    }
+    let ended = end(db, revoke).await?;
+    let outcome = outcome_of(revoke, &ended);
+    let entries = if ended.is_empty() { &[][..] } else { &[&revoke.audit] };
+    try_join!(
+        revocations::store(db, &outcome.revocations, revoke.now),
+        audit::append(db, entries),
+    )?;
+    Ok(outcome)
+}
+
+/// Whether the family is live and beyond the generation presented; it stays so until the transaction
+/// ends.
+async fn hold_if_reused(
+    db: &ClientWrapper,
+    family: FamilyId,
+    presented: u64,
+) -> Result<bool, Failure> {
+    const SQL: &str = "
+        SELECT FROM token_families
+         WHERE id = $1 AND revoked_at IS NULL AND generation > $2 FOR UPDATE";
+    Ok(query_first(db, SQL, &[&family.0, &bigint(presented)]).await?.is_some())
+}
+
+/// The statement that ends the families for which `$condition` holds, locked in the order of their ids.
+macro_rules! end_where {
+    ($condition:literal) => {
+        concat!(
+            "WITH ending AS (
+                SELECT f.id FROM token_families f WHERE ",
+            $condition,
+            " AND f.revoked_at IS NULL ORDER BY f.id FOR UPDATE
+            ), ended AS (
+                UPDATE token_families f SET revoked_at = $2, revoke_reason = $3
+                  FROM ending WHERE f.id = ending.id
+                RETURNING f.id, f.session_id, f.client_id
+            )
+            SELECT id, session_id, client_id FROM ended ORDER BY id"
+        )
+    };
+}
+
+/// The statement that finds what a committed statement of [`end_where`] ended.
+macro_rules! ended_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT f.id, f.session_id, f.client_id FROM token_families f WHERE ",
+            $condition,
+            " AND f.revoked_at = $2 AND f.revoke_reason = $3 ORDER BY f.id"
+        )
+    };
+}
+
+/// Fills in what the target means: `end_where!` or `ended_where!` for each of the three.
+macro_rules! by_target {
+    ($statement:ident, $target:expr) => {
+        match $target {
+            RevokeTarget::Family(id) => ($statement!("f.id = $1"), id.0),
+            RevokeTarget::Session(id) => (
+                $statement!("f.session_id = $1 AND (f.client_id = 'latchkey' OR NOT f.offline)"),
+                id.0,
+            ),
+            RevokeTarget::User(id) => ($statement!("f.user_id = $1"), id.0),
+        }
+    };
+}
+
+async fn end(db: &ClientWrapper, revoke: &Revoke) -> Result<Vec<Ended>, Failure> {
+    let (sql, id): (&str, Uuid) = by_target!(end_where, revoke.target);
+    let parameters: Parameters<'_> = &[&id, &revoke.now.millis(), &revoke.reason];
+    query(db, sql, parameters).await?.iter().map(ended_from_row).collect()
+}
+
+/// What a revocation did that was committed: [`revoke`] answered the same.
+pub(super) async fn read_back_revoke(
+    db: &ClientWrapper,
+    revoke: &Revoke,
+) -> Result<RevokeOutcome, Failure> {
+    let (sql, id): (&str, Uuid) = by_target!(ended_where, revoke.target);
+    let parameters: Parameters<'_> = &[&id, &revoke.now.millis(), &revoke.reason];
+    let rows = query(db, sql, parameters).await?;
+    let ended: Vec<Ended> = rows.iter().map(ended_from_row).collect::<Result<_, _>>()?;
+    Ok(outcome_of(revoke, &ended))
+}
+
+/// Which access tokens die with these families.
+fn outcome_of(revoke: &Revoke, ended: &[Ended]) -> RevokeOutcome {
+    let mut concerned: BTreeSet<(RevocationKind, String)> = ended
+        .iter()
+        .map(|family| {
+            if family.client_id == FIRST_PARTY {
+                (RevocationKind::Session, family.session.to_string())
+            } else {
+                (RevocationKind::Family, family.id.to_string())
+            }
+        })
+        .collect();
+    if let RevokeTarget::Session(session) = revoke.target {
+        concerned.insert((RevocationKind::Session, session.to_string()));
+    }
+    let until = revoke.now.plus(revoke.tokens_live_for);
+    RevokeOutcome {
+        families: ended.iter().map(|family| family.id).collect(),
+        revocations: concerned
+            .into_iter()
+            .map(|(kind, id)| Revocation { kind, id, until })
+            .collect(),
+    }
+}
+
+/// Looks at the next families in the order of their ids and removes those that nobody can use any more.
+/// Returns how many went and the last id looked at, or none at the end of the table.
+pub(super) async fn remove_expired(
+    db: &ClientWrapper,
+    remove: &RemoveExpired,
+) -> Result<(u64, Option<FamilyId>), Failure> {
+    const LOOK: &str = "
+        SELECT id FROM token_families WHERE id > $1 ORDER BY id LIMIT $2";
+    const REMOVE: &str = "
+        DELETE FROM token_families
+         WHERE id > $1 AND id <= $2
+           AND (rotated_at <= $3 OR created_at <= $4 OR revoked_at <= $5)";
+    let after = remove.families_after.map_or(Uuid::nil(), |family| family.0);
+    let looked = query(db, LOOK, &[&after, &i64::from(remove.limit)]).await?;
+    let Some(last) = looked.last() else { return Ok((0, None)) };
+    let last: Uuid = last.try_get("id")?;
+    let parameters: Parameters<'_> = &[
+        &after,
+        &last,
+        &remove.idle_since.millis(),
+        &remove.created_before.millis(),
+        &remove.revoked_before.millis(),
+    ];
+    let removed = execute(db, REMOVE, parameters).await?;
+    let is_end = looked.len() < remove.limit as usize;
+    Ok((removed, (!is_end).then_some(FamilyId(last))))
+}

@@ -1,0 +1,144 @@
+//! Table `users`, and the names held after it.
+
+use deadpool_postgres::ClientWrapper;
+use tokio_postgres::Row;
+
+use super::connect::{execute, query_first};
+use super::failure::Failure;
+use crate::clock::Timestamp;
+use crate::store::model::{Role, User, UserId, UserStatus};
+
+/// The columns of a person, from `users u`, as [`from_row`] reads them.
+macro_rules! user_columns {
+    () => {
+        "u.id AS user_id, u.username, u.display_name, u.avatar, u.role, u.status, \
+         u.created_at AS user_created_at"
+    };
+}
+pub(super) use user_columns;
+
+/// Reads the columns that `user_columns!` names.
+pub(super) fn from_row(row: &Row) -> Result<User, Failure> {
+    let id = UserId(row.try_get("user_id")?);
+    let role: String = row.try_get("role")?;
+    let status: String = row.try_get("status")?;
+    Ok(User {
+        id,
+        username: row.try_get("username")?,
+        display_name: row.try_get("display_name")?,
+        avatar: row.try_get("avatar")?,
+        role: Role::parse(&role)
+            .ok_or_else(|| Failure::inconsistent(format!("user {id} has an unknown role")))?,
+        status: UserStatus::parse(&status)
+            .ok_or_else(|| Failure::inconsistent(format!("user {id} has an unknown status")))?,
+        created_at: Timestamp::from_millis(row.try_get("user_created_at")?),
+    })
+}
+
+/// A person by id, tombstones included.
+pub(super) async fn by_id(db: &ClientWrapper, id: UserId) -> Result<Option<User>, Failure> {
+    const SQL: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.id = $1");
+    query_first(db, SQL, &[&id.0]).await?.as_ref().map(from_row).transpose()
+}
+
+/// A person by the comparison key of their name; no tombstones.
+pub(super) async fn by_name(db: &ClientWrapper, key: &str) -> Result<Option<User>, Failure> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        user_columns!(),
+        " FROM users u WHERE u.username_key = $1 AND u.status <> 'deleted'"
+    );
+    query_first(db, SQL, &[&key]).await?.as_ref().map(from_row).transpose()
+}
+
+/// Whom an identity signs in.
+pub(super) async fn by_identity(
+    db: &ClientWrapper,
+    provider: &str,
+    subject: &str,
+) -> Result<Option<User>, Failure> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        user_columns!(),
+        " FROM identities i JOIN users u ON u.id = i.user_id
+          WHERE i.provider = $1 AND i.subject = $2"
+    );
+    query_first(db, SQL, &[&provider, &subject]).await?.as_ref().map(from_row).transpose()
+}
+
+/// The person, if active and the owner of the identity. Until the transaction ends nobody can lock or
+/// delete them.
+pub(super) async fn hold_active_owner(
+    db: &ClientWrapper,
+    id: UserId,
+    provider: &str,
+    subject: &str,
+) -> Result<Option<User>, Failure> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        user_columns!(),
+        " FROM identities i JOIN users u ON u.id = i.user_id
+          WHERE i.provider = $2 AND i.subject = $3 AND u.id = $1 AND u.status = 'active'
+            FOR SHARE OF u"
+    );
+    query_first(db, SQL, &[&id.0, &provider, &subject]).await?.as_ref().map(from_row).transpose()
+}
+
+/// Whether nobody has the name and nobody's former name holds it.
+pub(super) async fn name_is_free(
+    db: &ClientWrapper,
+    key: &str,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    const SQL: &str = "
+        SELECT FROM users WHERE username_key = $1 AND status <> 'deleted'
+         UNION ALL
+        SELECT FROM held_usernames WHERE username_key = $1 AND held_until > $2";
+    Ok(query_first(db, SQL, &[&key, &now.millis()]).await?.is_none())
+}
+
+/// Whether a former name is held against new owners.
+pub(super) async fn name_is_held(
+    db: &ClientWrapper,
+    key: &str,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    const SQL: &str = "SELECT FROM held_usernames WHERE username_key = $1 AND held_until > $2";
+    Ok(query_first(db, SQL, &[&key, &now.millis()]).await?.is_some())
+}
+
+/// Inserts a person; `false` if somebody has the name. Waits for a transaction that is about to take it.
+pub(super) async fn insert(db: &ClientWrapper, user: &User, key: &str) -> Result<bool, Failure> {
+    const SQL: &str = "
+        INSERT INTO users (id, username, username_key, display_name, avatar, role, status,
+                           created_at, updated_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+        ON CONFLICT (username_key) WHERE status <> 'deleted' DO NOTHING";
+    let (role, status) = (user.role.as_str(), user.status.as_str());
+    let inserted = execute(
+        db,
+        SQL,
+        &[
+            &user.id.0,
+            &user.username,
+            &key,
+            &user.display_name,
+            &user.avatar,
+            &role,
+            &status,
+            &user.created_at.millis(),
+        ],
+    )
+    .await?;
+    Ok(inserted == 1)
+}
+
+/// How many people there are, tombstones apart.
+pub(super) async fn count(db: &ClientWrapper) -> Result<u64, Failure> {
+    const SQL: &str = "SELECT count(*) AS people FROM users WHERE status <> 'deleted'";
+    let people: i64 = match query_first(db, SQL, &[]).await? {
+        Some(row) => row.try_get("people")?,
+        None => 0,
+    };
+    Ok(u64::try_from(people).unwrap_or(0))
+}

@@ -1,0 +1,283 @@
+//! The write side: group commits on one connection of its own.
+//!
+//! A batch becomes transactions: one for all operations that share it, one for each that runs alone.
+//! Every transaction ends in one of three ways: it is committed, it certainly is not, or nobody knows,
+//! because the connection broke (or answered too late) after the commit was sent. Only the last needs
+//! thought: then the database is asked what happened, and what did not is repeated once. Repeating is
+//! safe even if the first try is still on its way to the server: each operation is conditional or holds
+//! an id that can be inserted once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deadpool_postgres::{ClientWrapper, Pool};
+use futures_util::future::try_join_all;
+use futures_util::try_join;
+
+use super::connect::Lease;
+use super::failure::{Failure, within};
+use super::operations::perform;
+use super::read_back::happened;
+use super::token_families::advance;
+use crate::store::error::StoreError;
+use crate::store::operation::{AdvanceFamily, CreateUserOutcome, Operation, Outcome};
+use crate::store::{Counters, WriteStore};
+
+/// How long the statements of one transaction may take, and again its commit.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long it may take until there is a connection, however often that is tried.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+
+/// Pauses before the tries to connect: a server that restarts is back soon.
+const PAUSES_MILLIS: [u64; 6] = [0, 50, 100, 200, 400, 800];
+
+/// How long it may take to find out what became of a commit, and to repeat what did not happen.
+const READ_BACK_LIMIT: Duration = Duration::from_secs(4);
+
+/// How often a transaction is tried that others are in the way of.
+const TRIES: usize = 4;
+
+/// What an operation is answered with.
+type Answer = Result<Outcome, StoreError>;
+
+/// Writes on the one connection of its pool.
+pub(super) struct Writer {
+    pub(super) pool: Pool,
+    pub(super) counters: Arc<Counters>,
+}
+
+/// What became of a transaction.
+enum Settled {
+    /// Each operation has its answer.
+    Answered(Vec<Answer>),
+    /// One of several operations was refused, and all were rolled back with it.
+    Refused,
+    /// The database cannot be asked, so that it makes no sense to go on with other transactions.
+    Down(StoreError),
+}
+
+#[async_trait]
+impl WriteStore for Writer {
+    async fn apply(&self, batch: Vec<Operation>) -> Vec<Answer> {
+        let mut answers: Vec<Option<Answer>> = batch.iter().map(|_| None).collect();
+        let mut waiting = transactions(&batch);
+        let mut down: Option<StoreError> = None;
+        while let Some(group) = waiting.pop_front() {
+            let operations: Vec<&Operation> = group.iter().map(|&index| &batch[index]).collect();
+            let settled = match &down {
+                None => self.settle(&operations).await,
+                Some(error) => Settled::Answered(refuse(&operations, error)),
+            };
+            let outcomes = match settled {
+                Settled::Answered(outcomes) => outcomes,
+                Settled::Refused => {
+                    self.counters.count_retried_alone();
+                    group.iter().rev().for_each(|&index| waiting.push_front(vec![index]));
+                    continue;
+                }
+                Settled::Down(error) => {
+                    down = Some(StoreError::Unavailable(error.to_string()));
+                    refuse(&operations, &error)
+                }
+            };
+            for (index, outcome) in group.into_iter().zip(outcomes) {
+                answers[index] = Some(outcome);
+            }
+        }
+        let answers = answers.into_iter();
+        answers.map(|answer| answer.expect("each operation is in a transaction")).collect()
+    }
+}
+
+/// The positions in `batch` of each transaction's operations.
+fn transactions(batch: &[Operation]) -> VecDeque<Vec<usize>> {
+    let (alone, shared): (Vec<usize>, Vec<usize>) =
+        (0..batch.len()).partition(|&index| batch[index].runs_alone());
+    let shared = (!shared.is_empty()).then_some(shared);
+    shared.into_iter().chain(alone.into_iter().map(|index| vec![index])).collect()
+}
+
+fn refuse(group: &[&Operation], error: &StoreError) -> Vec<Answer> {
+    group.iter().map(|_| Err(error.clone())).collect()
+}
+
+impl Writer {
+    /// Brings a transaction to its end.
+    async fn settle(&self, group: &[&Operation]) -> Settled {
+        let mut cause = StoreError::Unavailable("other writers are in the way".to_owned());
+        let mut was_lost = false;
+        for _ in 0..TRIES {
+            let db = match self.connect().await {
+                Ok(db) => db,
+                Err(error) => return Settled::Down(error),
+            };
+            let mut commit_sent = false;
+            let failure = match run(&db, group, &mut commit_sent).await {
+                Ok(outcomes) => {
+                    db.keep();
+                    self.counters.count_commit(group.len());
+                    return Settled::Answered(outcomes.into_iter().map(Ok).collect());
+                }
+                Err(failure) => failure,
+            };
+            clean_up(db, &failure).await;
+            match failure {
+                Failure::Lost(error) if commit_sent => return self.read_back(group, &error).await,
+                Failure::Lost(error) if was_lost => return Settled::Down(error),
+                // Most likely the server was restarted since the last transaction.
+                Failure::Lost(error) => (was_lost, cause) = (true, error),
+                Failure::Conflict(error) => cause = error,
+                Failure::Refused(_) if group.len() > 1 => return Settled::Refused,
+                Failure::Refused(error) | Failure::Busy(error) => {
+                    return Settled::Answered(refuse(group, &error));
+                }
+            }
+        }
+        Settled::Answered(refuse(group, &cause))
+    }
+
+    /// A connection, tried for as often as time allows.
+    async fn connect(&self) -> Result<Lease, StoreError> {
+        let tries = async {
+            let mut last = StoreError::Unavailable("no connection".to_owned());
+            for pause in PAUSES_MILLIS {
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                match Lease::take(&self.pool).await {
+                    Ok(db) => return Ok(db),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        };
+        let limit = CONNECT_LIMIT.as_secs();
+        tokio::time::timeout(CONNECT_LIMIT, tries).await.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable(format!("no connection within {limit} s")))
+        })
+    }
+
+    /// After a commit whose outcome is unknown.
+    async fn read_back(&self, group: &[&Operation], cause: &StoreError) -> Settled {
+        self.counters.count_read_back();
+        tracing::warn!(%cause, operations = group.len(), "reading back what a commit did");
+        match tokio::time::timeout(READ_BACK_LIMIT, self.find_out(group)).await {
+            Ok(Ok(outcomes)) => Settled::Answered(outcomes.into_iter().map(Ok).collect()),
+            Ok(Err(error)) => {
+                Settled::Down(StoreError::OutcomeUnknown(format!("{cause}; reading back: {error}")))
+            }
+            Err(_) => Settled::Down(StoreError::OutcomeUnknown(cause.to_string())),
+        }
+    }
+
+    /// Asks what was committed and repeats the rest, once.
+    async fn find_out(&self, group: &[&Operation]) -> Result<Vec<Outcome>, StoreError> {
+        let db = self.connect().await?;
+        let mut outcomes = ask(&db, group).await?;
+        let missing: Vec<usize> =
+            (0..group.len()).filter(|&index| outcomes[index].is_none()).collect();
+        if !missing.is_empty() {
+            let repeated: Vec<&Operation> = missing.iter().map(|&index| group[index]).collect();
+            let second = run(&db, &repeated, &mut false).await.map_err(Failure::into_error)?;
+            // The first try may have been committed in between: then the second was told no.
+            let certain = ask(&db, &repeated).await?;
+            for (index, (certain, second)) in missing.into_iter().zip(certain.into_iter().zip(second)) {
+                outcomes[index] = Some(certain.unwrap_or(second));
+            }
+        }
+        db.keep();
+        self.counters.count_commit(group.len());
+        Ok(outcomes.into_iter().flatten().collect())
+    }
+}
+
+/// What is known to have happened, all questions in one go.
+async fn ask(
+    db: &ClientWrapper,
+    group: &[&Operation],
+) -> Result<Vec<Option<Outcome>>, StoreError> {
+    let questions = try_join_all(group.iter().map(|operation| happened(db, operation)));
+    within(STATEMENT_LIMIT, questions).await.map_err(Failure::into_error)
+}
+
+/// Leaves the connection without a transaction, or closes it.
+async fn clean_up(db: Lease, failure: &Failure) {
+    if !failure.spoils_connection()
+        && within(STATEMENT_LIMIT, db.batch_execute("ROLLBACK")).await.is_ok()
+    {
+        db.keep();
+    }
+}
+
+/// Runs a group as one transaction. `commit_sent` tells whether a failure may have come too late.
+async fn run(
+    db: &ClientWrapper,
+    group: &[&Operation],
+    commit_sent: &mut bool,
+) -> Result<Vec<Outcome>, Failure> {
+    let advances: Vec<&AdvanceFamily> = group
+        .iter()
+        .filter_map(|operation| match operation {
+            Operation::AdvanceFamily(advance) => Some(advance),
+            _ => None,
+        })
+        .collect();
+    if advances.len() == group.len() {
+        // A single statement is its own transaction: one round trip in all.
+        *commit_sent = true;
+        return within(STATEMENT_LIMIT, perform_all(db, group, &advances)).await;
+    }
+    let statements = async {
+        let begin = async { Ok::<_, Failure>(db.batch_execute("BEGIN").await?) };
+        let ((), outcomes) = try_join!(begin, perform_all(db, group, &advances))?;
+        Ok::<_, Failure>(outcomes)
+    };
+    let outcomes = within(STATEMENT_LIMIT, statements).await?;
+    // COMMIT is not sent along with the statements: it must not reach the server if one of them,
+    // for a reason on our side, did not.
+    let end = if outcomes.iter().all(is_kept) { "COMMIT" } else { "ROLLBACK" };
+    *commit_sent = true;
+    within(STATEMENT_LIMIT, db.batch_execute(end)).await?;
+    Ok(outcomes)
+}
+
+/// Whether what the operation did so far stays. A refused account leaves no spent tickets.
+fn is_kept(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::CreateUser(outcome) => matches!(outcome, CreateUserOutcome::Created(_)),
+        _ => true,
+    }
+}
+
+async fn perform_all(
+    db: &ClientWrapper,
+    group: &[&Operation],
+    advances: &[&AdvanceFamily],
+) -> Result<Vec<Outcome>, Failure> {
+    let mut moved = advance(db, advances).await?;
+    let mut outcomes = Vec::with_capacity(group.len());
+    for operation in group {
+        outcomes.push(perform(db, operation, &mut moved).await?);
+    }
+    Ok(outcomes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::store::model::{Actor, AuditEntry};
+    use crate::store::operation::{AppendAudit, ResealKeys, Write};
+
+    #[test]
+    fn what_can_lose_against_others_follows_in_transactions_of_its_own() {
+        let entry =
+            || AuditEntry::new(Timestamp::default(), Actor::System, "key.staged", "key:a".to_owned());
+        let shared = || AppendAudit(entry()).into_operation();
+        let alone = || ResealKeys { sealed: Vec::new(), audit: entry() }.into_operation();
+        let batch = [alone(), shared(), alone(), shared()];
+        assert_eq!(transactions(&batch), [vec![1, 3], vec![0], vec![2]]);
+        assert_eq!(transactions(&[alone()]), [vec![0]]);
+    }
+}
