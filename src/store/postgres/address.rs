@@ -60,7 +60,9 @@ impl Address {
             config.application_name("latchkey");
         }
         // Of several hosts only the primary can be written: after a failover that is another one.
-        if config.get_hosts().len() > 1 && config.get_target_session_attrs() == TargetSessionAttrs::Any {
+        if config.get_hosts().len() > 1
+            && config.get_target_session_attrs() == TargetSessionAttrs::Any
+        {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         Ok(Self { config, trust, schema: check_schema_name(schema)? })
@@ -78,7 +80,9 @@ impl Address {
             }
         });
         let mut place = hosts.collect::<Vec<_>>().join(" or ");
-        for (kind, name) in [("database", self.config.get_dbname()), ("user", self.config.get_user())] {
+        for (kind, name) in
+            [("database", self.config.get_dbname()), ("user", self.config.get_user())]
+        {
             if let Some(name) = name {
                 place = format!("{place}, {kind} {name}");
             }
@@ -161,7 +165,10 @@ mod tests {
         assert_eq!(trust("postgres://u@h/d"), Trust::Anyone);
         assert_eq!(trust("postgres://u@h/d?sslmode=require"), Trust::Platform);
         assert_eq!(trust("postgres://u@h/d?sslmode=verify-full"), Trust::Platform);
-        assert_eq!(trust("postgres://u@h/d?sslrootcert=%2Fetc%2Fmy%20ca.pem&sslmode=require"), file);
+        assert_eq!(
+            trust("postgres://u@h/d?sslrootcert=%2Fetc%2Fmy%20ca.pem&sslmode=require"),
+            file
+        );
         let full = parse("postgres://u@h/d?sslmode=verify-full&connect_timeout=4").unwrap();
         assert_eq!(full.config.get_ssl_mode(), SslMode::Require);
         assert_eq!(full.config.get_connect_timeout(), Some(&Duration::from_secs(4)));
@@ -185,7 +192,8 @@ mod tests {
             "postgres://u:hun#ter2@h:x/d",
             "mysql://u:hunter2@h/d",
         ] {
-            let error = parse(url).map(|address| address.place()).map_err(|error| error.to_string());
+            let error =
+                parse(url).map(|address| address.place()).map_err(|error| error.to_string());
             let shown = format!("{error:?}");
             assert!(!shown.contains("hun") && !shown.contains("ter2"), "{url}: {shown}");
         }

@@ -40,12 +40,8 @@ pub(super) async fn append(db: &ClientWrapper, entries: &[&AuditEntry]) -> Resul
             (details.to_string(), personal.to_string())
         })
         .unzip();
-    execute(
-        db,
-        SQL,
-        &[&ids, &times, &actors, &actions, &targets, &requests, &details, &personal],
-    )
-    .await?;
+    execute(db, SQL, &[&ids, &times, &actors, &actions, &targets, &requests, &details, &personal])
+        .await?;
     Ok(())
 }
 

@@ -24,9 +24,10 @@ impl Failure {
     /// What callers of the store get to know.
     pub(super) fn into_error(self) -> StoreError {
         match self {
-            Self::Lost(error) | Self::Conflict(error) | Self::Busy(error) | Self::Refused(error) => {
-                error
-            }
+            Self::Lost(error)
+            | Self::Conflict(error)
+            | Self::Busy(error)
+            | Self::Refused(error) => error,
         }
     }
 
@@ -47,7 +48,8 @@ impl From<Error> for Failure {
         if let Some(refusal) = error.as_db_error() {
             return of_server(refusal);
         }
-        let is_io = std::error::Error::source(&error).is_some_and(|cause| cause.is::<std::io::Error>());
+        let is_io =
+            std::error::Error::source(&error).is_some_and(|cause| cause.is::<std::io::Error>());
         if error.is_closed() || is_io {
             Self::Lost(StoreError::Unavailable(error.to_string()))
         } else {
@@ -81,7 +83,9 @@ fn of_server(refusal: &DbError) -> Failure {
 
 /// Whether the server ends the connection or takes none: it is stopping, starting or full.
 pub(super) fn is_disconnection(code: &SqlState) -> bool {
-    code.code().starts_with("57P") || code.code().starts_with("08") || *code == SqlState::TOO_MANY_CONNECTIONS
+    code.code().starts_with("57P")
+        || code.code().starts_with("08")
+        || *code == SqlState::TOO_MANY_CONNECTIONS
 }
 
 /// Names what was refused without any value of a row. The server's own words are only kept where they

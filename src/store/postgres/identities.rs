@@ -6,7 +6,7 @@ use deadpool_postgres::ClientWrapper;
 use futures_util::try_join;
 use tokio_postgres::Row;
 
-use super::connect::{execute, query, query_first};
+use super::connect::{Parameters, execute, query, query_first};
 use super::failure::Failure;
 use crate::clock::Timestamp;
 use crate::store::model::{Email, Identity, UserId};
@@ -39,7 +39,10 @@ pub(super) async fn of_user(db: &ClientWrapper, user: UserId) -> Result<Vec<Iden
 }
 
 /// A person's addresses from all providers, oldest identity first.
-pub(super) async fn emails_of_user(db: &ClientWrapper, user: UserId) -> Result<Vec<Email>, Failure> {
+pub(super) async fn emails_of_user(
+    db: &ClientWrapper,
+    user: UserId,
+) -> Result<Vec<Email>, Failure> {
     const SQL: &str = "
         SELECT e.provider, e.address, e.verified
           FROM identities i JOIN emails e USING (provider, subject)
@@ -113,10 +116,8 @@ pub(super) async fn replace_emails(
     let keys: Vec<String> = emails.iter().map(|email| email.address.to_lowercase()).collect();
     let verified: Vec<bool> = emails.iter().map(|email| email.verified).collect();
     let (provider, subject) = (&identity.provider, &identity.subject);
-    try_join!(
-        execute(db, REMOVE, &[provider, subject, &addresses]),
-        execute(db, KEEP, &[provider, subject, &addresses, &keys, &verified]),
-    )?;
+    let told: Parameters<'_> = &[provider, subject, &addresses, &keys, &verified];
+    try_join!(execute(db, REMOVE, &told[..3]), execute(db, KEEP, told))?;
     Ok(())
 }
 

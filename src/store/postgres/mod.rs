@@ -89,7 +89,8 @@ pub async fn check_schema(url: &Secret, settings: &StoreSettings) -> Result<(), 
 async fn greet(address: &Address, pool: &Pool, clock: &Clock) -> Result<(), OpenError> {
     let failed = |reason: String| unreachable(address, &reason);
     let db = pool.get().await.map_err(|error| failed(describe_pool_error(error)))?;
-    let now = reader::time(&db).await.map_err(|failure| failed(failure.into_error().to_string()))?;
+    let now =
+        reader::time(&db).await.map_err(|failure| failed(failure.into_error().to_string()))?;
     clock.synchronize(now);
     for setting in ["fsync", "synchronous_commit"] {
         let row = db

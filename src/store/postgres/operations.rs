@@ -9,8 +9,8 @@ use super::failure::Failure;
 use super::{audit, identities, revocations, signing_keys, spent, token_families, users};
 use crate::store::model::{AuditEntry, FamilyId};
 use crate::store::operation::{
-    AdvanceOutcome, CreateUser, CreateUserOutcome, Operation, Outcome, RemoveExpired, Removed, Revoke,
-    SignIn, SignInOutcome,
+    AdvanceOutcome, CreateUser, CreateUserOutcome, Operation, Outcome, RemoveExpired, Removed,
+    Revoke, SignIn, SignInOutcome,
 };
 
 /// Performs one operation; `moved` holds what the batch's families came to.
@@ -22,9 +22,9 @@ pub(super) async fn perform(
     moved: &mut HashMap<FamilyId, AdvanceOutcome>,
 ) -> Result<Outcome, Failure> {
     Ok(match operation {
-        Operation::AdvanceFamily(advance) => Outcome::AdvanceFamily(
-            moved.remove(&advance.family).unwrap_or(AdvanceOutcome::Unmoved),
-        ),
+        Operation::AdvanceFamily(advance) => {
+            Outcome::AdvanceFamily(moved.remove(&advance.family).unwrap_or(AdvanceOutcome::Unmoved))
+        }
         Operation::SignIn(operation) => Outcome::SignIn(sign_in(db, operation).await?),
         Operation::CreateUser(operation) => Outcome::CreateUser(create_user(db, operation).await?),
         Operation::Revoke(operation) => {
@@ -75,7 +75,7 @@ async fn sign_in(db: &ClientWrapper, operation: &SignIn) -> Result<SignInOutcome
         identities::touch(db, identity, family.created_at),
         identities::replace_emails(db, identity),
         end(db, ends.as_ref()),
-        audit::append(db, &[entry]),
+        audit::append(db, std::slice::from_ref(&entry)),
     )?;
     Ok(SignInOutcome::Opened(Box::new(opened)))
 }
@@ -92,7 +92,8 @@ async fn create_user(
     db: &ClientWrapper,
     operation: &CreateUser,
 ) -> Result<CreateUserOutcome, Failure> {
-    let CreateUser { user, username_key, identity, family, spends, ends, audit: entries } = operation;
+    let CreateUser { user, username_key, identity, family, spends, ends, audit: entries } =
+        operation;
     if !spent::spend(db, spends).await? {
         return Ok(CreateUserOutcome::AlreadySpent);
     }
@@ -121,10 +122,7 @@ async fn create_user(
     Ok(CreateUserOutcome::Created(Box::new(opened)))
 }
 
-async fn remove_expired(
-    db: &ClientWrapper,
-    operation: &RemoveExpired,
-) -> Result<Removed, Failure> {
+async fn remove_expired(db: &ClientWrapper, operation: &RemoveExpired) -> Result<Removed, Failure> {
     let RemoveExpired { now, audited_before, wipe_keys, limit, .. } = operation;
     let ((families, families_after), spent, revocations, audit, ()) = try_join!(
         token_families::remove_expired(db, operation),

@@ -56,10 +56,7 @@ pub(super) async fn happened(
 /// A row at the next generation since this operation's `now` is its work, or that of another node that
 /// made the same successor in the same millisecond. One that got there earlier is not: whoever presents
 /// the old generation then is judged by the age of its successor, as always.
-async fn advanced(
-    db: &ClientWrapper,
-    advance: &AdvanceFamily,
-) -> Result<Option<Outcome>, Failure> {
+async fn advanced(db: &ClientWrapper, advance: &AdvanceFamily) -> Result<Option<Outcome>, Failure> {
     let live = opened(db, advance.family).await?.filter(|live| {
         live.user.status == UserStatus::Active
             && live.family.revoked_at.is_none()

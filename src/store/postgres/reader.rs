@@ -28,10 +28,7 @@ pub(super) struct Reader {
 impl Reader {
     async fn connection(&self) -> Result<Object, StoreError> {
         self.counters.count_read();
-        self.pool
-            .get()
-            .await
-            .map_err(|error| StoreError::Unavailable(describe_pool_error(error)))
+        self.pool.get().await.map_err(|error| StoreError::Unavailable(describe_pool_error(error)))
     }
 }
 
@@ -51,8 +48,7 @@ async fn select_nothing(db: &ClientWrapper) -> Result<(), Failure> {
 
 /// The server's own time.
 pub(super) async fn time(db: &ClientWrapper) -> Result<Timestamp, Failure> {
-    const SQL: &str =
-        "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
+    const SQL: &str = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
     match query_first(db, SQL, &[]).await? {
         Some(row) => Ok(Timestamp::from_millis(row.try_get("now")?)),
         None => Err(Failure::inconsistent("the server's clock gives no time")),
@@ -85,13 +81,21 @@ impl ReadStore for Reader {
         put_back(db, answer)
     }
 
-    async fn username_is_free(&self, username_key: &str, now: Timestamp) -> Result<bool, StoreError> {
+    async fn username_is_free(
+        &self,
+        username_key: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let db = self.connection().await?;
         let answer = within(STATEMENT_LIMIT, users::name_is_free(&db, username_key, now)).await;
         put_back(db, answer)
     }
 
-    async fn user_by_identity(&self, provider: &str, subject: &str) -> Result<Option<User>, StoreError> {
+    async fn user_by_identity(
+        &self,
+        provider: &str,
+        subject: &str,
+    ) -> Result<Option<User>, StoreError> {
         let db = self.connection().await?;
         let answer = within(STATEMENT_LIMIT, users::by_identity(&db, provider, subject)).await;
         put_back(db, answer)
@@ -121,7 +125,11 @@ impl ReadStore for Reader {
         put_back(db, answer)
     }
 
-    async fn revocations(&self, since: Timestamp, now: Timestamp) -> Result<Vec<Revocation>, StoreError> {
+    async fn revocations(
+        &self,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<Revocation>, StoreError> {
         let db = self.connection().await?;
         let answer = within(STATEMENT_LIMIT, revocations::since(&db, since, now)).await;
         put_back(db, answer)

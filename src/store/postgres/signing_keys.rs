@@ -46,7 +46,10 @@ pub(super) async fn exists(db: &ClientWrapper, kid: &str) -> Result<bool, Failur
 }
 
 /// See [`StageKey`]. One node at a time stages keys: the others wait here and then see its key.
-pub(super) async fn stage(db: &ClientWrapper, stage: &StageKey) -> Result<StageKeyOutcome, Failure> {
+pub(super) async fn stage(
+    db: &ClientWrapper,
+    stage: &StageKey,
+) -> Result<StageKeyOutcome, Failure> {
     const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(7307226941834552179)";
     const NEWEST: &str = "
         SELECT kid FROM signing_keys

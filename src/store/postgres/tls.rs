@@ -28,10 +28,13 @@ pub(super) fn connector(trust: &Trust) -> Result<MakeRustlsConnect, OpenError> {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
             .with_no_client_auth(),
-        Trust::Platform => {
-            builder.with_platform_verifier().map_err(|error| unusable(&error))?.with_no_client_auth()
+        Trust::Platform => builder
+            .with_platform_verifier()
+            .map_err(|error| unusable(&error))?
+            .with_no_client_auth(),
+        Trust::File(path) => {
+            builder.with_root_certificates(read_roots(path)?).with_no_client_auth()
         }
-        Trust::File(path) => builder.with_root_certificates(read_roots(path)?).with_no_client_auth(),
     };
     Ok(MakeRustlsConnect::new(config))
 }

@@ -14,8 +14,8 @@ use super::{audit, revocations};
 use crate::clock::Timestamp;
 use crate::store::error::StoreError;
 use crate::store::model::{
-    FIRST_PARTY, Family, FamilyId, FamilyWithUser, NewFamily, Revocation, RevocationKind, SessionId,
-    User, UserId,
+    FIRST_PARTY, Family, FamilyId, FamilyWithUser, NewFamily, Revocation, RevocationKind,
+    SessionId, User, UserId,
 };
 use crate::store::operation::{
     AdvanceFamily, AdvanceOutcome, RemoveExpired, Revoke, RevokeOutcome, RevokeTarget,
@@ -158,7 +158,11 @@ pub(super) async fn can_open(db: &ClientWrapper, new: &NewFamily) -> Result<bool
 }
 
 /// Opens a family at generation 0, or moves on the person's live session of the same id.
-pub(super) async fn open(db: &ClientWrapper, new: &NewFamily, user: User) -> Result<FamilyWithUser, Failure> {
+pub(super) async fn open(
+    db: &ClientWrapper,
+    new: &NewFamily,
+    user: User,
+) -> Result<FamilyWithUser, Failure> {
     const SQL: &str = concat!(
         "INSERT INTO token_families AS f
                 (id, user_id, session_id, client_id, scope, offline, generation, rotated_at, created_at,

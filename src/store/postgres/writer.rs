@@ -182,7 +182,9 @@ impl Writer {
             let second = run(&db, &repeated, &mut false).await.map_err(Failure::into_error)?;
             // The first try may have been committed in between: then the second was told no.
             let certain = ask(&db, &repeated).await?;
-            for (index, (certain, second)) in missing.into_iter().zip(certain.into_iter().zip(second)) {
+            for (index, (certain, second)) in
+                missing.into_iter().zip(certain.into_iter().zip(second))
+            {
                 outcomes[index] = Some(certain.unwrap_or(second));
             }
         }
@@ -193,10 +195,7 @@ impl Writer {
 }
 
 /// What is known to have happened, all questions in one go.
-async fn ask(
-    db: &ClientWrapper,
-    group: &[&Operation],
-) -> Result<Vec<Option<Outcome>>, StoreError> {
+async fn ask(db: &ClientWrapper, group: &[&Operation]) -> Result<Vec<Option<Outcome>>, StoreError> {
     let questions = try_join_all(group.iter().map(|operation| happened(db, operation)));
     within(STATEMENT_LIMIT, questions).await.map_err(Failure::into_error)
 }
@@ -272,8 +271,9 @@ mod tests {
 
     #[test]
     fn what_can_lose_against_others_follows_in_transactions_of_its_own() {
-        let entry =
-            || AuditEntry::new(Timestamp::default(), Actor::System, "key.staged", "key:a".to_owned());
+        let entry = || {
+            AuditEntry::new(Timestamp::default(), Actor::System, "key.staged", "key:a".to_owned())
+        };
         let shared = || AppendAudit(entry()).into_operation();
         let alone = || ResealKeys { sealed: Vec::new(), audit: entry() }.into_operation();
         let batch = [alone(), shared(), alone(), shared()];

@@ -1,0 +1,3 @@
+//! Tests of whole parts, in one binary.
+
+mod postgres;
