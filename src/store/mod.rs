@@ -216,7 +216,7 @@ pub struct MigrationStatus {
 /// [`OpenError::Unreachable`].
 pub async fn open(settings: &StoreSettings, clock: &Clock) -> Result<Store, OpenError> {
     match &settings.url {
-        StoreUrl::Sqlite(path) => sqlite::open(path, settings.max_connections, clock).await,
+        StoreUrl::Sqlite(path) => sqlite::open(path, settings.max_connections).await,
         StoreUrl::Postgres(url) => postgres::open(url, settings, clock).await,
     }
 }

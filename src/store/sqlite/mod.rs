@@ -1,19 +1,71 @@
-//! stub
-use super::*;
+//! The SQLite backend: one file, one writing thread, a few reading ones.
+
+mod audit;
+mod connection;
+mod expired;
+mod identities;
+mod migrations;
+mod reader;
+mod revocations;
+mod row;
+mod sign_in;
+mod signing_keys;
+mod spent;
+mod token_families;
+mod users;
+mod worker;
+mod writer;
+
 use std::path::Path;
-/// stub
-pub async fn open(_p: &Path, _n: usize, _c: &Clock) -> Result<Store, OpenError> {
-    unimplemented!()
+use std::sync::Arc;
+
+use crate::store::error::OpenError;
+use crate::store::{Counters, MigrationStatus, Store};
+use reader::Readers;
+use writer::Writer;
+
+/// Opens the database file, without looking at its schema's version; a missing file is made.
+///
+/// # Errors
+/// [`OpenError::Unreachable`].
+pub async fn open(path: &Path, max_connections: usize) -> Result<Store, OpenError> {
+    let counters = Arc::new(Counters::default());
+    // The writer comes first: it makes what the others only read.
+    let write = Writer::open(path, Arc::clone(&counters)).await?;
+    let read = Readers::open(path, max_connections, Arc::clone(&counters)).await?;
+    Ok(Store { read: Arc::new(read), write: Arc::new(write), counters, kind: "SQLite" })
 }
-/// stub
-pub async fn migrate(_p: &Path) -> Result<Vec<MigrationStatus>, OpenError> {
-    unimplemented!()
+
+/// Applies the migrations that are missing and returns them; a missing file is made.
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn migrate(path: &Path) -> Result<Vec<MigrationStatus>, OpenError> {
+    on_a_thread(path, migrations::migrate).await
 }
-/// stub
-pub async fn migration_status(_p: &Path) -> Result<Vec<MigrationStatus>, OpenError> {
-    unimplemented!()
+
+/// Lists all known migrations and whether they are applied; of a missing file none are.
+///
+/// # Errors
+/// [`OpenError::Unreachable`].
+pub async fn migration_status(path: &Path) -> Result<Vec<MigrationStatus>, OpenError> {
+    on_a_thread(path, migrations::status).await
 }
-/// stub
-pub async fn check_schema(_p: &Path) -> Result<(), OpenError> {
-    unimplemented!()
+
+/// Checks that the schema fits this binary; a missing file is an outdated schema.
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn check_schema(path: &Path) -> Result<(), OpenError> {
+    on_a_thread(path, migrations::check).await
+}
+
+async fn on_a_thread<T: Send + 'static>(
+    path: &Path,
+    work: fn(&Path) -> Result<T, OpenError>,
+) -> Result<T, OpenError> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || work(&path))
+        .await
+        .unwrap_or_else(|error| Err(OpenError::Migration(error.to_string())))
 }

@@ -1,0 +1,118 @@
+//! `users` and the names that they have or had.
+
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+
+use super::row;
+use crate::clock::Timestamp;
+use crate::store::error::StoreError;
+use crate::store::model::{Role, User, UserId, UserStatus};
+
+/// The columns that [`read`] takes, of `users` as `u`.
+macro_rules! user_columns {
+    () => {
+        "u.id, u.username, u.display_name, u.avatar, u.role, u.status, u.created_at"
+    };
+}
+pub(super) use user_columns;
+
+/// A person by id.
+pub(super) fn find(connection: &Connection, id: UserId) -> Result<Option<User>, StoreError> {
+    let query = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.id = ?1");
+    one(connection, query, params![id.0.as_bytes()])
+}
+
+/// A person by the comparison key of their name; no tombstones.
+pub(super) fn find_by_name(
+    connection: &Connection,
+    username_key: &str,
+) -> Result<Option<User>, StoreError> {
+    let query = concat!(
+        "SELECT ",
+        user_columns!(),
+        " FROM users u WHERE u.username_key = ?1 AND u.status <> 'deleted'"
+    );
+    one(connection, query, params![username_key])
+}
+
+/// Whom an identity signs in.
+pub(super) fn find_by_identity(
+    connection: &Connection,
+    provider: &str,
+    subject: &str,
+) -> Result<Option<User>, StoreError> {
+    let query = concat!(
+        "SELECT ",
+        user_columns!(),
+        " FROM identities i JOIN users u ON u.id = i.user_id
+          WHERE i.provider = ?1 AND i.subject = ?2"
+    );
+    one(connection, query, params![provider, subject])
+}
+
+fn one(
+    connection: &Connection,
+    query: &str,
+    parameters: impl Params,
+) -> Result<Option<User>, StoreError> {
+    let mut statement = connection.prepare_cached(query)?;
+    Ok(statement.query_row(parameters, |row| read(row, 0)).optional()?)
+}
+
+/// Reads `user_columns!` from column `first` on.
+pub(super) fn read(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
+    Ok(User {
+        id: UserId(row::id(row, first)?),
+        username: row.get(first + 1)?,
+        display_name: row.get(first + 2)?,
+        avatar: row.get(first + 3)?,
+        role: row::word(row, first + 4, Role::parse)?,
+        status: row::word(row, first + 5, UserStatus::parse)?,
+        created_at: row::time(row, first + 6)?,
+    })
+}
+
+/// Whether nobody has the name and nobody's former name holds it.
+pub(super) fn name_is_free(
+    connection: &Connection,
+    username_key: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let mut taken = connection.prepare_cached(
+        "SELECT 1 FROM users WHERE username_key = ?1 AND status <> 'deleted'
+          UNION ALL
+         SELECT 1 FROM held_usernames WHERE username_key = ?1 AND held_until > ?2",
+    )?;
+    Ok(!taken.exists(params![username_key, now.millis()])?)
+}
+
+/// Adds a person.
+pub(super) fn insert(
+    connection: &Connection,
+    user: &User,
+    username_key: &str,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO users (id, username, username_key, display_name, avatar, role, status,
+                                created_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)",
+        )?
+        .execute(params![
+            user.id.0.as_bytes(),
+            user.username,
+            username_key,
+            user.display_name,
+            user.avatar,
+            user.role.as_str(),
+            user.status.as_str(),
+            user.created_at.millis(),
+        ])?;
+    Ok(())
+}
+
+/// How many people there are, tombstones apart.
+pub(super) fn count(connection: &Connection) -> Result<u64, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT count(*) FROM users WHERE status <> 'deleted'")?;
+    Ok(statement.query_row([], |row| row::count(row, 0))?)
+}

@@ -1,0 +1,202 @@
+//! The write side: one thread, one connection, one transaction at a time.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+
+use super::worker::{Worker, job, lost, roll_back};
+use super::{audit, connection, expired, sign_in, signing_keys, token_families};
+use crate::store::error::{OpenError, StoreError};
+use crate::store::operation::{Operation, Outcome};
+use crate::store::{Counters, WriteStore};
+
+/// How many transactions may wait; `DbWriter` hands over one batch at a time.
+const WAITING: usize = 64;
+
+type Answer = Result<Outcome, StoreError>;
+
+/// The write side.
+pub(super) struct Writer {
+    worker: Worker,
+    counters: Arc<Counters>,
+}
+
+impl Writer {
+    /// Opens the file for writing, in a thread of its own.
+    pub(super) async fn open(path: &Path, counters: Arc<Counters>) -> Result<Self, OpenError> {
+        let path = path.to_owned();
+        let open = move || connection::open_for_writing(&path);
+        Ok(Self { worker: Worker::start("sqlite-writer", WAITING, open).await?, counters })
+    }
+
+    /// Applies operations in one transaction; one answer for each.
+    async fn transaction(&self, operations: Vec<Operation>) -> Vec<Answer> {
+        let count = operations.len();
+        if count == 0 {
+            return Vec::new();
+        }
+        let counters = Arc::clone(&self.counters);
+        let (job, answers) = job(move |connection| transact(connection, &operations, &counters));
+        if self.worker.try_run(job).is_err() {
+            let error = StoreError::Unavailable("too many writes are waiting".to_owned());
+            return vec![Err(error); count];
+        }
+        answers.await.unwrap_or_else(|_| vec![Err(lost()); count])
+    }
+}
+
+#[async_trait]
+impl WriteStore for Writer {
+    async fn apply(&self, batch: Vec<Operation>) -> Vec<Answer> {
+        let order: Vec<bool> = batch.iter().map(Operation::runs_alone).collect();
+        let (alone, shared): (Vec<_>, Vec<_>) = batch.into_iter().partition(Operation::runs_alone);
+        let mut shared = self.transaction(shared).await.into_iter();
+        let mut single = Vec::new();
+        for operation in alone {
+            single.extend(self.transaction(vec![operation]).await);
+        }
+        let mut single = single.into_iter();
+        let in_order = order.into_iter().map(|runs_alone| {
+            let answer = if runs_alone { single.next() } else { shared.next() };
+            answer.unwrap_or_else(|| Err(lost()))
+        });
+        in_order.collect()
+    }
+}
+
+/// One transaction. It takes the write lock at its start: what it reads is what it changes.
+fn transact(connection: &Connection, operations: &[Operation], counters: &Counters) -> Vec<Answer> {
+    let committed = execute(connection, "BEGIN IMMEDIATE").and_then(|()| {
+        let answers = apply_each(connection, operations)?;
+        execute(connection, "COMMIT")?;
+        Ok(answers)
+    });
+    match committed {
+        Ok(answers) => {
+            counters.count_commit(answers.iter().filter(|answer| answer.is_ok()).count());
+            answers
+        }
+        Err(error) => {
+            roll_back(connection);
+            vec![Err(error); operations.len()]
+        }
+    }
+}
+
+/// Applies each operation; one that fails leaves the others as they are.
+fn apply_each(
+    connection: &Connection,
+    operations: &[Operation],
+) -> Result<Vec<Answer>, StoreError> {
+    let mut answers = Vec::with_capacity(operations.len());
+    for operation in operations {
+        execute(connection, "SAVEPOINT operation")?;
+        let answer = apply(connection, operation);
+        if let Err(error) = &answer {
+            if connection.is_autocommit() {
+                // A full disk and the like end the whole transaction, not just a savepoint.
+                return Err(error.clone());
+            }
+            execute(connection, "ROLLBACK TO operation")?;
+        }
+        execute(connection, "RELEASE operation")?;
+        answers.push(answer);
+    }
+    Ok(answers)
+}
+
+fn execute(connection: &Connection, statement: &str) -> Result<(), StoreError> {
+    connection.prepare_cached(statement)?.execute([])?;
+    Ok(())
+}
+
+fn apply(connection: &Connection, operation: &Operation) -> Answer {
+    use Operation as O;
+    Ok(match operation {
+        O::AdvanceFamily(advance) => {
+            Outcome::AdvanceFamily(token_families::advance(connection, advance)?)
+        }
+        O::SignIn(request) => Outcome::SignIn(sign_in::sign_in(connection, request)?),
+        O::CreateUser(request) => Outcome::CreateUser(sign_in::create_user(connection, request)?),
+        O::Revoke(revoke) => Outcome::Revoke(token_families::revoke(connection, revoke)?),
+        O::StageKey(staging) => Outcome::StageKey(signing_keys::stage(connection, staging)?),
+        O::ActivateKey(activation) => {
+            Outcome::ActivateKey(signing_keys::activate(connection, activation)?)
+        }
+        O::RetireKey(retirement) => {
+            Outcome::RetireKey(signing_keys::retire(connection, retirement)?)
+        }
+        O::ResealKeys(resealing) => {
+            Outcome::ResealKeys(signing_keys::reseal(connection, resealing)?)
+        }
+        O::AppendAudit(append) => {
+            audit::append(connection, &append.0)?;
+            Outcome::AppendAudit
+        }
+        O::RemoveExpired(remove) => Outcome::RemoveExpired(expired::remove(connection, remove)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::store::model::{Actor, AuditEntry};
+    use crate::store::operation::AppendAudit;
+
+    fn append(target: String) -> Operation {
+        let (at, actor) = (Timestamp::from_seconds(1), Actor::System);
+        Operation::AppendAudit(Box::new(AppendAudit(AuditEntry::new(at, actor, "a.b", target))))
+    }
+
+    fn stored(connection: &Connection) -> i64 {
+        let query = "SELECT count(*) FROM audit_events";
+        connection.query_row(query, [], |row| row.get(0)).unwrap()
+    }
+
+    fn migrated(folder: &tempfile::TempDir) -> Connection {
+        let path = folder.path().join("latchkey.db");
+        super::super::migrations::migrate(&path).unwrap();
+        connection::open_for_writing(&path).unwrap()
+    }
+
+    #[test]
+    fn on_a_full_disk_only_what_is_stored_is_acknowledged() {
+        let folder = tempfile::tempdir().unwrap();
+        let (connection, counters) = (migrated(&folder), Counters::default());
+        let set_limit = |pages: i64| {
+            connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+        };
+        let pages: i64 =
+            connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        set_limit(pages + 8);
+
+        let large = "x".repeat(1 << 20);
+        let batch = [append("small".to_owned()), append(large), append("small".to_owned())];
+        let answers = transact(&connection, &batch, &counters);
+        assert!(matches!(answers[1], Err(StoreError::Unwritable(_))), "{answers:?}");
+        let acknowledged = answers.iter().filter(|answer| answer.is_ok()).count();
+        assert_eq!(stored(&connection), acknowledged as i64);
+        assert_eq!(counters.writes(), acknowledged as u64);
+        assert!(connection.is_autocommit());
+
+        set_limit(1 << 20);
+        let answers = transact(&connection, &batch, &counters);
+        assert!(answers.iter().filter(|answer| answer.is_err()).count() <= acknowledged);
+        assert_eq!(stored(&connection), 3);
+    }
+
+    #[test]
+    fn a_transaction_that_cannot_be_written_is_refused_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (connection, counters) = (migrated(&folder), Counters::default());
+        connection.pragma_update(None, "query_only", true).unwrap();
+        let answers = transact(&connection, &[append("a".to_owned())], &counters);
+        assert!(matches!(answers[..], [Err(StoreError::Unwritable(_))]), "{answers:?}");
+        connection.pragma_update(None, "query_only", false).unwrap();
+        let answers = transact(&connection, &[append("a".to_owned())], &counters);
+        assert!(matches!(answers[..], [Ok(Outcome::AppendAudit)]), "{answers:?}");
+    }
+}
