@@ -216,10 +216,8 @@ impl SigningKey {
 impl PublicKey {
     /// `members`: the required ones of RFC 7638 §3.2, in lexicographic order.
     fn new(algorithm: Algorithm, members: &[(&str, String)]) -> Self {
-        let required: Vec<String> = members
-            .iter()
-            .map(|(name, value)| format!("\"{name}\":\"{value}\""))
-            .collect();
+        let required: Vec<String> =
+            members.iter().map(|(name, value)| format!("\"{name}\":\"{value}\"")).collect();
         let digest = aws_lc_rs::digest::digest(
             &aws_lc_rs::digest::SHA256,
             format!("{{{}}}", required.join(",")).as_bytes(),
@@ -251,8 +249,8 @@ impl VerificationKey {
     pub fn new(algorithm: Algorithm, jwk: &str) -> Result<Self, KeyError> {
         let jwk: jsonwebtoken::jwk::Jwk =
             serde_json::from_str(jwk).map_err(|error| KeyError::Unreadable(error.to_string()))?;
-        let key = DecodingKey::from_jwk(&jwk)
-            .map_err(|error| KeyError::Unreadable(error.to_string()))?;
+        let key =
+            DecodingKey::from_jwk(&jwk).map_err(|error| KeyError::Unreadable(error.to_string()))?;
         let mut validation = Validation::new(algorithm.of_library());
         // The library reads the system's clock; ours is injected, so times are checked by us.
         validation.validate_exp = false;
@@ -350,8 +348,7 @@ mod tests {
     #[test]
     fn the_thumbprint_is_that_of_rfc_7638() {
         let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
-        let members =
-            [("e", "AQAB".to_owned()), ("kty", "RSA".to_owned()), ("n", n.to_owned())];
+        let members = [("e", "AQAB".to_owned()), ("kty", "RSA".to_owned()), ("n", n.to_owned())];
         let key = PublicKey::new(Algorithm::RS256, &members);
         assert_eq!(key.kid, "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
     }

@@ -111,9 +111,7 @@ impl RefreshTokens {
             return Err(RefreshTokenError::Forged);
         }
         let mut bytes = [0; LENGTH];
-        URL_SAFE_NO_PAD
-            .decode_slice(text, &mut bytes)
-            .map_err(|_| RefreshTokenError::Forged)?;
+        URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).map_err(|_| RefreshTokenError::Forged)?;
         let (body, tag) = bytes.split_at(TAG);
         let keys = self
             .0

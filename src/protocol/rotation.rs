@@ -134,8 +134,7 @@ mod tests {
     }
 
     fn verdict(generation: u64, live: &FamilyWithUser, after: Duration) -> Verdict {
-        let presented =
-            Presented { kind: FamilyKind::Session, family: live.family.id, generation };
+        let presented = Presented { kind: FamilyKind::Session, family: live.family.id, generation };
         judge(presented, live, &LIFETIMES, live.family.rotated_at.plus(after))
     }
 

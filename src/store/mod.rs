@@ -54,10 +54,18 @@ pub trait ReadStore: Send + Sync {
     async fn user_by_name(&self, username_key: &str) -> Result<Option<User>, StoreError>;
 
     /// Whether nobody has the name of this comparison key and nobody's former name holds it.
-    async fn username_is_free(&self, username_key: &str, now: Timestamp) -> Result<bool, StoreError>;
+    async fn username_is_free(
+        &self,
+        username_key: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
 
     /// Whom an identity signs in.
-    async fn user_by_identity(&self, provider: &str, subject: &str) -> Result<Option<User>, StoreError>;
+    async fn user_by_identity(
+        &self,
+        provider: &str,
+        subject: &str,
+    ) -> Result<Option<User>, StoreError>;
 
     /// A person's identities, oldest first, with their addresses.
     async fn identities(&self, user: UserId) -> Result<Vec<Identity>, StoreError>;
@@ -72,7 +80,11 @@ pub trait ReadStore: Send + Sync {
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError>;
 
     /// Revocations that were stored at or after `since` and are in force at `now`.
-    async fn revocations(&self, since: Timestamp, now: Timestamp) -> Result<Vec<Revocation>, StoreError>;
+    async fn revocations(
+        &self,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<Revocation>, StoreError>;
 
     /// The newest audit entries, newest first, at most `limit`.
     async fn audit(&self, limit: u32) -> Result<Vec<AuditRow>, StoreError>;

@@ -100,7 +100,9 @@ impl UserStatus {
 
     /// The inverse of [`UserStatus::as_str`].
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Active, Self::Locked, Self::Deleted].into_iter().find(|status| status.as_str() == text)
+        [Self::Active, Self::Locked, Self::Deleted]
+            .into_iter()
+            .find(|status| status.as_str() == text)
     }
 }
 

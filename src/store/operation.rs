@@ -52,7 +52,11 @@ impl Operation {
     pub fn runs_alone(&self) -> bool {
         matches!(
             self,
-            Self::CreateUser(_) | Self::StageKey(_) | Self::ActivateKey(_) | Self::RetireKey(_) | Self::ResealKeys(_)
+            Self::CreateUser(_)
+                | Self::StageKey(_)
+                | Self::ActivateKey(_)
+                | Self::RetireKey(_)
+                | Self::ResealKeys(_)
         )
     }
 }

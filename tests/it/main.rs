@@ -1,6 +1,10 @@
 //! The one integration-test binary: a module a topic, each test with its own store and port.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, reason = "nobody uses this binary as a library")]
+
+#[macro_use]
+mod store_contract;
 
 mod development_provider;
 mod harness;
@@ -13,7 +17,6 @@ mod provider_sign_in;
 mod rotation;
 mod sign_in;
 mod sqlite;
-//mod store_contract;
 #[cfg(feature = "fault-injection")]
 mod supervision;
 

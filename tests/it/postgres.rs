@@ -39,7 +39,8 @@ impl Drop for Guard {
         let removal = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(execute(&url, &format!("DROP SCHEMA IF EXISTS {schema} CASCADE")));
+            let sql = format!("SET lock_timeout = '5s'; DROP SCHEMA IF EXISTS {schema} CASCADE");
+            runtime.block_on(execute(&url, &sql));
         });
         // A test that failed has said why.
         drop(removal.join());
@@ -64,13 +65,17 @@ pub(crate) async fn connect(url: &Secret) -> tokio_postgres::Client {
 pub(crate) fn settings_on(url: Secret) -> (StoreSettings, Guard) {
     let schema = random::bytes::<8>().map(|byte| format!("{byte:02x}")).concat();
     let schema = format!("test_{schema}");
-    let settings = StoreSettings {
-        url: StoreUrl::Postgres(url.clone()),
+    (settings_in(url.clone(), &schema), Guard { url, schema })
+}
+
+/// Settings of a store in a schema.
+pub(crate) fn settings_in(url: Secret, schema: &str) -> StoreSettings {
+    StoreSettings {
+        url: StoreUrl::Postgres(url),
         max_connections: 4,
         migrate_on_start: true,
-        schema: Some(schema.clone()),
-    };
-    (settings, Guard { url, schema })
+        schema: Some(schema.to_owned()),
+    }
 }
 
 /// Settings of a store in an empty schema on the shared server.

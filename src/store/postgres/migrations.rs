@@ -26,15 +26,22 @@ type Applied = BTreeMap<u32, (String, String)>;
 /// Applies what is missing and returns it. Of several processes one does it; the others wait for it.
 pub(super) async fn migrate(address: &Address) -> Result<Vec<MigrationStatus>, OpenError> {
     let mut client = connect(address).await?;
-    // The lock belongs to the session: it ends with the connection, however that ends.
+    // The lock belongs to the session: should this process die, it is free all the same.
     match client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await {
-        Ok(_) => migrate_locked(&mut client, address).await,
-        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => Err(OpenError::Migration(
-            "another process has been migrating this database for a minute; wait for it or end it"
-                .to_owned(),
-        )),
-        Err(error) => Err(unreachable(address, &describe(&error))),
+        Ok(_) => {}
+        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+            return Err(OpenError::Migration(
+                "another process has been migrating this database for a minute; wait for it or end it"
+                    .to_owned(),
+            ));
+        }
+        Err(error) => return Err(unreachable(address, &describe(&error))),
     }
+    let migrated = migrate_locked(&mut client, address).await;
+    if let Err(error) = client.execute("SELECT pg_advisory_unlock($1)", &[&MIGRATION_LOCK]).await {
+        tracing::debug!(%error, "the migration lock goes with its connection");
+    }
+    migrated
 }
 
 async fn migrate_locked(

@@ -83,14 +83,61 @@ impl From<rusqlite::Error> for StoreError {
             | E::InvalidColumnType(..)
             | E::Utf8Error(..) => Self::Inconsistent(message),
             _ => match error.sqlite_error_code() {
-                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::CannotOpen) => {
-                    Self::Unavailable(message)
-                }
+                Some(
+                    ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::CannotOpen,
+                ) => Self::Unavailable(message),
                 Some(ErrorCode::DiskFull | ErrorCode::ReadOnly | ErrorCode::SystemIoFailure) => {
                     Self::Unwritable(message)
                 }
                 _ => Self::Refused(message),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pragma(connection: &Connection, name: &str) -> String {
+        let query = format!("SELECT CAST({name} AS TEXT) FROM pragma_{name}");
+        connection.query_row(&query, [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn a_commit_is_on_the_disk_before_it_is_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open_for_writing(&folder.path().join("latchkey.db")).unwrap();
+        assert_eq!(pragma(&connection, "journal_mode"), "wal");
+        assert_eq!(pragma(&connection, "synchronous"), "2", "FULL");
+    }
+
+    #[test]
+    fn references_are_enforced() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open_for_writing(&folder.path().join("latchkey.db")).unwrap();
+        assert_eq!(pragma(&connection, "foreign_keys"), "1");
+    }
+
+    #[test]
+    fn a_connection_for_reading_cannot_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("latchkey.db");
+        drop(open_for_writing(&path).unwrap());
+        let error = open_for_reading(&path).unwrap().execute_batch("CREATE TABLE t (n)");
+        let error = StoreError::from(error.unwrap_err());
+        assert!(matches!(error, StoreError::Unwritable(_)), "{error}");
+    }
+
+    #[test]
+    fn a_lock_that_is_not_given_up_is_a_transient_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("latchkey.db");
+        let holder = open_for_writing(&path).unwrap();
+        let waiting = open_for_writing(&path).unwrap();
+        holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+        waiting.busy_timeout(Duration::ZERO).unwrap();
+        let error = StoreError::from(waiting.execute_batch("BEGIN IMMEDIATE").unwrap_err());
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
     }
 }

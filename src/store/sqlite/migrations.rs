@@ -37,7 +37,11 @@ pub(super) fn migrate(path: &Path) -> Result<Vec<MigrationStatus>, OpenError> {
     let mut locked = Locked(transaction);
     let report = runner().run(&mut locked).map_err(failed)?;
     locked.0.commit().map_err(failed)?;
-    Ok(report.applied_migrations().iter().map(|migration| describe(migration, Some(migration))).collect())
+    Ok(report
+        .applied_migrations()
+        .iter()
+        .map(|migration| describe(migration, Some(migration)))
+        .collect())
 }
 
 /// Lists what this binary knows and whether it is applied.
@@ -75,9 +79,8 @@ fn judge(connection: &Connection) -> Result<(), OpenError> {
             return Err(OpenError::TooNew { found, oldest, known });
         }
     }
-    let is_applied = |migration: &Migration| {
-        applied.iter().any(|one| one.version() == migration.version())
-    };
+    let is_applied =
+        |migration: &Migration| applied.iter().any(|one| one.version() == migration.version());
     if runner.get_migrations().iter().all(is_applied) {
         Ok(())
     } else {

@@ -82,9 +82,9 @@ fn unavailable(why: &str) -> StoreError {
 impl ReadStore for Readers {
     async fn ping(&self) -> Result<(), StoreError> {
         // The schema's version is in the file's header: unlike a constant, it must be read.
-        self.ask(|connection| {
-            Ok(connection.pragma_query_value(None, "schema_version", |_| Ok(()))?)
-        })
+        self.ask(
+            |connection| Ok(connection.pragma_query_value(None, "schema_version", |_| Ok(()))?),
+        )
         .await
     }
 
@@ -154,5 +154,61 @@ impl ReadStore for Readers {
 
     async fn live_families(&self) -> Result<Vec<(FamilyId, u64)>, StoreError> {
         self.ask(token_families::live).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    async fn one_reader() -> (tempfile::TempDir, Readers) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("latchkey.db");
+        drop(connection::open_for_writing(&path).unwrap());
+        let readers = Readers::open(&path, 1, Arc::default()).await.unwrap();
+        (folder, readers)
+    }
+
+    /// Keeps the one thread busy until the sender is used.
+    async fn keep_busy(readers: &Readers) -> std::sync::mpsc::Sender<()> {
+        let (release, held) = std::sync::mpsc::channel();
+        let (started, has_started) = oneshot::channel();
+        let blocking = Box::new(move |_: &Connection| {
+            started.send(()).unwrap();
+            held.recv().unwrap();
+        });
+        assert!(readers.workers[0].try_run(blocking).is_ok());
+        has_started.await.unwrap();
+        release
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_does_not_wait_for_ever() {
+        let (_folder, readers) = one_reader().await;
+        let release = keep_busy(&readers).await;
+        let answer = readers.ping().await;
+        assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+        release.send(()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn more_reads_than_may_wait_are_refused_at_once() {
+        let (_folder, readers) = one_reader().await;
+        let release = keep_busy(&readers).await;
+        for _ in 0..WAITING {
+            assert!(readers.workers[0].try_run(Box::new(|_| ())).is_ok());
+        }
+        let refused = readers.ping().await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        release.send(()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_one_read() {
+        let (_folder, readers) = one_reader().await;
+        let lost = readers.ask(|_| -> Result<(), StoreError> { panic!("on purpose") }).await;
+        assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+        readers.ping().await.unwrap();
     }
 }

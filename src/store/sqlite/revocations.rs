@@ -23,7 +23,9 @@ pub(super) fn record(
                     recorded_at = max(recorded_at, excluded.recorded_at)
              RETURNING until",
         )?
-        .query_row(params![kind.as_str(), id, until.millis(), now.millis()], |row| row::time(row, 0))?;
+        .query_row(params![kind.as_str(), id, until.millis(), now.millis()], |row| {
+            row::time(row, 0)
+        })?;
     Ok(Revocation { kind, id, until })
 }
 

@@ -81,8 +81,7 @@ fn next_generation(live: &FamilyWithUser, advance: &AdvanceFamily) -> Option<i64
         && family.revoked_at.is_none()
         && family.rotated_at > advance.idle_since
         && family.created_at > advance.created_after;
-    let due =
-        family.generation == advance.presented && family.rotated_at <= advance.rotated_before;
+    let due = family.generation == advance.presented && family.rotated_at <= advance.rotated_before;
     let commits_were_lost = family.generation < advance.presented;
     if !alive || !(due || commits_were_lost) {
         return None;
@@ -125,7 +124,10 @@ pub(super) fn opening(connection: &Connection, new: &NewFamily) -> Result<Openin
 }
 
 /// Moves a session on, for a person who signed in again.
-pub(super) fn renew(connection: &Connection, new: &NewFamily) -> Result<FamilyWithUser, StoreError> {
+pub(super) fn renew(
+    connection: &Connection,
+    new: &NewFamily,
+) -> Result<FamilyWithUser, StoreError> {
     connection
         .prepare_cached(
             "UPDATE token_families SET generation = generation + 1, rotated_at = ?2, auth_time = ?3,
@@ -142,7 +144,10 @@ pub(super) fn renew(connection: &Connection, new: &NewFamily) -> Result<FamilyWi
 }
 
 /// Adds a family at generation 0.
-pub(super) fn insert(connection: &Connection, new: &NewFamily) -> Result<FamilyWithUser, StoreError> {
+pub(super) fn insert(
+    connection: &Connection,
+    new: &NewFamily,
+) -> Result<FamilyWithUser, StoreError> {
     let offline = new.scope.split(' ').any(|scope| scope == "offline_access");
     connection
         .prepare_cached(
@@ -200,9 +205,8 @@ fn is_reused(
     presented: u64,
 ) -> Result<bool, StoreError> {
     let found = find(connection, family)?;
-    Ok(found.is_some_and(|live| {
-        live.family.revoked_at.is_none() && live.family.generation > presented
-    }))
+    Ok(found
+        .is_some_and(|live| live.family.revoked_at.is_none() && live.family.generation > presented))
 }
 
 /// A family that has just ended.
@@ -225,10 +229,9 @@ fn end(connection: &Connection, revoke: &Revoke) -> Result<Vec<Ended>, StoreErro
     }
     let (statement, id) = match revoke.target {
         RevokeTarget::Family(family) => (end_where!("id = ?1"), family.0),
-        RevokeTarget::Session(session) => (
-            end_where!("session_id = ?1 AND (client_id = 'latchkey' OR NOT offline)"),
-            session.0,
-        ),
+        RevokeTarget::Session(session) => {
+            (end_where!("session_id = ?1 AND (client_id = 'latchkey' OR NOT offline)"), session.0)
+        }
         RevokeTarget::User(user) => (end_where!("user_id = ?1"), user.0),
     };
     let mut statement = connection.prepare_cached(statement)?;

@@ -37,10 +37,9 @@ impl Worker {
                 let _ = opened.send(Err(error));
             }
         };
-        thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(run)
-            .map_err(|error| OpenError::Unreachable(format!("no thread can be started: {error}")))?;
+        thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| {
+            OpenError::Unreachable(format!("no thread can be started: {error}"))
+        })?;
         is_open
             .await
             .map_err(|_| OpenError::Unreachable("the database thread stopped".to_owned()))??;
@@ -130,7 +129,9 @@ mod tests {
     async fn a_panic_costs_one_job_and_leaves_no_transaction_open() {
         let (_folder, worker) = worker(8).await;
         let lost = ask(&worker, |connection: &Connection| {
-            connection.execute_batch("CREATE TABLE kept (n); BEGIN IMMEDIATE; CREATE TABLE lost (n)").unwrap();
+            connection
+                .execute_batch("CREATE TABLE kept (n); BEGIN IMMEDIATE; CREATE TABLE lost (n)")
+                .unwrap();
             if connection.is_busy() { Ok(()) } else { panic!("on purpose") }
         });
         assert!(matches!(lost.await, Err::<Result<(), Error>, _>(StoreError::Unavailable(_))));

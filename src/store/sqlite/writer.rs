@@ -51,8 +51,7 @@ impl Writer {
 impl WriteStore for Writer {
     async fn apply(&self, batch: Vec<Operation>) -> Vec<Answer> {
         let order: Vec<bool> = batch.iter().map(Operation::runs_alone).collect();
-        let (alone, shared): (Vec<_>, Vec<_>) =
-            batch.into_iter().partition(Operation::runs_alone);
+        let (alone, shared): (Vec<_>, Vec<_>) = batch.into_iter().partition(Operation::runs_alone);
         let mut shared = self.transaction(shared).await.into_iter();
         let mut single = Vec::new();
         for operation in alone {
@@ -138,4 +137,66 @@ fn apply(connection: &Connection, operation: &Operation) -> Answer {
         }
         O::RemoveExpired(remove) => Outcome::RemoveExpired(expired::remove(connection, remove)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::store::model::{Actor, AuditEntry};
+    use crate::store::operation::AppendAudit;
+
+    fn append(target: String) -> Operation {
+        let (at, actor) = (Timestamp::from_seconds(1), Actor::System);
+        Operation::AppendAudit(Box::new(AppendAudit(AuditEntry::new(at, actor, "a.b", target))))
+    }
+
+    fn stored(connection: &Connection) -> i64 {
+        let query = "SELECT count(*) FROM audit_events";
+        connection.query_row(query, [], |row| row.get(0)).unwrap()
+    }
+
+    fn migrated(folder: &tempfile::TempDir) -> Connection {
+        let path = folder.path().join("latchkey.db");
+        super::super::migrations::migrate(&path).unwrap();
+        connection::open_for_writing(&path).unwrap()
+    }
+
+    #[test]
+    fn on_a_full_disk_only_what_is_stored_is_acknowledged() {
+        let folder = tempfile::tempdir().unwrap();
+        let (connection, counters) = (migrated(&folder), Counters::default());
+        let set_limit = |pages: i64| {
+            connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+        };
+        let pages: i64 =
+            connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        set_limit(pages + 8);
+
+        let large = "x".repeat(1 << 20);
+        let batch = [append("small".to_owned()), append(large), append("small".to_owned())];
+        let answers = transact(&connection, &batch, &counters);
+        assert!(matches!(answers[1], Err(StoreError::Unwritable(_))), "{answers:?}");
+        let acknowledged = answers.iter().filter(|answer| answer.is_ok()).count();
+        assert_eq!(stored(&connection), acknowledged as i64);
+        assert_eq!(counters.writes(), acknowledged as u64);
+        assert!(connection.is_autocommit());
+
+        set_limit(1 << 20);
+        let answers = transact(&connection, &batch, &counters);
+        assert!(answers.iter().filter(|answer| answer.is_err()).count() <= acknowledged);
+        assert_eq!(stored(&connection), 3);
+    }
+
+    #[test]
+    fn a_transaction_that_cannot_be_written_is_refused_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (connection, counters) = (migrated(&folder), Counters::default());
+        connection.pragma_update(None, "query_only", true).unwrap();
+        let answers = transact(&connection, &[append("a".to_owned())], &counters);
+        assert!(matches!(answers[..], [Err(StoreError::Unwritable(_))]), "{answers:?}");
+        connection.pragma_update(None, "query_only", false).unwrap();
+        let answers = transact(&connection, &[append("a".to_owned())], &counters);
+        assert!(matches!(answers[..], [Ok(Outcome::AppendAudit)]), "{answers:?}");
+    }
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use latchkey::config::settings::{Store as StoreSettings, StoreUrl};
+use latchkey::protocol::secret::Secret;
 use latchkey::store::error::StoreError;
+use latchkey::store::model::FamilyId;
 use latchkey::store::operation::{
     AdvanceOutcome, CreateUserOutcome, Operation, Outcome, RevokeOutcome, SignInOutcome, Write,
 };
@@ -22,12 +25,12 @@ async fn stores_by_proxy() -> (Store, Store, Proxy, Guard) {
     let (port, path) = end.split_once('/').unwrap();
     let proxy = Proxy::start(port.parse().unwrap()).await;
     let by_proxy = format!("{start}@127.0.0.1:{}/{path}", proxy.port);
-    let (mut settings_by_proxy, _) = settings_on(latchkey::protocol::secret::Secret::new(by_proxy));
-    settings_by_proxy.schema.clone_from(&settings.schema);
+    let by_proxy = StoreUrl::Postgres(Secret::new(by_proxy));
+    let settings_by_proxy = StoreSettings { url: by_proxy, ..settings.clone() };
     (open(&settings_by_proxy).await, open(&settings).await, proxy, guard)
 }
 
-async fn generation(store: &Store, id: latchkey::store::model::FamilyId) -> u64 {
+async fn generation(store: &Store, id: FamilyId) -> u64 {
     store.read.family(id).await.unwrap().expect("the family is there").family.generation
 }
 

@@ -11,7 +11,7 @@ use latchkey::store::operation::{
 };
 
 use super::sample::{advance, append, create_user, person, sign_in, stage_key, write};
-use super::{connect, fresh_store, open, settings_on};
+use super::{connect, fresh_store, open, settings_in};
 
 async fn family(store: &Store, id: FamilyId) -> FamilyWithUser {
     store.read.family(id).await.unwrap().expect("the family is there")
@@ -27,10 +27,7 @@ fn has_moved(answer: &Result<Outcome, StoreError>) -> bool {
 
 /// A second node: a store of its own on the same schema.
 async fn another_node(guard: &super::Guard) -> Store {
-    let (mut settings, other_guard) = settings_on(guard.url.clone());
-    drop(other_guard);
-    settings.schema = Some(guard.schema.clone());
-    open(&settings).await
+    open(&settings_in(guard.url.clone(), &guard.schema)).await
 }
 
 #[tokio::test]

@@ -1,0 +1,156 @@
+//! What [`latchkey::store`] promises, asked of both backends.
+//!
+//! A backend's module implements [`Database`], has `fresh_settings()` for an empty database and
+//! `fresh_store()` for a migrated one, and calls `store_contract!()`: then each case is a test of its
+//! own there, such as `sqlite::an_older_generation_does_not_move`.
+
+pub mod audit;
+pub mod batches;
+pub mod creation;
+pub mod expiry;
+pub mod families;
+pub mod fixtures;
+pub mod keys;
+pub mod migrations;
+pub mod odd_text;
+pub mod races;
+pub mod revocation;
+pub mod sign_in;
+
+use latchkey::config::settings::Store as StoreSettings;
+
+/// A database that exists until this is dropped, seen past the store.
+pub trait Database {
+    /// How to open it.
+    fn settings(&self) -> &StoreSettings;
+
+    /// Runs a statement that both dialects understand.
+    async fn execute(&self, sql: &str);
+
+    /// The first column of the first row.
+    async fn number(&self, sql: &str) -> i64;
+}
+
+/// Makes a test of every case, with this module's `fresh_store` and `fresh_settings`.
+macro_rules! store_contract {
+    () => {
+        store_contract! { @with_store
+            audit::{
+                an_entry_is_read_as_it_was_written,
+                entries_come_newest_first_and_no_more_than_asked,
+                personal_values_are_kept_apart,
+            }
+            batches::{
+                a_batch_is_one_commit_and_each_that_runs_alone_another,
+                a_failing_operation_fails_alone,
+                answers_come_in_the_order_of_the_batch,
+                an_empty_batch_has_no_answers,
+                every_read_is_counted,
+            }
+            creation::{
+                a_person_is_created_with_identity_session_and_audit,
+                a_spent_ticket_creates_nobody,
+                a_taken_identity_creates_nobody,
+                a_taken_name_creates_nobody,
+                a_held_name_creates_nobody_until_the_hold_is_over,
+                a_deleted_person_leaves_the_name_free,
+                an_address_told_twice_is_kept_once,
+                creation_can_end_another_session,
+                a_creation_that_fails_leaves_nothing,
+                refusals_of_a_creation_come_in_order,
+            }
+            expiry::{
+                what_nobody_needs_is_removed,
+                what_is_needed_stays,
+                families_are_walked_in_bounded_steps,
+                private_halves_are_wiped,
+            }
+            families::{
+                a_due_family_moves,
+                an_older_generation_does_not_move,
+                a_family_does_not_move_within_its_grace,
+                a_family_moves_on_after_lost_commits,
+                a_generation_that_no_row_can_hold_does_not_move,
+                an_unknown_family_does_not_move,
+                a_revoked_family_does_not_move,
+                an_expired_family_does_not_move,
+                only_an_active_person_moves_a_family,
+                live_families_are_those_not_revoked,
+            }
+            keys::{
+                the_first_key_is_staged,
+                a_key_is_staged_once,
+                algorithms_do_not_stand_in_each_others_way,
+                a_retired_key_is_nobodys_newest,
+                a_staged_key_is_activated_once,
+                a_retired_key_is_not_activated,
+                a_key_is_retired_once,
+                tokens_of_a_compromised_key_are_refused,
+                private_halves_are_resealed_unless_wiped,
+            }
+            odd_text::{
+                odd_text_breaks_nothing,
+                odd_questions_break_nothing,
+            }
+            races::{
+                of_many_who_present_one_generation_one_moves_it,
+                of_two_who_want_a_name_one_gets_it,
+                of_two_who_bring_an_identity_one_gets_the_account,
+                of_two_who_stage_a_key_one_does,
+                of_two_who_spend_a_ticket_one_does,
+                of_many_who_end_a_session_one_does,
+            }
+            revocation::{
+                a_first_party_family_ends_with_its_session,
+                a_client_family_ends_alone,
+                a_session_ends_with_its_client_families_unless_offline,
+                a_session_that_is_over_is_refused_all_the_same,
+                everything_of_a_person_ends,
+                nothing_ends_twice,
+                reuse_is_judged_again,
+                a_revocation_only_grows,
+                revocations_are_found_by_time,
+            }
+            sign_in::{
+                a_session_opens,
+                a_ticket_is_spent_once,
+                addresses_are_replaced,
+                the_same_session_goes_on,
+                another_persons_session_is_not_taken_over,
+                an_ended_session_does_not_go_on,
+                another_session_ends_in_the_same_browser,
+                an_identity_of_somebody_else_is_not_allowed,
+                only_an_active_person_is_allowed,
+            }
+        }
+        store_contract! { @with_settings
+            migrations::{
+                a_fresh_database_is_migrated_once,
+                migrations_run_once_for_all_who_start_at_once,
+                an_outdated_schema_is_refused,
+                a_newer_schema_that_works_with_this_binary_is_left_alone,
+                a_newer_schema_that_needs_a_newer_binary_is_refused,
+                a_newer_schema_that_does_not_say_is_refused,
+                a_migration_that_was_altered_is_refused,
+            }
+        }
+    };
+    (@with_store $($module:ident::{$($case:ident,)*})*) => {
+        $($(
+            #[tokio::test]
+            async fn $case() {
+                let (store, database) = fresh_store().await;
+                crate::store_contract::$module::$case(&store, &database).await;
+            }
+        )*)*
+    };
+    (@with_settings $($module:ident::{$($case:ident,)*})*) => {
+        $($(
+            #[tokio::test]
+            async fn $case() {
+                let (_settings, database) = fresh_settings().await;
+                crate::store_contract::$module::$case(&database).await;
+            }
+        )*)*
+    };
+}

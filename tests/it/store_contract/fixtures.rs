@@ -1,0 +1,209 @@
+//! People, sessions and keys to put into a store.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use latchkey::clock::{Clock, Timestamp};
+use latchkey::protocol::jwt::Algorithm;
+use latchkey::protocol::random;
+use latchkey::store::error::StoreError;
+use latchkey::store::model::{
+    Actor, AuditEntry, Email, FIRST_PARTY, FamilyId, FamilyWithUser, NewFamily, Role, SessionId,
+    StoredKey, User, UserId, UserStatus,
+};
+use latchkey::store::operation::{
+    AdvanceFamily, CreateUser, CreateUserOutcome, IdentityRefresh, Revoke, RevokeTarget, SignIn,
+    SignInOutcome, Spent, Write,
+};
+use latchkey::store::{self, Store};
+
+use super::Database;
+
+/// How long access tokens live in these tests.
+pub const TOKENS_LIVE_FOR: Duration = Duration::from_secs(930);
+
+/// `seconds` after the moment at which everything here begins.
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_seconds(1_700_000_000 + seconds)
+}
+
+/// Opens the same database once more, as another process would.
+pub async fn open_again(database: &impl Database) -> Store {
+    store::open(database.settings(), &Clock::system()).await.unwrap()
+}
+
+/// Applies one write.
+pub async fn try_apply<W: Write>(store: &Store, write: W) -> Result<W::Outcome, StoreError> {
+    let mut answers = store.write.apply(vec![write.into_operation()]).await;
+    assert_eq!(answers.len(), 1);
+    answers.remove(0).map(|outcome| W::unwrap_outcome(outcome).expect("the outcome is the write's"))
+}
+
+/// Applies one write that does not fail.
+pub async fn apply<W: Write>(store: &Store, write: W) -> W::Outcome {
+    try_apply(store, write).await.unwrap()
+}
+
+/// How many rows each table has.
+pub async fn rows(database: &impl Database) -> Vec<(&'static str, i64)> {
+    let mut rows = Vec::new();
+    for table in [
+        "users",
+        "identities",
+        "emails",
+        "token_families",
+        "spent",
+        "revocations",
+        "signing_keys",
+        "audit_events",
+        "audit_details",
+    ] {
+        rows.push((table, database.number(&format!("SELECT count(*) FROM {table}")).await));
+    }
+    rows
+}
+
+/// How many audit entries of an action there are.
+pub async fn audited(store: &Store, action: &str) -> usize {
+    let entries = store.read.audit(1000).await.unwrap();
+    entries.iter().filter(|entry| entry.action == action).count()
+}
+
+/// A ticket that nobody has spent.
+pub fn ticket() -> Spent {
+    Spent { id: random::text::<16>(), until: at(600) }
+}
+
+/// An entry by nobody in particular.
+pub fn entry(action: &'static str) -> AuditEntry {
+    AuditEntry::new(at(0), Actor::System, action, "store:test".to_owned())
+}
+
+/// An address of the provider `dev`.
+pub fn email(address: &str, verified: bool) -> Email {
+    Email { address: address.to_owned(), verified, provider: "dev".to_owned() }
+}
+
+/// What the provider `dev` says of somebody.
+pub fn identity(subject: &str) -> IdentityRefresh {
+    IdentityRefresh {
+        provider: "dev".to_owned(),
+        subject: subject.to_owned(),
+        emails: vec![email(&format!("{subject}@dev.localhost"), true)],
+    }
+}
+
+/// A first-party family of a session of its own.
+pub fn family(user: UserId) -> NewFamily {
+    let id = FamilyId::new(at(0));
+    NewFamily {
+        id,
+        user,
+        session: SessionId(id.0),
+        client_id: FIRST_PARTY.to_owned(),
+        scope: "openid".to_owned(),
+        auth_time: at(0),
+        created_at: at(0),
+        provider: "dev".to_owned(),
+        user_agent: "Firefox on Linux".to_owned(),
+        network: "203.0.113.0/24".to_owned(),
+    }
+}
+
+/// A person with the identity `name` at the provider `dev`.
+pub fn creation(name: &str) -> CreateUser {
+    let user = User {
+        id: UserId::new(at(0)),
+        username: name.to_owned(),
+        display_name: Some(format!("{name} of the test")),
+        avatar: None,
+        role: Role::User,
+        status: UserStatus::Active,
+        created_at: at(0),
+    };
+    CreateUser {
+        username_key: name.to_lowercase(),
+        identity: identity(name),
+        family: family(user.id),
+        spends: vec![ticket(), ticket()],
+        ends: None,
+        audit: vec![entry("user.created"), entry("session.opened")],
+        user,
+    }
+}
+
+/// Creates a person.
+pub async fn created(store: &Store, name: &str) -> FamilyWithUser {
+    match apply(store, creation(name)).await {
+        CreateUserOutcome::Created(created) => *created,
+        other => panic!("{name} was not created: {other:?}"),
+    }
+}
+
+/// A further session of a person whom [`created`] made.
+pub fn sign_in(person: &FamilyWithUser) -> SignIn {
+    SignIn {
+        family: family(person.user.id),
+        spends: ticket(),
+        identity: identity(&person.user.username),
+        ends: None,
+        audit: entry("session.opened"),
+    }
+}
+
+/// Opens it.
+pub async fn signed_in(store: &Store, request: SignIn) -> FamilyWithUser {
+    match apply(store, request).await {
+        SignInOutcome::Opened(opened) => *opened,
+        other => panic!("no session was opened: {other:?}"),
+    }
+}
+
+/// Gives a client a family in the session of `person`.
+pub async fn granted(store: &Store, person: &FamilyWithUser, scope: &str) -> FamilyWithUser {
+    let mut request = sign_in(person);
+    request.family.session = person.family.session;
+    request.family.client_id = "shop".to_owned();
+    request.family.scope = scope.to_owned();
+    signed_in(store, request).await
+}
+
+/// Presents a generation long after the last rotation, and long before anything expires.
+pub fn advance(family: FamilyId, presented: u64) -> AdvanceFamily {
+    AdvanceFamily {
+        family,
+        presented,
+        now: at(1000),
+        rotated_before: at(940),
+        idle_since: at(-5000),
+        created_after: at(-9000),
+    }
+}
+
+/// Ends something at second 100.
+pub fn revoke(target: RevokeTarget) -> Revoke {
+    Revoke {
+        target,
+        only_if_reused: None,
+        reason: "logout",
+        now: at(100),
+        tokens_live_for: TOKENS_LIVE_FOR,
+        audit: entry("session.ended"),
+    }
+}
+
+/// A key of an algorithm that signs from `seconds` on.
+pub fn key(algorithm: Algorithm, seconds: i64) -> StoredKey {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    StoredKey {
+        kid: format!("key-{number}"),
+        algorithm,
+        public_jwk: format!(r#"{{"kid":"key-{number}"}}"#),
+        sealed_private: Some(format!("sealed {number}")),
+        created_at: at(seconds),
+        signs_from: at(seconds),
+        retired_at: None,
+        compromised: false,
+    }
+}
