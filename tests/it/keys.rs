@@ -131,6 +131,7 @@ pub async fn a_compromised_key_is_gone_at_once_with_its_tokens(backend: Backend)
     let browser = server.signed_in("alice").await;
     let token = access_token(&browser).await;
     let kid = kid_of(&token);
+    server.clock.advance(Duration::from_secs(1));
     let retire = Retire { kid: kid.clone(), compromised: true, by: Actor::System };
     let outcome = server.app.key_ring.ask(retire).await.unwrap().unwrap();
     assert_eq!(outcome, RetireKeyOutcome::Retired);
