@@ -47,7 +47,7 @@ pub async fn settings(backend: Backend, port: u16, further: &str) -> (Settings, 
         .unwrap_or_else(|problems| panic!("{problems}"));
     let guard: Guard = match backend {
         Backend::Sqlite => {
-            let (store, guard) = sqlite::fresh_settings().await;
+            let (store, guard) = sqlite::fresh_settings();
             settings.store = store;
             Box::new(guard)
         }

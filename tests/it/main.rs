@@ -3,9 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "nobody uses this binary as a library")]
 
-#[macro_use]
-mod store_contract;
-
 mod development_provider;
 mod harness;
 mod hostile_input;
@@ -17,6 +14,7 @@ mod provider_sign_in;
 mod rotation;
 mod sign_in;
 mod sqlite;
+mod store_contract;
 #[cfg(feature = "fault-injection")]
 mod supervision;
 
