@@ -13,7 +13,7 @@ use actix::Arbiter;
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
-use actix_web::HttpServer;
+use actix_web::{HttpServer, web};
 
 use crate::actors::db_writer::DbWriter;
 use crate::actors::janitor::{self, Janitor};
@@ -105,7 +105,8 @@ pub struct Running {
     pub app: App,
     /// Where it listens.
     pub address: SocketAddr,
-    server: ServerHandle,
+    /// The main one first, then that of the metrics.
+    servers: Vec<ServerHandle>,
     given_up: Arc<tokio::sync::Notify>,
     tickers: Vec<tokio::task::JoinHandle<()>>,
     arbiters: Vec<Arbiter>,
@@ -276,11 +277,14 @@ pub async fn start_on(
     let arbiters = vec![Arbiter::new(), Arbiter::new()];
     let (app, tickers) =
         start_actors(settings, is_development, &clock, store, &mut supervision, &arbiters).await?;
-    let server = serve(&app, listener, tls)?;
+    let mut servers = vec![serve(&app, listener, tls)?];
+    if let Some(address) = app.settings.telemetry.metrics_listen {
+        servers.push(serve_metrics(&app, listen(address)?)?);
+    }
     Ok(Running {
         app,
         address,
-        server,
+        servers,
         given_up: supervision.given_up(),
         tickers,
         arbiters,
@@ -536,6 +540,27 @@ fn serve(
     Ok(handle)
 }
 
+/// Starts the listener for `/metrics` alone: whoever reaches it may read.
+fn serve_metrics(app: &App, listener: TcpListener) -> Result<ServerHandle, StartError> {
+    let data = Data::new(app.clone());
+    let address = listener.local_addr().unwrap_or(app.settings.server.listen);
+    let server = HttpServer::new(move || {
+        actix_web::App::new().app_data(data.clone()).route(
+            "/metrics",
+            web::get().to(|app: Data<App>| async move { routes::system::metrics_answer(&app) }),
+        )
+    })
+    .workers(1)
+    .disable_signals()
+    .shutdown_timeout(1)
+    .listen(listener)
+    .map_err(|reason| StartError::Listen { address, reason, advice: "" })?
+    .run();
+    let handle = server.handle();
+    actix_web::rt::spawn(server);
+    Ok(handle)
+}
+
 impl Running {
     /// Waits until there is a key to sign with: on the first start it is still being made.
     pub async fn signing_key_is_there(&mut self) {
@@ -569,7 +594,9 @@ impl Running {
     /// last. Whether all of them drained in time.
     pub async fn stop(self) -> bool {
         self.app.set_draining();
-        self.server.stop(true).await;
+        for server in &self.servers {
+            server.stop(true).await;
+        }
         self.stop_tickers();
         let app = self.app;
         let grace = app.settings.server.shutdown_grace;

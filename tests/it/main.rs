@@ -11,6 +11,7 @@ mod openid_provider;
 mod postgres;
 mod processes;
 mod provider_sign_in;
+mod rate_limits;
 mod rotation;
 mod sign_in;
 mod sqlite;
