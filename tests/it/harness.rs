@@ -77,9 +77,27 @@ impl Server {
         let port = listener.local_addr().unwrap().port();
         let (mut settings, guard) = settings(backend, port, further).await;
         change(&mut settings);
-        let url = settings.server.public_url.as_str().to_owned();
-        let clock = Clock::manual(BEGIN);
-        let mut running = startup::start_on(listener, settings, true, clock.clone())
+        Self::run(listener, settings, true, Clock::manual(BEGIN), guard).await
+    }
+
+    /// Another node on the same PostgreSQL and clock, as `latchkey serve` runs it.
+    pub async fn beside(&self, change: impl FnOnce(&mut Settings)) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut settings = self.app.settings.clone();
+        settings.server.listen = listener.local_addr().unwrap();
+        change(&mut settings);
+        Self::run(listener, settings, false, self.clock.clone(), Box::new(())).await
+    }
+
+    async fn run(
+        listener: TcpListener,
+        settings: Settings,
+        is_development: bool,
+        clock: Clock,
+        guard: Guard,
+    ) -> Self {
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let mut running = startup::start_on(listener, settings, is_development, clock.clone())
             .await
             .unwrap_or_else(|error| panic!("{error}"));
         running.signing_key_is_there().await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
-use latchkey::actors::key_ring::{Reseal, Retire, RotateKey};
+use latchkey::actors::key_ring::{Retire, RotateKey};
 use latchkey::protocol::jwt::Algorithm;
 use latchkey::store::model::Actor;
 use latchkey::store::operation::RetireKeyOutcome;
@@ -183,11 +183,6 @@ pub async fn the_jwks_can_be_cached(backend: Backend) {
     }
 }
 
-pub async fn a_new_server_secret_takes_over_after_resealing(backend: Backend) {
-    let server = Server::start(backend, "[keys]\nalgorithm = \"ES256\"\n").await;
-    assert_eq!(server.app.key_ring.ask(Reseal { by: Actor::System }).await.unwrap().unwrap(), 0);
-}
-
 crate::on_both_stores!(
     every_algorithm_is_verified_by_an_independent_library,
     rotating_under_load_loses_no_verification,
@@ -196,5 +191,4 @@ crate::on_both_stores!(
     a_compromised_key_is_gone_at_once_with_its_tokens,
     the_clock_rotates_keys_by_itself,
     the_jwks_can_be_cached,
-    a_new_server_secret_takes_over_after_resealing,
 );

@@ -7,6 +7,7 @@ mod development_provider;
 mod harness;
 mod hostile_input;
 mod keys;
+mod nodes;
 mod openid_provider;
 mod postgres;
 mod processes;
