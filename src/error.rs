@@ -8,7 +8,9 @@
 
 use std::time::Duration;
 
+use actix_web::cookie::Cookie;
 use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, HeaderValue, SET_COOKIE};
 use actix_web::{HttpResponse, ResponseError};
 
 /// Every code that an answer can carry. `docs/errors.md` explains each; a test compares.
@@ -62,8 +64,14 @@ pub enum ErrorCode {
     UsernameReserved,
     /// The name breaks a rule.
     UsernameInvalid,
+    /// The request was not complete in time.
+    RequestTimeout,
     /// The body is larger than allowed.
     PayloadTooLarge,
+    /// The address is longer than any of ours.
+    UriTooLong,
+    /// The headers are larger than allowed.
+    HeadersTooLarge,
     /// The body is not of the type that this endpoint takes.
     UnsupportedMediaType,
     /// The Host header names another server.
@@ -86,7 +94,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them, for the documentation's test.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 37] = [
         Self::InvalidRequest,
         Self::InvalidField,
         Self::DuplicateParameter,
@@ -111,7 +119,10 @@ impl ErrorCode {
         Self::UsernameTaken,
         Self::UsernameReserved,
         Self::UsernameInvalid,
+        Self::RequestTimeout,
         Self::PayloadTooLarge,
+        Self::UriTooLong,
+        Self::HeadersTooLarge,
         Self::UnsupportedMediaType,
         Self::WrongHost,
         Self::RateLimited,
@@ -187,6 +198,15 @@ impl ErrorCode {
             Self::UsernameInvalid => {
                 ("username_invalid", S::UNPROCESSABLE_ENTITY, "That username is not allowed")
             }
+            Self::RequestTimeout => {
+                ("request_timeout", S::REQUEST_TIMEOUT, "The request took too long to arrive")
+            }
+            Self::UriTooLong => ("uri_too_long", S::URI_TOO_LONG, "The address is too long"),
+            Self::HeadersTooLarge => (
+                "headers_too_large",
+                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "The headers are too large",
+            ),
             Self::PayloadTooLarge => {
                 ("payload_too_large", S::PAYLOAD_TOO_LARGE, "The request is too large")
             }
@@ -239,7 +259,7 @@ impl ErrorCode {
 }
 
 /// An answer that says no.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ApiError {
     /// Which no.
     pub code: ErrorCode,
@@ -251,12 +271,21 @@ pub struct ApiError {
     pub retry_after: Option<Duration>,
     /// What is logged, and never shown.
     pub cause: Option<String>,
+    /// Further headers of the answer, such as `Allow`.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl ApiError {
     /// An error with a sentence for the caller.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), field: None, retry_after: None, cause: None }
+        Self {
+            code,
+            detail: detail.into(),
+            field: None,
+            retry_after: None,
+            cause: None,
+            headers: Vec::new(),
+        }
     }
 
     /// Names the member at fault.
@@ -271,6 +300,23 @@ impl ApiError {
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
+    }
+
+    /// Adds a header to the answer.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Sets or clears a cookie with the answer.
+    #[must_use]
+    pub fn cookie(self, cookie: &Cookie<'_>) -> Self {
+        match HeaderValue::from_str(&cookie.encoded().to_string()) {
+            Ok(value) => self.header(SET_COOKIE, value),
+            // Our cookies hold base64url and fixed words: there is nothing that a header refuses.
+            Err(_) => self,
+        }
     }
 
     /// Keeps what the log should say.

@@ -1,3 +1,7 @@
-//! The `latchkey` binary.
+//! The `latchkey` binary: everything else is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    latchkey::cli::run()
+}

@@ -160,6 +160,20 @@ impl SigningKey {
         &self.public
     }
 
+    /// The public half as X.509 SubjectPublicKeyInfo in DER (RFC 5280 §4.1).
+    ///
+    /// # Errors
+    /// [`KeyError::Generation`], which a checked key does not cause.
+    pub fn public_der(&self) -> Result<Vec<u8>, KeyError> {
+        use aws_lc_rs::encoding::PublicKeyX509Der;
+        let der: Result<PublicKeyX509Der<'_>, _> = match &self.pair {
+            Pair::Rsa(pair) => pair.public_key().as_der(),
+            Pair::Ec(pair) => pair.public_key().as_der(),
+            Pair::Ed(pair) => pair.public_key().as_der(),
+        };
+        der.map(|der| der.as_ref().to_vec()).map_err(|error| KeyError::Generation(error.to_string()))
+    }
+
     /// Signs `claims` as a compact JWT of the type `typ`.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 
 pub mod jwt;
 pub mod key;
+pub mod key_life;
 pub mod pkce;
 pub mod random;
 pub mod refresh_token;

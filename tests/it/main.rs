@@ -1,9 +1,40 @@
-//! Everything that needs more than one part of Latchkey, in one test binary.
+//! The one integration-test binary: a module a topic, each test with its own store and port.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "nobody uses this binary as a library")]
 
 #[macro_use]
 mod store_contract;
+
+mod development_provider;
+mod harness;
+mod hostile_input;
+mod keys;
+mod openid_provider;
 mod postgres;
+mod processes;
+mod provider_sign_in;
+mod rotation;
+mod sign_in;
 mod sqlite;
+#[cfg(feature = "fault-injection")]
+mod supervision;
+
+/// Makes each case a test on SQLite and one on PostgreSQL.
+#[macro_export]
+macro_rules! on_both_stores {
+    ($($case:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[actix_web::test]
+            async fn $case() {
+                super::$case($crate::harness::Backend::Sqlite).await;
+            })*
+        }
+        mod on_postgres {
+            $(#[actix_web::test]
+            async fn $case() {
+                super::$case($crate::harness::Backend::Postgres).await;
+            })*
+        }
+    };
+}

@@ -1,0 +1,180 @@
+//! Timed removal of what nobody can need any more, in small batches.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
+
+use super::db_writer::{DbWriter, WriteError, apply};
+use super::mailbox::{Drain, Mailbox};
+use super::status::ActorStatus;
+use super::ticker::Tick;
+use crate::clock::{Clock, Timestamp};
+use crate::protocol::key_life::{KeyState, life};
+use crate::protocol::rotation::Lifetimes;
+use crate::store::ReadStore;
+use crate::store::operation::{RemoveExpired, Removed};
+
+/// How often it runs.
+pub const PERIOD: Duration = Duration::from_secs(300);
+
+/// Rows of each table looked at in one step: each is one short write among the others.
+const STEP: u32 = 500;
+
+/// How long an ended family is kept, so that its tokens are told apart from unknown ones.
+const KEEP_ENDED: Duration = Duration::from_secs(7 * 86_400);
+
+/// Run now; answered when the round is over.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Removed, WriteError>")]
+pub struct Run;
+
+/// What the last round did.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<LastRun>")]
+pub struct Last;
+
+/// A finished round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastRun {
+    /// When it ended.
+    pub at: Timestamp,
+    /// What it removed; `None` if it failed.
+    pub removed: Option<Removed>,
+}
+
+/// What the janitor works with.
+#[derive(Clone)]
+pub struct Means {
+    /// For the writes.
+    pub writer: Mailbox<DbWriter>,
+    /// For the reads.
+    pub read: Arc<dyn ReadStore>,
+    /// Tells the time.
+    pub clock: Clock,
+    /// From `[tokens]`.
+    pub lifetimes: Lifetimes,
+    /// How long audit entries are kept.
+    pub audit_retention: Duration,
+    /// How long a token can be valid after it was signed, with leeway.
+    pub tokens_live_for: Duration,
+}
+
+/// The owner of the timetable.
+pub struct Janitor {
+    means: Means,
+    status: Arc<ActorStatus>,
+    running: bool,
+    last: Option<LastRun>,
+}
+
+impl Janitor {
+    /// A janitor that has not run yet.
+    pub fn new(means: Means, status: Arc<ActorStatus>) -> Self {
+        Self { means, status, running: false, last: None }
+    }
+}
+
+/// One whole round: step by step, each its own write, until nothing is left.
+async fn run(means: Means) -> Result<Removed, WriteError> {
+    let now = means.clock.now();
+    let keys = means.read.keys().await.map_err(WriteError::Store)?;
+    let wipe_keys = keys
+        .iter()
+        .filter(|key| key.sealed_private.is_some())
+        .filter(|key| life(key, &keys, means.tokens_live_for).state(now) == KeyState::Removed)
+        .map(|key| key.kid.clone())
+        .collect();
+    let mut step = RemoveExpired {
+        now,
+        idle_since: now.minus(means.lifetimes.idle),
+        created_before: now.minus(means.lifetimes.absolute),
+        revoked_before: now.minus(KEEP_ENDED),
+        audited_before: now.minus(means.audit_retention),
+        wipe_keys,
+        families_after: None,
+        limit: STEP,
+    };
+    let mut total = Removed::default();
+    loop {
+        let removed = apply(&means.writer, step.clone()).await?;
+        total.families += removed.families;
+        total.spent += removed.spent;
+        total.revocations += removed.revocations;
+        total.audit += removed.audit;
+        step.wipe_keys.clear();
+        step.families_after = removed.families_after;
+        let full = u64::from(STEP);
+        let more_rows =
+            removed.spent >= full || removed.revocations >= full || removed.audit >= full;
+        if removed.families_after.is_none() && !more_rows {
+            return Ok(total);
+        }
+    }
+}
+
+impl Actor for Janitor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Context<Self>) {
+        self.status.ready();
+    }
+}
+
+impl Supervised for Janitor {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        self.running = false;
+    }
+}
+
+impl Handler<Run> for Janitor {
+    type Result = actix::ResponseActFuture<Self, Result<Removed, WriteError>>;
+
+    fn handle(&mut self, Run: Run, _: &mut Context<Self>) -> Self::Result {
+        Box::pin(run(self.means.clone()).into_actor(self).map(|result, actor: &mut Self, _| {
+            actor.last = Some(LastRun {
+                at: actor.means.clock.now(),
+                removed: result.as_ref().ok().cloned(),
+            });
+            result
+        }))
+    }
+}
+
+impl Handler<Last> for Janitor {
+    type Result = Option<LastRun>;
+
+    fn handle(&mut self, Last: Last, _: &mut Context<Self>) -> Self::Result {
+        self.last.clone()
+    }
+}
+
+impl Handler<Tick> for Janitor {
+    type Result = ();
+
+    fn handle(&mut self, Tick: Tick, context: &mut Context<Self>) {
+        if std::mem::replace(&mut self.running, true) {
+            return;
+        }
+        let round = run(self.means.clone()).into_actor(self).map(|result, actor: &mut Self, _| {
+            actor.running = false;
+            if let Err(error) = &result {
+                tracing::warn!(%error, "the janitor's round was cut short; it goes on next time");
+            }
+            actor.last =
+                Some(LastRun { at: actor.means.clock.now(), removed: result.ok() });
+        });
+        context.spawn(round);
+    }
+}
+
+impl Handler<Drain> for Janitor {
+    type Result = ();
+
+    fn handle(&mut self, Drain: Drain, context: &mut Context<Self>) {
+        context.stop();
+    }
+}
+
+#[cfg(feature = "fault-injection")]
+super::fault::injectable!(Janitor);

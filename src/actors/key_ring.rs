@@ -1,0 +1,659 @@
+//! Owner of the signing keys and their life cycle.
+//!
+//! Keys live in the store, so every node has the same; this actor reads them, keeps parsed pairs,
+//! publishes an immutable [`KeySnapshot`], and rotates. Handlers sign and verify with the snapshot
+//! and never ask the actor on the way. Which key signs follows from the clock at that moment, not
+//! from when the snapshot was made.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture,
+    Supervised, WrapFuture,
+};
+use tokio::sync::watch;
+
+use super::db_writer::{DbWriter, WriteError, apply};
+use super::mailbox::{Drain, Mailbox};
+use super::revocations::{Add, Revocations};
+use super::status::ActorStatus;
+use super::ticker::Tick;
+use crate::clock::{Clock, Timestamp};
+use crate::protocol::jwt::Algorithm;
+use crate::protocol::key::{self, KeyError, SigningKey, VerificationKey};
+use crate::protocol::key_life::{KeyState, Life, life, newest, next_signs_from};
+use crate::protocol::sealed::{Purpose, SealError, Sealer};
+use crate::store::ReadStore;
+use crate::store::error::StoreError;
+use crate::store::model::{
+    Actor as AuditActor, AuditEntry, Revocation, RevocationKind, StoredKey,
+};
+use crate::store::operation::{
+    ActivateKey, ResealKeys, RetireKey, RetireKeyOutcome, StageKey, StageKeyOutcome,
+};
+
+/// How often the store is read again: what another node or the command line did is seen so soon.
+pub const POLL: Duration = Duration::from_millis(500);
+
+/// Makes a new key the next to sign, or reports the one that already is.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<RotateReport, KeyRingError>")]
+pub struct RotateKey {
+    /// Which algorithm; `None` is the configured one.
+    pub algorithm: Option<Algorithm>,
+    /// Bits of a new RSA key; `None` is the configured size.
+    pub bits: Option<u32>,
+    /// Whether it signs at once, without having been published ahead.
+    pub now: bool,
+    /// For the audit entry.
+    pub by: AuditActor,
+}
+
+/// What a rotation led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RotateReport {
+    /// The key that is staged or active now.
+    pub kid: String,
+    /// Its algorithm.
+    pub algorithm: Algorithm,
+    /// When it signs.
+    pub signs_from: Timestamp,
+    /// Whether it was made by this rotation, or was staged already.
+    pub is_new: bool,
+    /// The key that it replaces, and until when that stays published.
+    pub replaces: Option<(String, Option<Timestamp>)>,
+}
+
+/// Takes a key out of use by hand. If it signs, another takes over first.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<RetireKeyOutcome, KeyRingError>")]
+pub struct Retire {
+    /// Which key.
+    pub kid: String,
+    /// Whether it leaves the JWKS at once and its tokens die.
+    pub compromised: bool,
+    /// For the audit entry.
+    pub by: AuditActor,
+}
+
+/// Seals the private halves with the first server secret; answers how many were not yet.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<u64, KeyRingError>")]
+pub struct Reseal {
+    /// For the audit entry.
+    pub by: AuditActor,
+}
+
+/// Reads the keys from the store and answers when they are published.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), KeyRingError>")]
+pub struct Reload;
+
+/// Why the key ring could not do it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum KeyRingError {
+    /// The writer or the store did not answer.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A key could not be made or read.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A private half does not open with any configured server secret.
+    #[error(
+        "the private half of key {kid} does not open: {reason}. Is server.secret_key the one that sealed it? Put the former secret second in the list"
+    )]
+    Sealed {
+        /// Which key.
+        kid: String,
+        /// Why.
+        reason: SealError,
+    },
+    /// Keys come from files, so none is made here.
+    #[error("keys come from keys.files, so none is made here: put the new file there instead")]
+    FromFiles,
+    /// The work was interrupted.
+    #[error("the key could not be made: {0}")]
+    Interrupted(String),
+}
+
+impl From<StoreError> for KeyRingError {
+    fn from(error: StoreError) -> Self {
+        Self::Write(WriteError::Store(error))
+    }
+}
+
+impl From<super::mailbox::AskError> for KeyRingError {
+    fn from(error: super::mailbox::AskError) -> Self {
+        Self::Write(WriteError::Ask(error))
+    }
+}
+
+/// One published key.
+pub struct PublishedKey {
+    /// As stored.
+    pub stored: StoredKey,
+    /// Its times.
+    pub life: Life,
+    /// To verify with.
+    verification: VerificationKey,
+    /// To sign with, where this node holds the private half.
+    signing: Option<Arc<SigningKey>>,
+}
+
+/// The keys at a moment: immutable, shared, all that signing and verifying need.
+pub struct KeySnapshot {
+    keys: Vec<PublishedKey>,
+    /// Where each kid is in `keys`.
+    index: HashMap<String, usize>,
+    /// The JWKS document (RFC 7517 §5).
+    pub jwks: actix_web::web::Bytes,
+    /// Its entity tag, with quotes.
+    pub etag: String,
+}
+
+impl std::fmt::Debug for KeySnapshot {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_list().entries(self.keys.iter().map(|key| &key.stored.kid)).finish()
+    }
+}
+
+impl KeySnapshot {
+    fn new(keys: Vec<PublishedKey>) -> Self {
+        let documents: Vec<serde_json::Value> = keys
+            .iter()
+            .filter_map(|key| serde_json::from_str(&key.stored.public_jwk).ok())
+            .collect();
+        let jwks = serde_json::json!({ "keys": documents }).to_string();
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, jwks.as_bytes());
+        let hex: String = digest.as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+        let index =
+            keys.iter().enumerate().map(|(at, key)| (key.stored.kid.clone(), at)).collect();
+        Self { keys, index, jwks: jwks.into(), etag: format!("\"{hex}\"") }
+    }
+
+    /// The key that signs with this algorithm now; `None` if this node cannot.
+    pub fn signer(&self, algorithm: Algorithm, now: Timestamp) -> Option<&Arc<SigningKey>> {
+        self.keys
+            .iter()
+            .find(|key| {
+                key.stored.algorithm == algorithm && key.life.state(now) == KeyState::Active
+            })
+            .and_then(|key| key.signing.as_ref())
+    }
+
+    /// The key that verifies tokens of this `kid`, while it is published.
+    pub fn verifier(&self, kid: &str, now: Timestamp) -> Option<&VerificationKey> {
+        let key = self.keys.get(*self.index.get(kid)?)?;
+        (key.life.state(now) != KeyState::Removed).then_some(&key.verification)
+    }
+
+    /// The published keys, oldest first.
+    pub fn keys(&self) -> &[PublishedKey] {
+        &self.keys
+    }
+}
+
+/// Receives the newest [`KeySnapshot`].
+pub type Keys = watch::Receiver<Arc<KeySnapshot>>;
+
+/// What the key ring is made with.
+#[derive(Clone)]
+pub struct Means {
+    /// For the writes.
+    pub writer: Mailbox<DbWriter>,
+    /// For the reads.
+    pub read: Arc<dyn ReadStore>,
+    /// Is told of compromised keys; `None` on the command line, which serves nobody.
+    pub revocations: Option<Mailbox<Revocations>>,
+    /// Seals private halves.
+    pub sealer: Sealer,
+    /// Tells the time.
+    pub clock: Clock,
+    /// What new keys sign with.
+    pub algorithm: Algorithm,
+    /// Bits of new RSA keys.
+    pub bits: u32,
+    /// How long a key signs; `None` is for ever.
+    pub period: Option<Duration>,
+    /// How long a key is published before it signs.
+    pub ahead: Duration,
+    /// How long a token can be valid after it was signed, with leeway.
+    pub tokens_live_for: Duration,
+    /// Keys made elsewhere; if there are any, none is made here.
+    pub files: Vec<Arc<SigningKey>>,
+    /// Whether keys are made and rotated by the clock: by servers, not by the command line.
+    pub automatic: bool,
+}
+
+/// The owner.
+pub struct KeyRing {
+    means: Means,
+    status: Arc<ActorStatus>,
+    publish: watch::Sender<Arc<KeySnapshot>>,
+    parsed: HashMap<String, Arc<SigningKey>>,
+    stored: Vec<StoredKey>,
+    /// Whether a rotation by the clock is under way.
+    rotating: bool,
+}
+
+impl Due {
+    /// A key that follows `newest`.
+    fn following(newest: Option<&StoredKey>, algorithm: Algorithm, signs_from: Timestamp) -> Self {
+        let after = newest.map_or_else(Timestamp::default, |key| just_after(key.signs_from));
+        let newest = newest.map(|key| key.kid.clone());
+        Self { algorithm, signs_from, newest, after, file: None }
+    }
+}
+
+fn just_after(moment: Timestamp) -> Timestamp {
+    moment.plus(Duration::from_millis(1))
+}
+
+impl KeyRing {
+    /// A channel for the snapshots, empty at first.
+    pub fn channel() -> (watch::Sender<Arc<KeySnapshot>>, Keys) {
+        watch::channel(Arc::new(KeySnapshot::new(Vec::new())))
+    }
+
+    /// The owner, which publishes to `publish`.
+    pub fn new(means: Means, publish: watch::Sender<Arc<KeySnapshot>>, status: Arc<ActorStatus>) -> Self {
+        let parsed =
+            means.files.iter().map(|key| (key.public().kid.clone(), Arc::clone(key))).collect();
+        Self { means, status, publish, parsed, stored: Vec::new(), rotating: false }
+    }
+
+    /// Takes over what the store holds; parses what is new; publishes.
+    fn take_over(&mut self, stored: Vec<StoredKey>) -> Result<(), KeyRingError> {
+        let now = self.means.clock.now();
+        let mut published = Vec::new();
+        for key in &stored {
+            let life = life(key, &stored, self.means.tokens_live_for);
+            if life.state(now) == KeyState::Removed {
+                self.parsed.remove(&key.kid);
+                continue;
+            }
+            let verification = VerificationKey::new(key.algorithm, &key.public_jwk)?;
+            let signing = match (self.parsed.get(&key.kid), &key.sealed_private) {
+                (Some(parsed), _) => Some(Arc::clone(parsed)),
+                (None, None) => None,
+                (None, Some(sealed)) => {
+                    let opened = open(&self.means.sealer, &key.kid, sealed)?;
+                    self.parsed.insert(key.kid.clone(), Arc::clone(&opened));
+                    Some(opened)
+                }
+            };
+            published.push(PublishedKey { stored: key.clone(), life, verification, signing });
+        }
+        self.stored = stored;
+        self.publish.send_replace(Arc::new(KeySnapshot::new(published)));
+        if self.can_sign(now) || !self.means.automatic {
+            self.status.ready();
+        }
+        Ok(())
+    }
+
+    fn can_sign(&self, now: Timestamp) -> bool {
+        self.publish.borrow().signer(self.means.algorithm, now).is_some()
+    }
+
+    /// The algorithms that have keys, and the configured one.
+    fn algorithms(&self) -> Vec<Algorithm> {
+        let mut algorithms = vec![self.means.algorithm];
+        for key in &self.stored {
+            if newest(&self.stored, key.algorithm).is_some() && !algorithms.contains(&key.algorithm) {
+                algorithms.push(key.algorithm);
+            }
+        }
+        algorithms
+    }
+
+    /// The keys that the clock says are to be staged now.
+    fn due(&self) -> Vec<Due> {
+        let now = self.means.clock.now();
+        if !self.means.files.is_empty() {
+            return self.files_to_publish(now);
+        }
+        let mut due = Vec::new();
+        for algorithm in self.algorithms() {
+            let current = newest(&self.stored, algorithm);
+            // A key whose private half is in no file any more cannot sign: it counts as none.
+            let usable = current.filter(|key| self.parsed.contains_key(&key.kid));
+            let next = next_signs_from(usable, self.means.period, self.means.ahead, now);
+            if let Some(signs_from) = next {
+                due.push(Due::following(current, algorithm, signs_from));
+            }
+        }
+        due
+    }
+
+    /// Files whose public half is not in the store yet: the first of an algorithm signs at once.
+    fn files_to_publish(&self, now: Timestamp) -> Vec<Due> {
+        let unknown = self.means.files.iter().find(|file| {
+            self.stored.iter().all(|stored| stored.kid != file.public().kid)
+        });
+        unknown.map_or_else(Vec::new, |file| {
+            let algorithm = file.public().algorithm;
+            let newest = newest(&self.stored, algorithm);
+            let signs_from = newest.map_or(now, |_| now.plus(self.means.ahead));
+            let due = Due::following(newest, algorithm, signs_from);
+            vec![Due { file: Some(Arc::clone(file)), ..due }]
+        })
+    }
+
+    /// Reads the store and stages what is due; resolves to the keys then stored.
+    fn follow(&self) -> impl Future<Output = Result<Vec<StoredKey>, KeyRingError>> + 'static {
+        let means = self.means.clone();
+        async move { Ok(means.read.keys().await?) }
+    }
+
+    fn followed(
+        result: Result<Vec<StoredKey>, KeyRingError>,
+        actor: &mut Self,
+        context: &mut Context<Self>,
+    ) {
+        match result.and_then(|stored| actor.take_over(stored)) {
+            Ok(()) => actor.rotate_by_the_clock(context),
+            Err(error) => tracing::warn!(%error, "signing keys could not be read; trying again"),
+        }
+    }
+
+    fn rotate_by_the_clock(&mut self, context: &mut Context<Self>) {
+        if self.rotating || !self.means.automatic {
+            return;
+        }
+        let due = self.due();
+        if due.is_empty() {
+            return;
+        }
+        self.rotating = true;
+        let means = self.means.clone();
+        let staging = async move {
+            for due in due {
+                stage(&means, due, means.bits, AuditActor::System).await?;
+            }
+            Ok(means.read.keys().await?)
+        };
+        context.spawn(staging.into_actor(self).map(
+            |result: Result<Vec<StoredKey>, KeyRingError>, actor: &mut Self, _| {
+                actor.rotating = false;
+                if let Err(error) = result.and_then(|stored| actor.take_over(stored)) {
+                    tracing::warn!(%error, "no signing key could be made; trying again");
+                }
+            },
+        ));
+    }
+}
+
+fn open(sealer: &Sealer, kid: &str, sealed: &str) -> Result<Arc<SigningKey>, KeyRingError> {
+    let der = sealer
+        .open_bytes(Purpose::SigningKey, sealed)
+        .map_err(|reason| KeyRingError::Sealed { kid: kid.to_owned(), reason })?;
+    Ok(Arc::new(SigningKey::from_pkcs8(&der)?))
+}
+
+/// A key to be staged.
+#[derive(Debug)]
+struct Due {
+    algorithm: Algorithm,
+    signs_from: Timestamp,
+    /// What the caller saw as the newest: another node may be first.
+    newest: Option<String>,
+    /// The earliest moment after that key's turn began.
+    after: Timestamp,
+    /// The key, if it comes from a file; else one is made.
+    file: Option<Arc<SigningKey>>,
+}
+
+/// Makes the key (off the actors' threads) and stages it, unless another node was first.
+async fn stage(means: &Means, due: Due, bits: u32, by: AuditActor) -> Result<StageKeyOutcome, KeyRingError> {
+    let (public, sealed_private) = match &due.file {
+        Some(file) => (file.public().clone(), None),
+        None => {
+            let (sealer, algorithm) = (means.sealer.clone(), due.algorithm);
+            actix_web::rt::task::spawn_blocking(move || {
+                let der = key::generate(algorithm, bits)?;
+                let public = SigningKey::from_pkcs8(&der)?.public().clone();
+                Ok::<_, KeyError>((public, Some(sealer.seal_bytes(Purpose::SigningKey, &der))))
+            })
+            .await
+            .map_err(|error| KeyRingError::Interrupted(error.to_string()))??
+        }
+    };
+    let now = means.clock.now();
+    // Strictly after the key that it follows, so that the succession is the same for everybody.
+    let signs_from = due.signs_from.max(now).max(due.after);
+    let key = StoredKey {
+        kid: public.kid.clone(),
+        algorithm: public.algorithm,
+        public_jwk: public.jwk,
+        sealed_private,
+        created_at: now,
+        signs_from,
+        retired_at: None,
+        compromised: false,
+    };
+    let mut audit = AuditEntry::new(now, by, "key.staged", format!("key:{}", key.kid));
+    audit.details = serde_json::json!({
+        "algorithm": key.algorithm.as_str(), "signs_from": signs_from.to_rfc3339(),
+    });
+    let outcome = apply(&means.writer, StageKey { key, newest: due.newest, audit }).await?;
+    if outcome == StageKeyOutcome::Staged {
+        tracing::info!(
+            kid = public.kid, algorithm = %public.algorithm, signs_from = signs_from.to_rfc3339(),
+            "a signing key was staged"
+        );
+    }
+    Ok(outcome)
+}
+
+async fn activate(
+    means: &Means,
+    kid: &str,
+    at: Timestamp,
+    by: AuditActor,
+) -> Result<bool, KeyRingError> {
+    let audit = AuditEntry::new(at, by, "key.activated", format!("key:{kid}"));
+    Ok(apply(&means.writer, ActivateKey { kid: kid.to_owned(), at, audit }).await?)
+}
+
+async fn rotate(means: &Means, request: RotateKey) -> Result<RotateReport, KeyRingError> {
+    if !means.files.is_empty() {
+        return Err(KeyRingError::FromFiles);
+    }
+    let algorithm = request.algorithm.unwrap_or(means.algorithm);
+    let stored = means.read.keys().await?;
+    let current = newest(&stored, algorithm);
+    let now = means.clock.now();
+    let staged = current.filter(|key| key.signs_from > now);
+    let is_new = staged.is_none();
+    let kid = match staged {
+        Some(staged) => staged.kid.clone(),
+        None => {
+            let ahead = if request.now || current.is_none() { Duration::ZERO } else { means.ahead };
+            let due = Due::following(current, algorithm, now.plus(ahead));
+            let bits = request.bits.unwrap_or(means.bits);
+            match stage(means, due, bits, request.by.clone()).await? {
+                StageKeyOutcome::OtherIsNewer(kid) => kid,
+                StageKeyOutcome::Staged => {
+                    let stored = means.read.keys().await?;
+                    newest(&stored, algorithm).map(|key| key.kid.clone()).unwrap_or_default()
+                }
+            }
+        }
+    };
+    if request.now && !is_new {
+        let before = stored
+            .iter()
+            .filter(|key| key.algorithm == algorithm && key.kid != kid && key.signs_from <= now)
+            .map(|key| just_after(key.signs_from))
+            .max();
+        activate(means, &kid, before.unwrap_or(now).max(now), request.by).await?;
+    }
+    let stored = means.read.keys().await?;
+    let signs_from = stored
+        .iter()
+        .find(|key| key.kid == kid)
+        .map_or(now, |key| key.signs_from);
+    let replaces = stored
+        .iter()
+        .filter(|key| key.algorithm == algorithm && key.signs_from <= signs_from && key.kid != kid)
+        .max_by_key(|key| key.signs_from)
+        .map(|key| {
+            let life = life(key, &stored, means.tokens_live_for);
+            (key.kid.clone(), life.published_until)
+        });
+    Ok(RotateReport { kid, algorithm, signs_from, is_new, replaces })
+}
+
+async fn retire(means: &Means, request: Retire) -> Result<RetireKeyOutcome, KeyRingError> {
+    let stored = means.read.keys().await?;
+    let Some(key) = stored.iter().find(|key| key.kid == request.kid) else {
+        return Ok(RetireKeyOutcome::Unknown);
+    };
+    let now = means.clock.now();
+    let signs_now = life(key, &stored, means.tokens_live_for).state(now) == KeyState::Active;
+    if signs_now {
+        // Another key takes over first, so that there is no moment without a signer.
+        let algorithm = Some(key.algorithm);
+        rotate(means, RotateKey { algorithm, bits: None, now: true, by: request.by.clone() }).await?;
+    }
+    let at = means.clock.now();
+    let action = if request.compromised { "key.compromised" } else { "key.retired" };
+    let tokens_live_until = at.plus(means.tokens_live_for);
+    let outcome = apply(
+        &means.writer,
+        RetireKey {
+            kid: request.kid.clone(),
+            at,
+            compromised: request.compromised,
+            tokens_live_until,
+            audit: AuditEntry::new(at, request.by, action, format!("key:{}", request.kid)),
+        },
+    )
+    .await?;
+    if let (true, Some(revocations)) = (request.compromised, &means.revocations) {
+        let revoked = Revocation {
+            kind: RevocationKind::Key,
+            id: request.kid,
+            until: tokens_live_until,
+        };
+        revocations.ask(Add(vec![revoked])).await?;
+    }
+    Ok(outcome)
+}
+
+async fn reseal(means: &Means, by: AuditActor) -> Result<u64, KeyRingError> {
+    let mut sealed = Vec::new();
+    for key in means.read.keys().await? {
+        let Some(private) = &key.sealed_private else { continue };
+        if !means.sealer.is_current(private) {
+            let der = means
+                .sealer
+                .open_bytes(Purpose::SigningKey, private)
+                .map_err(|reason| KeyRingError::Sealed { kid: key.kid.clone(), reason })?;
+            sealed.push((key.kid, means.sealer.seal_bytes(Purpose::SigningKey, &der)));
+        }
+    }
+    if sealed.is_empty() {
+        return Ok(0);
+    }
+    let audit = AuditEntry::new(means.clock.now(), by, "key.resealed", "key:all".to_owned());
+    Ok(apply(&means.writer, ResealKeys { sealed, audit }).await?)
+}
+
+impl Actor for KeyRing {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        // Held back until the keys are read. Without them the next tick tries again.
+        context.wait(self.follow().into_actor(self).map(Self::followed));
+    }
+}
+
+impl Supervised for KeyRing {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        // The published snapshot stays: its keys are immutable and judged by the clock.
+        let files =
+            self.means.files.iter().map(|key| (key.public().kid.clone(), Arc::clone(key)));
+        self.parsed = files.collect();
+        self.stored.clear();
+        self.rotating = false;
+    }
+}
+
+impl Handler<Tick> for KeyRing {
+    type Result = ();
+
+    fn handle(&mut self, Tick: Tick, context: &mut Context<Self>) {
+        context.spawn(self.follow().into_actor(self).map(Self::followed));
+    }
+}
+
+impl Handler<Reload> for KeyRing {
+    type Result = actix::ResponseActFuture<Self, Result<(), KeyRingError>>;
+
+    fn handle(&mut self, Reload: Reload, _: &mut Context<Self>) -> Self::Result {
+        Box::pin(
+            self.follow()
+                .into_actor(self)
+                .map(|read, actor, _| read.and_then(|stored| actor.take_over(stored))),
+        )
+    }
+}
+
+/// Does some work with the means, then publishes what the store holds, then answers.
+fn then_publish<T: 'static>(
+    actor: &KeyRing,
+    work: impl Future<Output = Result<T, KeyRingError>> + 'static,
+) -> actix::ResponseActFuture<KeyRing, Result<T, KeyRingError>> {
+    let means = actor.means.clone();
+    let work = async move {
+        let answer = work.await?;
+        Ok((answer, means.read.keys().await?))
+    };
+    Box::pin(work.into_actor(actor).map(|result: Result<_, KeyRingError>, actor, _| {
+        let (answer, stored) = result?;
+        actor.take_over(stored)?;
+        Ok(answer)
+    }))
+}
+
+impl Handler<RotateKey> for KeyRing {
+    type Result = actix::ResponseActFuture<Self, Result<RotateReport, KeyRingError>>;
+
+    fn handle(&mut self, request: RotateKey, _: &mut Context<Self>) -> Self::Result {
+        let means = self.means.clone();
+        then_publish(self, async move { rotate(&means, request).await })
+    }
+}
+
+impl Handler<Retire> for KeyRing {
+    type Result = actix::ResponseActFuture<Self, Result<RetireKeyOutcome, KeyRingError>>;
+
+    fn handle(&mut self, request: Retire, _: &mut Context<Self>) -> Self::Result {
+        let means = self.means.clone();
+        then_publish(self, async move { retire(&means, request).await })
+    }
+}
+
+impl Handler<Reseal> for KeyRing {
+    type Result = ResponseFuture<Result<u64, KeyRingError>>;
+
+    fn handle(&mut self, request: Reseal, _: &mut Context<Self>) -> Self::Result {
+        let means = self.means.clone();
+        Box::pin(async move { reseal(&means, request.by).await })
+    }
+}
+
+impl Handler<Drain> for KeyRing {
+    type Result = ();
+
+    fn handle(&mut self, Drain: Drain, context: &mut Context<Self>) {
+        context.stop();
+    }
+}
+
+#[cfg(feature = "fault-injection")]
+super::fault::injectable!(KeyRing);

@@ -1,0 +1,16 @@
+//! The actors: owners of all shared mutable state. One file each, its messages on top.
+
+pub mod db_writer;
+#[cfg(feature = "fault-injection")]
+pub mod fault;
+pub mod janitor;
+pub mod key_ring;
+pub mod mailbox;
+pub mod provider_metadata;
+pub mod rate_limiter;
+pub mod revocations;
+pub mod shards;
+pub mod status;
+pub mod supervisor;
+pub mod ticker;
+pub mod token_families;

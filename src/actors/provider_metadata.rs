@@ -1,0 +1,199 @@
+//! Owner of what the providers say about themselves: endpoints and keys, fetched when they are first
+//! needed and kept for an hour.
+//!
+//! All who ask for one provider while it is being fetched share that one fetch; nobody who asks for
+//! another waits for it. There is nothing to load: after a restart the first who ask fetch again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture,
+    Supervised, WrapFuture,
+};
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use super::mailbox::{AskError, Drain, Mailbox};
+use super::status::ActorStatus;
+use crate::clock::{Clock, Timestamp};
+use crate::config::settings::Provider;
+use crate::providers::ProviderError;
+use crate::providers::discovery::{Metadata, discover};
+use crate::providers::http::HttpClient;
+use crate::providers::openid::MetadataSource;
+
+/// How long what was fetched is used.
+const LIFE: Duration = Duration::from_secs(60 * 60);
+
+/// How often a provider is asked anew because of a key that is not known: anybody can bring such a
+/// token about.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// How long a failure is answered again without asking.
+const FAILURE_LIFE: Duration = Duration::from_secs(5);
+
+/// What every caller gets.
+type Answer = Result<Arc<Metadata>, ProviderError>;
+
+/// Asks for a provider's metadata and keys; with `newer_than`, for others than these.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Arc<Metadata>, ProviderError>")]
+pub struct MetadataFor {
+    /// The provider's name.
+    pub provider: String,
+    /// What the caller has and what did not do.
+    pub newer_than: Option<Arc<Metadata>>,
+}
+
+/// The owner.
+pub struct ProviderMetadata {
+    http: HttpClient,
+    clock: Clock,
+    status: Arc<ActorStatus>,
+    entries: HashMap<String, Entry>,
+}
+
+/// What is known of one provider.
+struct Entry {
+    settings: Arc<Provider>,
+    known: Option<(Arc<Metadata>, Timestamp)>,
+    failed: Option<(ProviderError, Timestamp)>,
+    asked_at: Option<Timestamp>,
+    /// Who waits for the fetch under way; `None` if there is none.
+    waiting: Option<Vec<oneshot::Sender<Answer>>>,
+}
+
+impl ProviderMetadata {
+    /// Keeps the metadata of these providers.
+    pub fn new(
+        providers: &[Arc<Provider>],
+        http: HttpClient,
+        clock: Clock,
+        status: Arc<ActorStatus>,
+    ) -> Self {
+        let entries = providers
+            .iter()
+            .map(|settings| (settings.name.clone(), Entry::new(Arc::clone(settings))));
+        Self { http, clock, status, entries: entries.collect() }
+    }
+
+    fn fetched(&mut self, name: &str, answer: Answer) {
+        let now = self.clock.now();
+        if let Some(entry) = self.entries.get_mut(name) {
+            if let Err(error) = &answer {
+                tracing::warn!(provider = name, %error, "provider metadata could not be fetched");
+            }
+            entry.fetched(answer, now);
+        }
+    }
+}
+
+impl Entry {
+    fn new(settings: Arc<Provider>) -> Self {
+        Self { settings, known: None, failed: None, asked_at: None, waiting: None }
+    }
+
+    /// What can be answered without the provider; `None` if it must be asked, or is being asked.
+    fn answer(&self, newer_than: Option<&Arc<Metadata>>, now: Timestamp) -> Option<Answer> {
+        let within = |since: Timestamp, life: Duration| now < since.plus(life);
+        let fresh = self.known.as_ref().filter(|(_, since)| within(*since, LIFE));
+        if let Some((metadata, _)) = fresh {
+            let is_other = newer_than.is_none_or(|old| !Arc::ptr_eq(old, metadata));
+            let may_ask =
+                self.waiting.is_some() || self.asked_at.is_none_or(|at| !within(at, PAUSE));
+            if is_other || !may_ask {
+                return Some(Ok(Arc::clone(metadata)));
+            }
+        }
+        match &self.failed {
+            Some((error, since)) if self.waiting.is_none() && within(*since, FAILURE_LIFE) => {
+                Some(Err(error.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    fn fetched(&mut self, answer: Answer, now: Timestamp) {
+        match &answer {
+            Ok(metadata) => {
+                self.known = Some((Arc::clone(metadata), now));
+                self.failed = None;
+            }
+            Err(error) => self.failed = Some((error.clone(), now)),
+        }
+        for caller in self.waiting.take().unwrap_or_default() {
+            let _gone = caller.send(answer.clone());
+        }
+    }
+}
+
+impl Actor for ProviderMetadata {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Context<Self>) {
+        self.status.ready();
+    }
+}
+
+impl Supervised for ProviderMetadata {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        for entry in self.entries.values_mut() {
+            *entry = Entry::new(Arc::clone(&entry.settings));
+        }
+    }
+}
+
+impl Handler<MetadataFor> for ProviderMetadata {
+    type Result = ResponseFuture<Answer>;
+
+    fn handle(&mut self, question: MetadataFor, context: &mut Context<Self>) -> Self::Result {
+        let now = self.clock.now();
+        let Some(entry) = self.entries.get_mut(&question.provider) else {
+            let unknown = ProviderError::Misconfigured("no such provider".to_owned());
+            return Box::pin(std::future::ready(Err(unknown)));
+        };
+        if let Some(answer) = entry.answer(question.newer_than.as_ref(), now) {
+            return Box::pin(std::future::ready(answer));
+        }
+        let (caller, answer) = oneshot::channel();
+        if let Some(waiting) = &mut entry.waiting {
+            waiting.push(caller);
+        } else {
+            entry.waiting = Some(vec![caller]);
+            entry.asked_at = Some(now);
+            let (http, settings) = (self.http.clone(), Arc::clone(&entry.settings));
+            let fetching = async move { discover(&http, &settings).await.map(Arc::new) };
+            let name = question.provider;
+            context.spawn(
+                fetching
+                    .into_actor(self)
+                    .map(move |answer, actor: &mut Self, _| actor.fetched(&name, answer)),
+            );
+        }
+        Box::pin(async move { answer.await.unwrap_or(Err(ProviderError::Busy(AskError::Dropped))) })
+    }
+}
+
+impl Handler<Drain> for ProviderMetadata {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, context: &mut Context<Self>) {
+        context.stop();
+    }
+}
+
+#[async_trait]
+impl MetadataSource for Mailbox<ProviderMetadata> {
+    async fn metadata(
+        &self,
+        provider: &str,
+        newer_than: Option<Arc<Metadata>>,
+    ) -> Result<Arc<Metadata>, ProviderError> {
+        self.ask(MetadataFor { provider: provider.to_owned(), newer_than }).await?
+    }
+}
+
+#[cfg(feature = "fault-injection")]
+super::fault::injectable!(ProviderMetadata);

@@ -1,0 +1,221 @@
+//! Owner of what was revoked and has not expired yet, so that a signed access token can be refused.
+//!
+//! The set is loaded from the store and followed by reading what was added since: other nodes and
+//! the command line write there too. While the store has not been heard for two seconds, every check
+//! asks it first, and is refused if it cannot be asked: a revocation is never overlooked.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture,
+    Supervised, WrapFuture,
+};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::mailbox::Drain;
+use super::status::ActorStatus;
+use super::ticker::Tick;
+use crate::clock::{Clock, Timestamp};
+use crate::protocol::jwt::AccessClaims;
+use crate::store::ReadStore;
+use crate::store::error::StoreError;
+use crate::store::model::{Revocation, RevocationKind};
+
+/// How often the store is asked for news.
+pub const POLL: Duration = Duration::from_millis(500);
+
+/// How long news may be absent before each check asks.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// How far each reading reaches back before the last one: covers commits that took their time.
+const OVERLAP: Duration = Duration::from_secs(15);
+
+/// Is a token with these claims, signed by this key, revoked?
+#[derive(Debug, Message)]
+#[rtype(result = "Result<bool, StoreError>")]
+pub struct IsRevoked {
+    names: Vec<(RevocationKind, String)>,
+}
+
+impl IsRevoked {
+    /// Asks about everything that a token names.
+    pub fn new(claims: &AccessClaims, kid: &str) -> Self {
+        Self {
+            names: vec![
+                (RevocationKind::Session, claims.sid.to_string()),
+                (RevocationKind::User, claims.sub.to_string()),
+                (RevocationKind::Token, claims.jti.clone()),
+                (RevocationKind::Key, kid.to_owned()),
+                (RevocationKind::Client, claims.client_id.clone()),
+            ],
+        }
+    }
+}
+
+/// These revocations were just stored.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Add(pub Vec<Revocation>);
+
+/// The owner.
+pub struct Revocations {
+    read: Arc<dyn ReadStore>,
+    clock: Clock,
+    status: Arc<ActorStatus>,
+    until: HashMap<(RevocationKind, String), Timestamp>,
+    /// The clock's time of the last reading that succeeded.
+    read_until: Option<Timestamp>,
+    /// When that was, for freshness: by the monotonic clock.
+    heard: Option<Instant>,
+    /// Checks that wait for the reading under way; `None` if none is.
+    waiting: Option<Vec<Waiting>>,
+}
+
+struct Waiting {
+    question: IsRevoked,
+    reply: oneshot::Sender<Result<bool, StoreError>>,
+}
+
+impl Revocations {
+    /// Follows the revocations of this store.
+    pub fn new(read: Arc<dyn ReadStore>, clock: Clock, status: Arc<ActorStatus>) -> Self {
+        Self {
+            read,
+            clock,
+            status,
+            until: HashMap::new(),
+            read_until: None,
+            heard: None,
+            waiting: None,
+        }
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.heard.is_some_and(|heard| heard.elapsed() < FRESH)
+    }
+
+    fn holds(&self, question: &IsRevoked) -> bool {
+        let now = self.clock.now();
+        question.names.iter().any(|name| self.until.get(name).is_some_and(|until| now < *until))
+    }
+
+    fn add(&mut self, revocations: Vec<Revocation>) {
+        for Revocation { kind, id, until } in revocations {
+            let entry = self.until.entry((kind, id)).or_insert(until);
+            *entry = until.max(*entry);
+        }
+    }
+
+    /// Reads what is new, unless that is under way.
+    fn follow(&mut self, context: &mut Context<Self>) {
+        if self.waiting.is_some() {
+            return;
+        }
+        self.waiting = Some(Vec::new());
+        let reading = self.reading();
+        let reading = reading.into_actor(self).map(Self::heard_from_store);
+        context.spawn(reading);
+    }
+
+    /// Reads everything since the last reading; resolves to when it began and what it found.
+    fn reading(&self) -> impl Future<Output = (Timestamp, Result<Vec<Revocation>, StoreError>)> + 'static {
+        let (read, now) = (Arc::clone(&self.read), self.clock.now());
+        let since = self.read_until.map_or(Timestamp::default(), |last| last.minus(OVERLAP));
+        async move { (now, read.revocations(since, now).await) }
+    }
+
+    fn heard_from_store(
+        (began, found): (Timestamp, Result<Vec<Revocation>, StoreError>),
+        actor: &mut Self,
+        _: &mut Context<Self>,
+    ) {
+        let failure = match found {
+            Ok(revocations) => {
+                actor.add(revocations);
+                actor.until.retain(|_, until| began < *until);
+                actor.read_until = Some(began);
+                actor.heard = Some(Instant::now());
+                None
+            }
+            Err(error) => Some(error),
+        };
+        for Waiting { question, reply } in actor.waiting.take().unwrap_or_default() {
+            let answer = failure.clone().map_or_else(|| Ok(actor.holds(&question)), Err);
+            let _gone = reply.send(answer);
+        }
+    }
+}
+
+impl Actor for Revocations {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        // Held back until the set is loaded. If it cannot be, checks ask the store themselves.
+        let loading = self.reading();
+        let loading = loading.into_actor(self).map(|read, actor: &mut Self, context| {
+            Self::heard_from_store(read, actor, context);
+            actor.status.ready();
+        });
+        context.wait(loading);
+    }
+}
+
+impl Supervised for Revocations {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        self.until.clear();
+        self.read_until = None;
+        self.heard = None;
+        self.waiting = None;
+    }
+}
+
+impl Handler<IsRevoked> for Revocations {
+    type Result = ResponseFuture<Result<bool, StoreError>>;
+
+    fn handle(&mut self, question: IsRevoked, context: &mut Context<Self>) -> Self::Result {
+        if self.is_fresh() || self.holds(&question) {
+            let answer = self.holds(&question);
+            return Box::pin(std::future::ready(Ok(answer)));
+        }
+        self.follow(context);
+        let (reply, answer) = oneshot::channel();
+        if let Some(waiting) = &mut self.waiting {
+            waiting.push(Waiting { question, reply });
+        }
+        Box::pin(async move {
+            answer.await.unwrap_or_else(|_| {
+                Err(StoreError::Unavailable("revocations are being reloaded".to_owned()))
+            })
+        })
+    }
+}
+
+impl Handler<Add> for Revocations {
+    type Result = ();
+
+    fn handle(&mut self, Add(revocations): Add, _: &mut Context<Self>) {
+        self.add(revocations);
+    }
+}
+
+impl Handler<Tick> for Revocations {
+    type Result = ();
+
+    fn handle(&mut self, Tick: Tick, context: &mut Context<Self>) {
+        self.follow(context);
+    }
+}
+
+impl Handler<Drain> for Revocations {
+    type Result = ();
+
+    fn handle(&mut self, Drain: Drain, context: &mut Context<Self>) {
+        context.stop();
+    }
+}
+
+#[cfg(feature = "fault-injection")]
+super::fault::injectable!(Revocations);

@@ -1,0 +1,202 @@
+//! The command line: one function a command, one file a topic.
+
+pub mod completions;
+pub mod config;
+pub mod dev;
+pub mod failure;
+pub mod healthcheck;
+pub mod keys;
+pub mod migrate;
+pub mod output;
+pub mod serve;
+pub mod validate;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config as configuration;
+use crate::config::settings::Settings;
+use crate::protocol::jwt::Algorithm;
+pub use failure::Failure;
+
+/// A self-hosted auth server: sign-in with any OpenID Connect provider, identities that you own.
+#[derive(Debug, Parser)]
+#[command(
+    name = "latchkey",
+    version,
+    about,
+    after_help = "Examples:\n  \
+        latchkey dev                           everything on this machine, made on first start\n  \
+        latchkey serve                         the server, from the configuration\n  \
+        latchkey validate                      what is wrong with the configuration, all of it\n  \
+        latchkey keys list --format json       the signing keys, for a script\n\n\
+        The configuration is found by --config, LATCHKEY_CONFIG, ./latchkey.toml,\n\
+        ./config/latchkey.toml, ~/.config/latchkey/latchkey.toml, /etc/latchkey/latchkey.toml.\n\
+        Any key can be set by the environment: LATCHKEY_SERVER__LISTEN=127.0.0.1:9000.\n\n\
+        Exit status: 0 done, 1 failed (one sentence on standard error), 2 wrong usage."
+)]
+pub struct CommandLine {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How results are printed.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs; the names are those of the HTTP interface.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start everything for development: database, keys, and a provider where any name signs in
+    Dev {
+        /// Port to listen on; without it, that of the data directory's configuration (8080 at first)
+        #[arg(long)]
+        port: Option<u16>,
+        /// Where the database, the secret and the configuration are kept
+        #[arg(long, value_name = "DIR", default_value = "./latchkey-data")]
+        data_dir: PathBuf,
+    },
+    /// Start the server
+    Serve,
+    /// Bring the database's schema up to date
+    Migrate {
+        /// List the migrations and change nothing
+        #[arg(long)]
+        status: bool,
+    },
+    /// Check configuration, store, keys and providers, and print every problem
+    Validate {
+        /// Leave out what needs the network
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Print the effective configuration and where each value comes from, secrets redacted
+    Config,
+    /// Make a signing key: staged in the store, or as files with --output
+    GenerateKeys(GenerateKeys),
+    /// List, rotate and retire signing keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Exit with 0 if the local server is ready
+    Healthcheck,
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+struct GenerateKeys {
+    /// What the key signs with; without it, keys.algorithm
+    #[arg(long, value_parser = parse_algorithm, value_name = "RS256|ES256|EdDSA")]
+    algorithm: Option<Algorithm>,
+    /// Size of an RSA key: 2048, 3072 or 4096; without it, keys.bits
+    #[arg(long, value_parser = ["2048", "3072", "4096"], hide_possible_values = true)]
+    bits: Option<String>,
+    /// Write the key as PEM files into this folder instead (0600 and 0644; never overwrites)
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// List all keys with their states and times
+    List,
+    /// Make the next key; it signs once it was published for keys.publish_ahead
+    Rotate {
+        /// Let it sign at once: consumers that cached the JWKS may refuse its tokens for a while
+        #[arg(long)]
+        now: bool,
+    },
+    /// Take a key out of use; if it signs, another takes over first
+    Retire {
+        /// The key's id, or the start of it
+        kid: String,
+        /// Drop it from the JWKS now and refuse its tokens: for a key that was stolen
+        #[arg(long)]
+        compromised: bool,
+    },
+    /// Seal all keys with the first of server.secret_key, after it was changed
+    Reseal,
+}
+
+fn parse_algorithm(text: &str) -> Result<Algorithm, String> {
+    Algorithm::parse(text).ok_or_else(|| "it is one of RS256, ES256, EdDSA".to_owned())
+}
+
+/// Does what the command line says.
+pub fn run() -> ExitCode {
+    let line = CommandLine::parse();
+    let done = actix_web::rt::System::new().block_on(dispatch(line));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            anstream::eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn dispatch(line: CommandLine) -> Result<(), Failure> {
+    let CommandLine { config, format, command } = line;
+    let settings = || read_settings(config.clone());
+    match command {
+        Command::Dev { port, data_dir } => dev::run(dev::Options { port, data_dir }).await,
+        Command::Serve => serve::run(serving_settings(config.clone())?).await,
+        Command::Migrate { status } => migrate::run(&settings()?, format, status).await,
+        Command::Validate { offline } => validate::run(&settings()?, format, offline).await,
+        Command::Config => config::run(config.clone(), format),
+        Command::GenerateKeys(options) => generate_keys(settings, format, options).await,
+        Command::Keys(KeysCommand::List) => keys::list(&settings()?, format).await,
+        Command::Keys(KeysCommand::Rotate { now }) => keys::rotate(&settings()?, format, now).await,
+        Command::Keys(KeysCommand::Retire { kid, compromised }) => {
+            keys::retire(&settings()?, format, &kid, compromised).await
+        }
+        Command::Keys(KeysCommand::Reseal) => keys::reseal(&settings()?, format).await,
+        Command::Healthcheck => healthcheck::run(&settings()?).await,
+        Command::Completions { shell } => {
+            completions::run(shell);
+            Ok(())
+        }
+    }
+}
+
+/// Files are made without any configuration; keys in the store need one.
+async fn generate_keys(
+    settings: impl Fn() -> Result<Settings, Failure>,
+    format: Format,
+    options: GenerateKeys,
+) -> Result<(), Failure> {
+    let bits: Option<u32> = options.bits.and_then(|bits| bits.parse().ok());
+    match options.output {
+        Some(directory) => {
+            let algorithm = options.algorithm.unwrap_or(Algorithm::RS256);
+            keys::generate_files(format, algorithm, bits.unwrap_or(2048), &directory)
+        }
+        None => keys::generate_staged(&settings()?, format, options.algorithm, bits).await,
+    }
+}
+
+fn read_settings(explicit: Option<PathBuf>) -> Result<Settings, Failure> {
+    let request = configuration::Request::of_process(explicit);
+    let loaded = configuration::load(&request).map_err(Failure::of)?;
+    loaded.warnings.iter().for_each(|warning| anstream::eprintln!("{warning}"));
+    Ok(loaded.settings)
+}
+
+fn serving_settings(explicit: Option<PathBuf>) -> Result<Settings, Failure> {
+    read_settings(explicit).map_err(Failure::nothing_was_started)
+}

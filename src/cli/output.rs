@@ -1,0 +1,114 @@
+//! How commands print: colours only on a terminal (and not with `NO_COLOR`), times relative for
+//! people and RFC 3339 for programs.
+
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use time::OffsetDateTime;
+use time::format_description::FormatItem;
+use time::macros::format_description;
+
+use crate::clock::Timestamp;
+
+/// Addresses and names to copy.
+pub const ACCENT: Style = AnsiColor::Cyan.on_default();
+
+/// What matters less.
+pub const DIM: Style = Style::new().dimmed();
+
+/// Prints one JSON value.
+pub fn json(value: &serde_json::Value) {
+    anstream::println!("{value:#}");
+}
+
+/// "1 key", "2 keys".
+pub fn count(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
+/// A duration in its largest unit that divides it well: "90d", "2h", "15m", "40s".
+pub fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
+    units
+        .into_iter()
+        .find(|(size, _)| seconds >= *size)
+        .map_or_else(|| format!("{seconds}s"), |(size, unit)| format!("{}{unit}", seconds / size))
+}
+
+const MINUTE: &[FormatItem<'_>] = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
+
+/// A moment to the minute, in UTC.
+pub fn minute(moment: Timestamp) -> String {
+    OffsetDateTime::from_unix_timestamp(moment.seconds())
+        .ok()
+        .and_then(|moment| moment.format(MINUTE).ok())
+        .unwrap_or_else(|| moment.to_rfc3339())
+}
+
+/// A moment for a person at a terminal ("in 2h", "3d ago"), else RFC 3339.
+pub fn moment(moment: Timestamp, now: Timestamp) -> String {
+    if !std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+        return moment.to_rfc3339();
+    }
+    if moment > now {
+        format!("in {}", duration(moment.since(now)))
+    } else {
+        format!("{} ago", duration(now.since(moment)))
+    }
+}
+
+/// The ends of a long id: enough to recognise it.
+pub fn short(id: &str) -> String {
+    let characters: Vec<char> = id.chars().collect();
+    if characters.len() <= 10 {
+        return id.to_owned();
+    }
+    let head: String = characters[..4].iter().collect();
+    let tail: String = characters[characters.len() - 2..].iter().collect();
+    format!("{head}…{tail}")
+}
+
+/// Columns, aligned; headings dim.
+pub fn table(headings: &[&str], rows: &[Vec<String>]) {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([headings[column].len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
+    let line = |cells: Vec<&str>| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| {
+            format!("{cell}{}", " ".repeat(width.saturating_sub(cell.chars().count())))
+        });
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    anstream::println!("{DIM}{}{DIM:#}", line(headings.to_vec()));
+    for row in rows {
+        anstream::println!("{}", line(row.iter().map(String::as_str).collect()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_short() {
+        for (seconds, expected) in [(0, "0s"), (59, "59s"), (60, "1m"), (3_599, "59m"), (7_200, "2h"), (90 * 86_400, "90d")] {
+            assert_eq!(duration(Duration::from_secs(seconds)), expected);
+        }
+    }
+
+    #[test]
+    fn ids_are_cut_between_characters() {
+        assert_eq!(short("7Qk3abcdefgfT"), "7Qk3…fT");
+        assert_eq!(short("éééééééééééé"), "éééé…éé");
+        assert_eq!(short("abc"), "abc");
+    }
+
+    #[test]
+    fn minutes_are_in_utc() {
+        assert_eq!(minute(Timestamp::from_seconds(1_700_000_000)), "2023-11-14 22:13 UTC");
+    }
+}

@@ -1,0 +1,44 @@
+//! `latchkey serve`: the server, from the config.
+
+use crate::cli::Failure;
+use crate::clock::Clock;
+use crate::config::settings::Settings;
+use crate::startup::{self, Running};
+use crate::telemetry;
+
+/// Runs until a signal, then drains.
+///
+/// # Errors
+/// A sentence on why it did not start, or that something was not finished in time.
+pub async fn run(settings: Settings) -> Result<(), Failure> {
+    let clock = Clock::system();
+    telemetry::init(&settings.telemetry, clock.clone()).map_err(Failure::of)?;
+    let public_url = settings.server.public_url.clone();
+    let running = startup::start(settings, false, clock).await.map_err(Failure::of)?;
+    tracing::info!(
+        address = %running.address, %public_url, store = running.app.store.kind,
+        version = env!("CARGO_PKG_VERSION"), "latchkey is serving"
+    );
+    until_stopped(running).await
+}
+
+/// Waits for the end and drains; a second signal ends at once.
+///
+/// # Errors
+/// If an actor failed for good, or something was not finished within `server.shutdown_grace`.
+pub async fn until_stopped(running: Running) -> Result<(), Failure> {
+    let reason = running.wait().await;
+    tracing::info!(reason, "shutting down: finishing what is under way");
+    let drained = tokio::select! {
+        drained = running.stop() => drained,
+        _ = tokio::signal::ctrl_c() => false,
+    };
+    if !drained {
+        return Err(Failure::new("Not everything was finished in time; nothing acknowledged is lost."));
+    }
+    if reason == "an actor failed for good" {
+        return Err(Failure::new("An actor failed too often; the log says why. Start again."));
+    }
+    tracing::info!("stopped");
+    Ok(())
+}

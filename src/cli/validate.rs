@@ -1,0 +1,133 @@
+//! `latchkey validate`: configuration, store, keys and providers, every problem and not the first.
+
+use serde_json::json;
+
+use crate::cli::{Failure, Format, output};
+use crate::clock::Clock;
+use crate::config::settings::Settings;
+use crate::protocol::sealed::{Purpose, Sealer};
+use crate::providers::configured::Providers;
+use crate::providers::discovery::discover;
+use crate::providers::http::{HttpClient, Limits};
+use crate::startup::read_key_files;
+use crate::store;
+
+/// One thing that was looked at.
+struct Check {
+    what: String,
+    result: Result<String, String>,
+}
+
+/// Looks at everything; `offline` leaves out what needs the network.
+///
+/// # Errors
+/// If there is a problem: how many.
+pub async fn run(settings: &Settings, format: Format, offline: bool) -> Result<(), Failure> {
+    let mut checks = vec![Check { what: "configuration".to_owned(), result: Ok("is valid".to_owned()) }];
+    checks.push(Check {
+        what: "key files".to_owned(),
+        result: read_key_files(settings)
+            .map(|files| match files.len() {
+                0 => "none: keys live in the store".to_owned(),
+                count => output::count(count as u64, "key"),
+            })
+            .map_err(|error| error.to_string()),
+    });
+    let is_remote = matches!(settings.store.url, crate::config::settings::StoreUrl::Postgres(_));
+    if !(offline && is_remote) {
+        checks.extend(check_store(settings).await);
+    }
+    if !offline {
+        checks.extend(check_providers(settings).await);
+    }
+    let problems = checks.iter().filter(|check| check.result.is_err()).count() as u64;
+    match format {
+        Format::Json => {
+            let items: Vec<_> = checks
+                .iter()
+                .map(|check| json!({
+                    "check": check.what, "ok": check.result.is_ok(),
+                    "detail": check.result.as_ref().unwrap_or_else(|problem| problem),
+                }))
+                .collect();
+            output::json(&json!({ "items": items, "problems": problems }));
+        }
+        Format::Text => {
+            for check in &checks {
+                let (mark, detail) = match &check.result {
+                    Ok(detail) => ("ok     ", detail),
+                    Err(problem) => ("problem", problem),
+                };
+                anstream::println!("  {mark}  {}: {detail}", check.what);
+            }
+        }
+    }
+    if problems == 0 {
+        Ok(())
+    } else {
+        Err(Failure::new(format!("{} found.", output::count(problems, "problem"))))
+    }
+}
+
+async fn check_store(settings: &Settings) -> Vec<Check> {
+    let is_file = matches!(&settings.store.url, crate::config::settings::StoreUrl::Sqlite(path) if !path.exists());
+    if is_file {
+        return vec![Check { what: "store".to_owned(), result: Ok("will be made at the first start".to_owned()) }];
+    }
+    let status = store::migration_status(&settings.store).await;
+    let pending = status.as_ref().map(|all| all.iter().filter(|one| one.applied_on.is_none()).count() as u64);
+    let result = match pending {
+        Err(error) => Err(error.to_string()),
+        Ok(0) => store::check_schema(&settings.store)
+            .await
+            .map(|()| "answers, its schema is up to date".to_owned())
+            .map_err(|error| error.to_string()),
+        Ok(pending) if settings.store.migrate_on_start => {
+            Ok(format!("answers; {} applied at the next start", output::count(pending, "migration")))
+        }
+        Ok(pending) => Err(format!("{} pending; run `latchkey migrate`", output::count(pending, "migration"))),
+    };
+    let is_usable = result.is_ok() && matches!(pending, Ok(0));
+    let mut checks = vec![Check { what: "store".to_owned(), result }];
+    if is_usable {
+        checks.push(check_keys(settings).await);
+    }
+    checks
+}
+
+async fn check_keys(settings: &Settings) -> Check {
+    let sealer = Sealer::new(&settings.server.secret_key);
+    let result = async {
+        let store = store::open(&settings.store, &Clock::system()).await.map_err(|error| error.to_string())?;
+        let keys = store.read.keys().await.map_err(|error| error.to_string())?;
+        for key in &keys {
+            if let Some(sealed) = &key.sealed_private {
+                sealer.open_bytes(Purpose::SigningKey, sealed).map_err(|error| {
+                    format!("key {} does not open with server.secret_key: {error}", key.kid)
+                })?;
+            }
+        }
+        Ok(match keys.len() {
+            0 => "none yet: the first start makes one".to_owned(),
+            count => format!("{} open with the server secret", output::count(count as u64, "key")),
+        })
+    };
+    Check { what: "keys".to_owned(), result: result.await }
+}
+
+async fn check_providers(settings: &Settings) -> Vec<Check> {
+    let client = match HttpClient::new(Limits::default()) {
+        Ok(client) => client,
+        Err(error) => return vec![Check { what: "providers".to_owned(), result: Err(error.to_string()) }],
+    };
+    let providers = Providers::new(&settings.providers.iter().cloned().map(std::sync::Arc::new).collect::<Vec<_>>());
+    let mut checks = Vec::new();
+    for provider in providers.iter() {
+        let found = discover(&client, provider.settings()).await;
+        checks.push(Check {
+            what: format!("provider {}", provider.settings().name),
+            result: found.map(|_| "answers".to_owned()).map_err(|error| error.to_string()),
+        });
+    }
+    checks
+}

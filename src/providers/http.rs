@@ -1,0 +1,292 @@
+//! The guarded HTTP client: the only way in which we ask anybody else's server.
+//!
+//! It follows no redirect, unpacks nothing, reads no proxy from the environment, ends in time, caps
+//! what it reads, and goes only where [`Reach`] allows. Names are checked where they are resolved,
+//! so the address that was judged is the address that is connected to.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use oauth2::http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use oauth2::{HttpRequest, HttpResponse};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use super::ProviderError;
+use super::address::{self, AddressError, Reach};
+use super::strict_json;
+use crate::protocol::secret::Secret;
+
+/// What bounds every exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Longest wait for a connection.
+    pub connect: Duration,
+    /// Longest time from the start to the last byte.
+    pub total: Duration,
+    /// Most bytes of an answer's body.
+    pub body: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(3), total: Duration::from_secs(8), body: 1024 * 1024 }
+    }
+}
+
+/// The client. Cheap to clone; clones share connections.
+#[derive(Clone, Debug)]
+pub struct HttpClient {
+    guarded: reqwest::Client,
+    unguarded: reqwest::Client,
+    limits: Limits,
+}
+
+impl HttpClient {
+    /// A client that resolves names as the system does.
+    ///
+    /// # Errors
+    /// [`ProviderError::Misconfigured`] if the system's root certificates cannot be used.
+    pub fn new(limits: Limits) -> Result<Self, ProviderError> {
+        Self::with_resolver(limits, SystemResolver)
+    }
+
+    /// A client that resolves names by `resolver`; what it finds is judged all the same.
+    ///
+    /// # Errors
+    /// As [`HttpClient::new`].
+    pub fn with_resolver<R>(limits: Limits, resolver: R) -> Result<Self, ProviderError>
+    where
+        R: Resolve + Clone + 'static,
+    {
+        let failed = |error: reqwest::Error| {
+            ProviderError::Misconfigured(format!(
+                "no HTTPS client can be made: {}",
+                innermost(&error)
+            ))
+        };
+        let guarded = builder(limits).dns_resolver(Guard(resolver.clone())).build();
+        let unguarded = builder(limits).dns_resolver(resolver).build();
+        Ok(Self {
+            guarded: guarded.map_err(failed)?,
+            unguarded: unguarded.map_err(failed)?,
+            limits,
+        })
+    }
+
+    /// The bounds of every exchange.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Sends a request and reads the whole answer.
+    ///
+    /// # Errors
+    /// [`ProviderError::Misconfigured`] for an address out of reach; `Unreachable`; `Timeout`;
+    /// [`ProviderError::Answer`] for a redirect, a server error or too large a body.
+    pub async fn send(
+        &self,
+        request: HttpRequest,
+        reach: Reach,
+    ) -> Result<HttpResponse, ProviderError> {
+        let request: reqwest::Request = request.try_into().map_err(failure)?;
+        check(request.url(), reach)?;
+        let client = if reach == Reach::Private { &self.unguarded } else { &self.guarded };
+        let answer = client.execute(request).await.map_err(failure)?;
+        let status = answer.status();
+        if status.is_redirection() || status.is_server_error() {
+            return Err(ProviderError::Answer(format!("status {}", status.as_u16())));
+        }
+        let headers = answer.headers().clone();
+        let body = self.read(answer).await?;
+        let mut response = HttpResponse::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    async fn read(&self, mut answer: reqwest::Response) -> Result<Vec<u8>, ProviderError> {
+        let most = self.limits.body;
+        let too_large = || ProviderError::Answer(format!("more than {most} bytes"));
+        if answer.content_length().is_some_and(|length| length > most as u64) {
+            return Err(too_large());
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(failure)? {
+            if body.len() + chunk.len() > most {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// Asks for a JSON document.
+    ///
+    /// # Errors
+    /// As [`HttpClient::send`], and [`ProviderError::Answer`] for anything but 200 with such JSON.
+    pub async fn get_json<T: DeserializeOwned>(
+        &self,
+        url: &Url,
+        bearer: Option<&Secret>,
+        reach: Reach,
+    ) -> Result<T, ProviderError> {
+        let unusable = |what: String| ProviderError::Answer(format!("{}: {what}", url.path()));
+        let mut request = HttpRequest::new(Vec::new());
+        *request.uri_mut() =
+            url.as_str().parse().map_err(|_| unusable("no such address".to_owned()))?;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(token) = bearer {
+            let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+                .map_err(|_| unusable("the access token cannot be sent".to_owned()))?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        let answer = self.send(request, reach).await?;
+        if answer.status() != 200 {
+            return Err(unusable(format!("status {}", answer.status().as_u16())));
+        }
+        strict_json::from_slice(answer.body())
+            .map_err(|error| unusable(format!("not the JSON it must be (line {})", error.line())))
+    }
+}
+
+/// Checks an address that is about to be asked or kept for asking.
+///
+/// # Errors
+/// [`ProviderError::Misconfigured`].
+pub fn check(url: &Url, reach: Reach) -> Result<(), ProviderError> {
+    address::check(url, reach).map_err(|reason| {
+        let shown = url.host_str().unwrap_or("an endpoint without a host");
+        ProviderError::Misconfigured(format!("{shown} is not asked: {reason}"))
+    })
+}
+
+fn builder(limits: Limits) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!("Latchkey/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
+        .connect_timeout(limits.connect)
+        .timeout(limits.total)
+}
+
+/// Sorts a failed exchange, without the address that was asked.
+fn failure(error: reqwest::Error) -> ProviderError {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(refused) = cause.downcast_ref::<AddressError>() {
+            return ProviderError::Misconfigured(format!("an endpoint is not asked: {refused}"));
+        }
+        source = cause.source();
+    }
+    if error.is_timeout() {
+        ProviderError::Timeout
+    } else {
+        ProviderError::Unreachable(innermost(&error))
+    }
+}
+
+/// What the innermost cause says; the outer ones quote addresses.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    if cause.is::<reqwest::Error>() { "the exchange failed".to_owned() } else { cause.to_string() }
+}
+
+/// Resolves as the system does.
+#[derive(Clone, Copy, Debug)]
+struct SystemResolver;
+
+impl Resolve for SystemResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found: Vec<SocketAddr> =
+                tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found: Addrs = Box::new(found.into_iter());
+            Ok(found)
+        })
+    }
+}
+
+/// Keeps of what another resolver finds only what may be asked.
+#[derive(Clone, Debug)]
+struct Guard<R>(R);
+
+impl<R: Resolve> Resolve for Guard<R> {
+    fn resolve(&self, name: Name) -> Resolving {
+        // Whether loopback may be asked at all was decided with the address as a whole.
+        let is_localhost = address::is_localhost(name.as_str());
+        let finding = self.0.resolve(name);
+        Box::pin(async move {
+            let may_be_asked = |found: &SocketAddr| {
+                let ip = found.ip();
+                if is_localhost { ip.is_loopback() } else { address::is_public(ip) }
+            };
+            let allowed: Vec<SocketAddr> = finding.await?.filter(may_be_asked).collect();
+            if allowed.is_empty() {
+                return Err(AddressError::NotPublic.into());
+            }
+            let allowed: Addrs = Box::new(allowed.into_iter());
+            Ok(allowed)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone)]
+    struct Finds(&'static [&'static str]);
+
+    impl Resolve for Finds {
+        fn resolve(&self, _: Name) -> Resolving {
+            let found = self.0.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 0));
+            let found: Addrs = Box::new(found.collect::<Vec<_>>().into_iter());
+            Box::pin(std::future::ready(Ok(found)))
+        }
+    }
+
+    async fn resolved(name: &str, finds: &'static [&'static str]) -> Option<Vec<String>> {
+        let found = Guard(Finds(finds)).resolve(name.parse().unwrap()).await.ok()?;
+        Some(found.map(|address| address.ip().to_string()).collect())
+    }
+
+    #[actix::test]
+    async fn a_public_name_never_leads_inside() {
+        assert_eq!(resolved("op.example", &["127.0.0.1"]).await, None);
+        assert_eq!(resolved("op.example", &["10.0.0.1", "fd00::1", "::ffff:10.0.0.1"]).await, None);
+        assert_eq!(resolved("localhost.", &["127.0.0.1"]).await, None);
+        assert_eq!(resolved("a.localhost", &["::1"]).await, None);
+        assert_eq!(resolved("op.example", &[]).await, None);
+        let public = Some(vec!["1.1.1.1".to_owned()]);
+        assert_eq!(resolved("op.example", &["10.0.0.1", "1.1.1.1"]).await, public);
+    }
+
+    #[actix::test]
+    async fn localhost_leads_nowhere_but_to_this_machine() {
+        assert_eq!(resolved("localhost", &["1.1.1.1"]).await, None);
+        let loopback = Some(vec!["::1".to_owned()]);
+        assert_eq!(resolved("localhost", &["1.1.1.1", "::1"]).await, loopback);
+    }
+
+    #[actix::test]
+    async fn a_rebound_name_is_refused_before_anything_is_sent() {
+        let http = HttpClient::with_resolver(Limits::default(), Finds(&["127.0.0.1"])).unwrap();
+        let url = Url::parse("https://op.example/a").unwrap();
+        let refused = http.get_json::<serde_json::Value>(&url, None, Reach::Public).await;
+        let expected = "an endpoint is not asked: it lies on a private or special network address";
+        assert_eq!(refused, Err(ProviderError::Misconfigured(expected.to_owned())));
+    }
+}

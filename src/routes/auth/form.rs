@@ -1,0 +1,84 @@
+//! What the hosted pages post: `/auth/form/<action>`, below the path of the refresh cookie, so that
+//! an expired access cookie does not lose what was typed.
+
+use actix_web::http::header::LOCATION;
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::logout::{cleared, sign_out, signed_in};
+use super::setup::{create, open_ticket};
+use super::tickets::{FORM_LIFE, FormTicket};
+use crate::app::App;
+use crate::error::{ApiError, ErrorCode};
+use crate::protocol::sealed::Purpose;
+use crate::routes::csrf;
+use crate::routes::pages::onboarding;
+use crate::routes::pages::places::{self, Place};
+use crate::routes::parameters::{Parameters, read_form};
+
+/// Makes the hidden field of a form, bound to a session or setup ticket.
+pub fn token(app: &App, action: &str, bound_to: &str) -> String {
+    let ticket = FormTicket { action: action.to_owned(), bound_to: bound_to.to_owned() };
+    app.sealer.seal(Purpose::Form, &ticket, app.clock.now().plus(FORM_LIFE))
+}
+
+/// Checks the hidden field of a form.
+fn check_token(app: &App, form: &Parameters, action: &str, bound_to: &str) -> Result<(), ApiError> {
+    let refused = || {
+        ApiError::new(ErrorCode::CsrfRejected, "The page was open for too long or belongs to another session. Load it again.")
+    };
+    let sealed = form.get("form_token").ok_or_else(refused)?;
+    let ticket: FormTicket = app
+        .sealer
+        .open(Purpose::Form, sealed, app.clock.now())
+        .map_err(|error| refused().cause(error))?;
+    let expected = FormTicket { action: action.to_owned(), bound_to: bound_to.to_owned() };
+    if ticket == expected { Ok(()) } else { Err(refused()) }
+}
+
+/// `POST /auth/form/setup`: as `POST /auth/setup`; answers 303, or the page again with what was
+/// typed.
+///
+/// # Errors
+/// Those of setup that another name cannot mend.
+pub async fn setup(
+    request: HttpRequest,
+    payload: Payload,
+    app: Data<App>,
+) -> Result<HttpResponse, ApiError> {
+    csrf::check(&request, &app.settings.server)?;
+    let ticket = open_ticket(&request, &app)?;
+    let form = read_form(&request, payload, app.settings.server.max_body).await?;
+    check_token(&app, &form, "setup", &ticket.id)?;
+    let username = form.get("username").unwrap_or_default();
+    let display_name = form.get("display_name");
+    match create(&request, &app, &ticket, username, display_name).await {
+        Ok(created) => Ok(created.answer(&app, &ticket, HttpResponse::SeeOther()).finish()),
+        Err(error) if onboarding::shows(&error) => {
+            Ok(onboarding::again(&app, &ticket, username, display_name.unwrap_or_default(), &error))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// `POST /auth/form/sign-out`, with `everywhere=true` for all sessions: 303 to the farewell.
+///
+/// # Errors
+/// As `POST /auth/logout`.
+pub async fn leave(
+    request: HttpRequest,
+    payload: Payload,
+    app: Data<App>,
+) -> Result<HttpResponse, ApiError> {
+    csrf::check(&request, &app.settings.server)?;
+    let form = read_form(&request, payload, app.settings.server.max_body).await?;
+    let everywhere = form.get("everywhere") == Some("true");
+    if let Some((session, _)) = signed_in(&request, &app).await? {
+        check_token(&app, &form, "sign-out", &session.to_string())?;
+        sign_out(&request, &app, everywhere).await?;
+    }
+    let query: &[(&str, &str)] = if everywhere { &[("everywhere", "true")] } else { &[] };
+    let mut answer = HttpResponse::SeeOther();
+    answer.insert_header((LOCATION, places::address(&app, Place::SignedOut, query)));
+    Ok(cleared(&app, answer))
+}

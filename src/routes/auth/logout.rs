@@ -1,0 +1,99 @@
+//! Signing out: here, or everywhere.
+
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::refresh::cookies_not_sent;
+use crate::actors::rate_limiter::Tier;
+use crate::actors::token_families::End;
+use crate::app::App;
+use crate::error::{ApiError, ErrorCode};
+use crate::routes::cookies::Kind;
+use crate::routes::{csrf, edge, rate_limit, session};
+use crate::store::model::{Actor, AuditEntry, FamilyId, SessionId, UserId};
+use crate::store::operation::{Revoke, RevokeTarget};
+
+/// `POST /auth/logout`: 204 and both cookies cleared, also when already signed out.
+///
+/// # Errors
+/// `csrf_rejected`, `cookies_not_sent`; 503 if the end could not be stored: never a false 204.
+pub async fn logout(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
+    sign_out(&request, &app, false).await?;
+    Ok(cleared(&app, HttpResponse::NoContent()))
+}
+
+/// `POST /auth/logout-all`: the same for all of the person's sessions.
+///
+/// # Errors
+/// As [`logout`].
+pub async fn logout_all(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
+    sign_out(&request, &app, true).await?;
+    Ok(cleared(&app, HttpResponse::NoContent()))
+}
+
+/// An answer that clears the session's cookies.
+pub fn cleared(app: &App, mut answer: actix_web::HttpResponseBuilder) -> HttpResponse {
+    answer
+        .cookie(app.cookies.clear(Kind::Access))
+        .cookie(app.cookies.clear(Kind::Refresh))
+        .cookie(app.cookies.clear(Kind::Resume))
+        .finish()
+}
+
+/// Ends the request's session, or all of its person's, if there is one.
+///
+/// # Errors
+/// As [`logout`].
+pub async fn sign_out(request: &HttpRequest, app: &App, everywhere: bool) -> Result<(), ApiError> {
+    csrf::check(request, &app.settings.server)?;
+    let Some((session, user)) = signed_in(request, app).await? else {
+        rate_limit::by_address(request, app, Tier::Public).await?;
+        if !app.cookies.any(request) && csrf::is_cross_origin(request, &app.settings.server) {
+            return Err(cookies_not_sent());
+        }
+        return Ok(());
+    };
+    rate_limit::by_name(request, app, Tier::Api, session.to_string()).await?;
+    let (target, action, reason, named) = if everywhere {
+        (RevokeTarget::User(user), "user.signed_out_everywhere", "logout_all", format!("user:{user}"))
+    } else {
+        (RevokeTarget::Session(session), "session.ended", "logout", format!("session:{session}"))
+    };
+    let now = app.clock.now();
+    let mut audit = AuditEntry::new(now, Actor::User(user), action, named);
+    audit.request_id = Some(edge::request_id(request));
+    audit.address = Some(rate_limit::client_address(request, app).ip.to_string());
+    let revoke = Revoke {
+        target,
+        only_if_reused: None,
+        reason,
+        now,
+        tokens_live_for: session::tokens_live_for(app.settings.tokens.access_ttl),
+        audit,
+    };
+    app.families.of(&FamilyId(session.0)).ask(End(revoke)).await??;
+    Ok(())
+}
+
+/// Whose session this is: by the refresh cookie, whatever its generation, else by the access token.
+///
+/// # Errors
+/// 503 if the store cannot be asked.
+pub async fn signed_in(
+    request: &HttpRequest,
+    app: &App,
+) -> Result<Option<(SessionId, UserId)>, ApiError> {
+    let by_cookie = !request.headers().contains_key(AUTHORIZATION);
+    if by_cookie
+        && let Some(presented) = session::presented_refresh(request, app)?
+        && let Some(live) = app.store.read.family(presented.family).await?
+    {
+        return Ok(Some((live.family.session, live.family.user)));
+    }
+    match session::authenticate(request, app).await {
+        Ok(session) => Ok(Some((session.claims.sid, session.claims.sub))),
+        Err(error) if error.code == ErrorCode::Unauthenticated => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,73 @@
+//! A new access token for a session, by its refresh cookie.
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::json;
+
+use crate::actors::rate_limiter::Tier;
+use crate::actors::token_families::{Rotate, RotateError, Rotated};
+use crate::app::App;
+use crate::error::{ApiError, ErrorCode};
+use crate::routes::session::{self, UserBody};
+use crate::routes::{csrf, edge, rate_limit};
+use crate::protocol::refresh_token::Presented;
+
+/// `POST /auth/refresh`: 200 with `{"expires_in", "user"}` and both cookies.
+///
+/// # Errors
+/// `session_ended`; `cookies_not_sent` where the browser kept them back; `csrf_rejected`; 503 where
+/// it is unknown whether the token advanced: asking again with the same one is safe.
+pub async fn refresh(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
+    csrf::check(&request, &app.settings.server)?;
+    let Some(presented) = session::presented_refresh(&request, &app)? else {
+        rate_limit::by_address(&request, &app, Tier::Token).await?;
+        if !app.cookies.any(&request) && csrf::is_cross_origin(&request, &app.settings.server) {
+            return Err(cookies_not_sent());
+        }
+        return Err(session_ended());
+    };
+    let rotated = rotate(&request, &app, presented).await?;
+    let cookies = session::issue(&app, &rotated.live, app.clock.now())?;
+    Ok(HttpResponse::Ok().cookie(cookies.access).cookie(cookies.refresh).json(json!({
+        "expires_in": cookies.expires_in.as_secs(),
+        "user": UserBody::new(&rotated.live.user, &app),
+    })))
+}
+
+/// Exchanges a presented token for the live one.
+///
+/// # Errors
+/// `session_ended`, `rate_limited`, 503.
+pub async fn rotate(
+    request: &HttpRequest,
+    app: &App,
+    presented: Presented,
+) -> Result<Rotated, ApiError> {
+    let family = presented.family;
+    rate_limit::by_name(request, app, Tier::Token, format!("family:{family}")).await?;
+    let rotate = Rotate {
+        presented,
+        request_id: Some(edge::request_id(request)),
+        address: Some(rate_limit::client_address(request, app).ip.to_string()),
+    };
+    app.families.of(&family).ask(rotate).await?.map_err(|error| match error {
+        RotateError::Unknown | RotateError::Ended | RotateError::Reused => {
+            session_ended().cause(error)
+        }
+        RotateError::Ask(error) => error.into(),
+        RotateError::Store(error) => error.into(),
+    })
+}
+
+/// The cookie is left alone: an answer that arrives late must not clear a newer one.
+fn session_ended() -> ApiError {
+    ApiError::new(ErrorCode::SessionEnded, "Sign in again.")
+}
+
+/// For a frontend on another origin whose browser sends no cookies along.
+pub fn cookies_not_sent() -> ApiError {
+    ApiError::new(
+        ErrorCode::CookiesNotSent,
+        "The browser kept this server's cookies back. Call with credentials included, and from the same site or with cookies.same_site = \"none\".",
+    )
+}

@@ -1,0 +1,259 @@
+//! The edge: what is the same for every request and every answer.
+//!
+//! Gives each request its id, refuses what is malformed as a whole, writes errors in the form that
+//! the caller understands, adds the headers that every answer has, logs one line, counts.
+
+use std::time::Duration;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
+use serde_json::json;
+
+use super::{cors, pages};
+use crate::app::App;
+use crate::clock::Stopwatch;
+use crate::error::{ApiError, ErrorCode};
+use crate::protocol::random;
+
+/// Longest request target that is looked at, in bytes.
+const LONGEST_TARGET: usize = 8 * 1024;
+
+/// Largest header block that is looked at, in bytes.
+const LARGEST_HEADERS: usize = 32 * 1024;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The id of a request: in the answer, the log and the audit trail.
+#[derive(Clone, Debug)]
+struct RequestId(String);
+
+/// The id of this request.
+pub fn request_id(request: &HttpRequest) -> String {
+    request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone())
+}
+
+/// The middleware around everything.
+///
+/// # Errors
+/// None of its own: errors become answers.
+pub async fn edge(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let watch = Stopwatch::start();
+    let app = shared(request.request());
+    let id = random::uuid_v7(app.clock.now()).to_string();
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let mut response = match admit(&request, &app) {
+        Err(refusal) => request.error_response(refusal),
+        Ok(Some(answer)) => request.into_response(answer),
+        Ok(None) => next.call(request).await?.map_into_boxed_body(),
+    };
+    let error = render_error(&mut response, &app, &id);
+    let http_request = response.request().clone();
+    finish_headers(&http_request, response.headers_mut(), &app, &id);
+    observe(&app, &response, error.as_ref(), watch.elapsed(), &id);
+    Ok(response)
+}
+
+/// The shared parts; every route has them.
+fn shared(request: &HttpRequest) -> Data<App> {
+    request.app_data::<Data<App>>().expect("the app is registered before any route").clone()
+}
+
+/// Refuses or answers what does not reach a route.
+fn admit(request: &ServiceRequest, app: &App) -> Result<Option<HttpResponse>, ApiError> {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > LONGEST_TARGET {
+        let detail = format!("An address here has at most {LONGEST_TARGET} characters.");
+        return Err(ApiError::new(ErrorCode::UriTooLong, detail));
+    }
+    let headers: usize =
+        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if headers > LARGEST_HEADERS {
+        let detail = format!("The headers have at most {LARGEST_HEADERS} bytes in all.");
+        return Err(ApiError::new(ErrorCode::HeadersTooLarge, detail));
+    }
+    if let Some(answer) = check_host(request, app)? {
+        return Ok(Some(answer));
+    }
+    Ok(cors::preflight(request.request(), &app.settings.server))
+}
+
+/// `latchkey dev` has one name only, so that cookies and redirects agree and no other site's name
+/// can be pointed at it (DNS rebinding). In production names are the reverse proxy's business.
+fn check_host(request: &ServiceRequest, app: &App) -> Result<Option<HttpResponse>, ApiError> {
+    if !app.is_development {
+        return Ok(None);
+    }
+    let public_url = &app.settings.server.public_url;
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if host == public_url.authority() {
+        return Ok(None);
+    }
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    if name == "localhost" && matches!(*request.method(), Method::GET | Method::HEAD) {
+        let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+        let location = public_url.join(target);
+        return Ok(Some(HttpResponse::Found().insert_header((LOCATION, location)).finish()));
+    }
+    Err(ApiError::new(ErrorCode::WrongHost, format!("This server is {public_url}.")))
+}
+
+/// Whether the caller is a browser that shows what it gets.
+pub fn wants_page(headers: &HeaderMap) -> bool {
+    headers
+        .get(ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// An error as it was rendered, for the log.
+struct Rendered {
+    code: &'static str,
+    cause: Option<String>,
+}
+
+/// Writes the body of an error answer.
+fn render_error(response: &mut ServiceResponse<BoxBody>, app: &App, id: &str) -> Option<Rendered> {
+    let api_error = response.response().error().map(|error| {
+        error.as_error::<ApiError>().map_or_else(|| of_framework(error), Clone::clone)
+    })?;
+    let request = response.request();
+    let is_oauth = request.path().starts_with("/oauth/");
+    let mut rendered = if is_oauth {
+        oauth_answer(&api_error)
+    } else if wants_page(request.headers()) {
+        pages::errors::answer(app, &api_error, id, request)
+    } else {
+        problem_answer(&api_error, id)
+    };
+    if let Some(wait) = api_error.retry_after {
+        let seconds = wait.as_millis().div_ceil(1000).max(1);
+        rendered.headers_mut().insert(RETRY_AFTER, header_value(&seconds.to_string()));
+    }
+    for (name, value) in &api_error.headers {
+        rendered.headers_mut().append(name.clone(), value.clone());
+    }
+    if api_error.code.status() == StatusCode::UNAUTHORIZED && !is_oauth {
+        rendered.headers_mut().insert(WWW_AUTHENTICATE, challenge(request, &api_error));
+    }
+    *response.response_mut() = rendered;
+    Some(Rendered { code: api_error.code.as_str(), cause: api_error.cause })
+}
+
+/// RFC 6750 §3: no error code where no token was sent.
+fn challenge(request: &HttpRequest, error: &ApiError) -> HeaderValue {
+    let has_token = request.headers().contains_key(actix_web::http::header::AUTHORIZATION);
+    if has_token && error.code == ErrorCode::Unauthenticated {
+        HeaderValue::from_static("Bearer error=\"invalid_token\"")
+    } else {
+        HeaderValue::from_static("Bearer")
+    }
+}
+
+/// Errors that actix-web makes itself: only their status is kept.
+fn of_framework(error: &Error) -> ApiError {
+    let status = error.as_response_error().status_code();
+    let code = match status {
+        StatusCode::NOT_FOUND => ErrorCode::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => ErrorCode::MethodNotAllowed,
+        StatusCode::PAYLOAD_TOO_LARGE => ErrorCode::PayloadTooLarge,
+        StatusCode::REQUEST_TIMEOUT => ErrorCode::RequestTimeout,
+        status if status.is_client_error() => ErrorCode::InvalidRequest,
+        _ => ErrorCode::Internal,
+    };
+    ApiError::new(code, "The request was refused.").cause(error)
+}
+
+/// RFC 9457.
+fn problem_answer(error: &ApiError, id: &str) -> HttpResponse {
+    let mut body = json!({
+        "type": format!("urn:latchkey:error:{}", error.code.as_str()),
+        "title": error.code.title(),
+        "status": error.code.status().as_u16(),
+        "code": error.code.as_str(),
+        "detail": error.detail,
+        "request_id": id,
+    });
+    if let Some(field) = error.field {
+        body["field"] = field.into();
+    }
+    HttpResponse::build(error.code.status())
+        .insert_header((CONTENT_TYPE, "application/problem+json"))
+        .body(body.to_string())
+}
+
+/// RFC 6749 §5.2, with the codes of §4.1.2.1 for trouble on our side.
+fn oauth_answer(error: &ApiError) -> HttpResponse {
+    let status = error.code.status();
+    let code = match status {
+        StatusCode::INTERNAL_SERVER_ERROR => "server_error",
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "temporarily_unavailable",
+        _ => "invalid_request",
+    };
+    // The RFC allows printable ASCII without quotes and backslashes in the description.
+    let description: String = error
+        .detail
+        .chars()
+        .filter(|character| matches!(character, ' '..='~') && !matches!(character, '"' | '\\'))
+        .collect();
+    HttpResponse::build(status)
+        .insert_header((CONTENT_TYPE, "application/json"))
+        .body(json!({ "error": code, "error_description": description }).to_string())
+}
+
+fn header_value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// Headers that every answer has, unless the route set its own.
+fn finish_headers(request: &HttpRequest, headers: &mut HeaderMap, app: &App, id: &str) {
+    headers.insert(REQUEST_ID, header_value(id));
+    headers.insert(
+        HeaderName::from_static("x-content-type-options"),
+        HeaderValue::from_static("nosniff"),
+    );
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    cors::add_headers(request, headers, &app.settings.server);
+}
+
+/// Counts, and logs one line: at debug what is asked all day, at warn what went wrong on our side.
+fn observe(
+    app: &App,
+    response: &ServiceResponse<BoxBody>,
+    error: Option<&Rendered>,
+    took: Duration,
+    id: &str,
+) {
+    let request = response.request();
+    let status = response.status().as_u16();
+    let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
+    let is_frequent = matches!(route.as_str(), "/health" | "/ready" | "/metrics")
+        || route.starts_with("/.well-known/")
+        || route.starts_with("/static/");
+    let code = error.map(|error| error.code);
+    let cause = error.and_then(|error| error.cause.as_deref());
+    if let Some(code) = code {
+        app.metrics.count_error(code);
+    }
+    let (method, milliseconds) = (request.method().as_str(), took.as_micros() as f64 / 1000.0);
+    if response.status().is_server_error() {
+        tracing::warn!(status, method, route, code, cause, ms = milliseconds, req = id, "request failed");
+    } else if is_frequent {
+        tracing::debug!(status, method, route, ms = milliseconds, req = id, "request");
+    } else {
+        tracing::info!(status, method, route, code, cause, ms = milliseconds, req = id, "request");
+    }
+    app.metrics.observe_request(request.method(), route, status, took);
+}

@@ -1,0 +1,73 @@
+//! HTTP: every route on one page. Handlers parse, ask, answer; rules live in `protocol`, state with
+//! the actors, SQL in the store.
+
+pub mod auth;
+pub mod client_address;
+pub mod cookies;
+pub mod cors;
+pub mod csrf;
+pub mod dev;
+pub mod edge;
+pub mod endpoint;
+pub mod pages;
+pub mod parameters;
+pub mod rate_limit;
+pub mod return_to;
+pub mod session;
+pub mod system;
+pub mod user_agent;
+
+use actix_web::web::{self, ServiceConfig};
+
+use crate::actors::rate_limiter::Tier;
+use crate::error::{ApiError, ErrorCode};
+use endpoint::{Endpoint, Limit};
+
+/// Adds every route. `is_development` adds those of `latchkey dev`.
+///
+/// Fixed words under `/auth` come before `{provider}`, which no provider may be called.
+pub fn configure(config: &mut ServiceConfig, is_development: bool) {
+    let public = Limit::Address(Tier::Public);
+    let login = Limit::Address(Tier::Login);
+    let endpoints = [
+        // System: asked all day, or by machines that must not be kept out.
+        Endpoint::new("/health", Limit::None).get(system::health),
+        Endpoint::new("/ready", Limit::None).get(system::ready),
+        Endpoint::new("/metrics", public).get(system::metrics),
+        Endpoint::new("/.well-known/jwks.json", Limit::None).get(system::jwks),
+        Endpoint::new("/.well-known/openid-configuration", Limit::None).get(system::discovery),
+        Endpoint::new("/.well-known/oauth-authorization-server", Limit::None).get(system::discovery),
+        // The session.
+        Endpoint::new("/auth/me", Limit::InHandler).get(auth::me::me),
+        Endpoint::new("/auth/refresh", Limit::InHandler).post(auth::refresh::refresh),
+        Endpoint::new("/auth/resume", public).get(auth::resume::resume),
+        Endpoint::new("/auth/logout", Limit::InHandler).post(auth::logout::logout),
+        Endpoint::new("/auth/logout-all", Limit::InHandler).post(auth::logout::logout_all),
+        // Setting up an account.
+        Endpoint::new("/auth/setup", login).get(auth::setup::show).post(auth::setup::setup),
+        Endpoint::new("/auth/username-available", login)
+            .get(auth::username_available::username_available),
+        Endpoint::new("/auth/form/setup", login).post(auth::form::setup),
+        Endpoint::new("/auth/form/sign-out", Limit::InHandler).post(auth::form::leave),
+        // Signing in.
+        Endpoint::new("/auth/providers", public).get(auth::providers::providers),
+        Endpoint::new("/auth/{provider}", login).get(auth::start::start),
+        Endpoint::new("/auth/{provider}/callback", login).get(auth::callback::callback),
+        // Pages.
+        Endpoint::new("/", public).get(pages::login::home),
+        Endpoint::new("/login", public).get(pages::login::login),
+        Endpoint::new("/onboarding", public).get(pages::onboarding::onboarding),
+        Endpoint::new("/account", Limit::InHandler).get(pages::account::account),
+        Endpoint::new("/signed-out", public).get(pages::login::signed_out),
+        Endpoint::new("/static/{name}", Limit::None).get(pages::assets::serve),
+    ];
+    for endpoint in endpoints {
+        endpoint.register(config);
+    }
+    if is_development {
+        dev::configure(config);
+    }
+    config.default_service(web::to(|| async {
+        Err::<String, _>(ApiError::new(ErrorCode::NotFound, "There is nothing at this address."))
+    }));
+}

@@ -1,0 +1,83 @@
+//! `/account`: who is signed in.
+
+use actix_web::http::StatusCode;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use url::form_urlencoded::Serializer;
+
+use super::login::redirect;
+use super::places::{self, Place};
+use super::response::page;
+use super::views::{Account, Address, CookiesNotKept};
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::error::{ApiError, ErrorCode};
+use crate::routes::auth::form;
+use crate::routes::auth::resume::Outcome;
+use crate::routes::session::{Authenticated, authenticate};
+use crate::store::model::UserStatus;
+
+/// `GET /account`; without a session by way of `/auth/resume` to `/login`.
+///
+/// # Errors
+/// 503 if the store cannot be asked.
+pub async fn account(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
+    if app.settings.server.frontend_url.is_some() {
+        return Ok(redirect(places::address(&app, Place::Account, &[])));
+    }
+    match authenticate(&request, &app).await {
+        Ok(session) => show(&app, &session).await,
+        Err(error) if error.code == ErrorCode::Unauthenticated => lead_on(&request, &app),
+        Err(error) => Err(error),
+    }
+}
+
+/// A page that finds no session asks for one to be resumed, once; then decides by the outcome.
+fn lead_on(request: &HttpRequest, app: &App) -> Result<HttpResponse, ApiError> {
+    let here = Place::Account.path();
+    Ok(match Outcome::of(request, app)? {
+        None => {
+            let query = Serializer::new(String::new()).append_pair("return_to", here).finish();
+            redirect(format!("/auth/resume?{query}"))
+        }
+        Some(Outcome::SignedOut) => {
+            redirect(places::address(app, Place::Login, &[("return_to", here)]))
+        }
+        Some(Outcome::Refreshed) => {
+            let host = app.settings.server.public_url.authority();
+            page(StatusCode::OK, &CookiesNotKept { site: &app.site, host, return_to: Some(here) })
+        }
+    })
+}
+
+async fn show(app: &App, session: &Authenticated) -> Result<HttpResponse, ApiError> {
+    let claims = &session.claims;
+    let user = app.store.read.user(claims.sub).await?;
+    let user = user.filter(|user| user.status == UserStatus::Active).ok_or_else(|| {
+        ApiError::new(ErrorCode::AccountLocked, "Ask the people who run this service to unlock it.")
+    })?;
+    let identities = app.store.read.identities(claims.sub).await?;
+    let providers = identities
+        .iter()
+        .map(|identity| {
+            let provider = app.providers.get(&identity.provider);
+            provider.map_or(identity.provider.as_str(), |provider| &provider.settings().display_name)
+        })
+        .collect();
+    let emails = identities
+        .iter()
+        .flat_map(|identity| &identity.emails)
+        .map(|email| Address { address: &email.address, verified: email.verified })
+        .collect();
+    let form_token = form::token(app, "sign-out", &claims.sid.to_string());
+    let view = Account {
+        site: &app.site,
+        form_token: &form_token,
+        username: &user.username,
+        display_name: user.display_name.as_deref(),
+        emails,
+        providers,
+        signed_in_at: Timestamp::from_seconds(claims.auth_time),
+    };
+    Ok(page(StatusCode::OK, &view))
+}

@@ -1,0 +1,128 @@
+//! Static files: part of the binary, named by their content, cached for ever.
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use actix_web::web::{Bytes, Data, Path};
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::site::Site;
+use super::theme::Theme;
+use crate::error::{ApiError, ErrorCode};
+
+/// The path that all static files lie below.
+pub const FOLDER: &str = "/static/";
+
+/// One file.
+#[derive(Clone, Debug)]
+pub struct Asset {
+    /// Its path: [`FOLDER`], its name, a digest of its content, its extension.
+    pub path: String,
+    /// Its media type.
+    pub content_type: &'static str,
+    /// What it holds.
+    pub body: Bytes,
+}
+
+impl Asset {
+    fn new(stem: &str, extension: &str, content_type: &'static str, body: Bytes) -> Self {
+        let digest = digest(&SHA256, &body);
+        let version = URL_SAFE_NO_PAD.encode(&digest.as_ref()[..9]);
+        Self { path: format!("{FOLDER}{stem}-{version}.{extension}"), content_type, body }
+    }
+}
+
+/// All of them.
+#[derive(Clone, Debug)]
+pub struct Assets {
+    /// The rules of the look, behind the deployer's colours: one file, so that a page waits once.
+    pub style: Asset,
+    /// The icon of the browser's tab.
+    pub icon: Asset,
+    /// Live feedback on `/onboarding`.
+    pub username_script: Asset,
+}
+
+impl Assets {
+    /// Makes the table.
+    pub fn new(theme: &Theme) -> Self {
+        let style = theme.css() + include_str!("static/style.css");
+        let icon = include_bytes!("static/icon.svg");
+        let script = include_bytes!("static/username.js");
+        Self {
+            style: Asset::new("style", "css", "text/css; charset=utf-8", style.into()),
+            icon: Asset::new("icon", "svg", "image/svg+xml", Bytes::from_static(icon)),
+            username_script: Asset::new(
+                "username",
+                "js",
+                "text/javascript; charset=utf-8",
+                Bytes::from_static(script),
+            ),
+        }
+    }
+
+    /// The file with this name below [`FOLDER`].
+    pub fn find(&self, name: &str) -> Option<&Asset> {
+        self.all().into_iter().find(|asset| asset.path.strip_prefix(FOLDER) == Some(name))
+    }
+
+    fn all(&self) -> [&Asset; 3] {
+        [&self.style, &self.icon, &self.username_script]
+    }
+}
+
+/// `GET /static/{name}`.
+///
+/// # Errors
+/// [`ErrorCode::NotFound`] for any other name, so that a stale name is never cached as a new file.
+pub async fn serve(name: Path<String>, site: Data<Site>) -> Result<HttpResponse, ApiError> {
+    let asset = site.assets().find(&name).ok_or_else(|| {
+        ApiError::new(ErrorCode::NotFound, "This file is not part of the pages as they are now.")
+    })?;
+    Ok(HttpResponse::Ok()
+        .content_type(asset.content_type)
+        .insert_header((CACHE_CONTROL, "public, max-age=31536000, immutable"))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .body(asset.body.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::StatusCode;
+    use actix_web::{App, test, web};
+
+    use super::*;
+    use crate::routes::pages::samples;
+
+    #[actix_web::test]
+    async fn files_are_served_by_their_hashed_name_for_ever() {
+        let site = Data::new(samples::site());
+        let app = App::new().app_data(site.clone()).route("/static/{name}", web::get().to(serve));
+        let app = test::init_service(app).await;
+        for asset in site.assets().all() {
+            let request = test::TestRequest::get().uri(&asset.path).to_request();
+            let answer = test::call_service(&app, request).await;
+            assert_eq!(answer.status(), StatusCode::OK);
+            let header = |name| answer.headers().get(name).unwrap().to_str().unwrap().to_owned();
+            assert_eq!(header("cache-control"), "public, max-age=31536000, immutable");
+            assert_eq!(header("x-content-type-options"), "nosniff");
+            assert_eq!(header("content-type"), asset.content_type);
+            assert_eq!(test::read_body(answer).await, asset.body);
+        }
+        for unknown in ["/static/style.css", "/static/style-000000000000.css", "/static/%2e%2e"] {
+            let request = test::TestRequest::get().uri(unknown).to_request();
+            let answer = test::call_service(&app, request).await;
+            assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{unknown}");
+            assert!(!answer.headers().contains_key("cache-control"), "{unknown}");
+        }
+    }
+
+    #[test]
+    async fn a_name_changes_with_the_content_alone() {
+        let assets = |accent| Assets::new(&Theme::new(accent));
+        assert_eq!(assets(None).style.path, assets(None).style.path);
+        assert_ne!(assets(None).style.path, assets(Some("#3a56c5")).style.path);
+        assert_eq!(assets(None).icon.path, assets(Some("#3a56c5")).icon.path);
+    }
+}

@@ -1,0 +1,394 @@
+//! Every page in every state, for the tests and for looking at.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use regex::Regex;
+
+use super::site::Site;
+use super::text::Notice;
+use super::views::{
+    Account, Address, CookiesNotKept, DevelopmentProvider, ErrorPage, Login, Onboarding, Page,
+    ProviderButton, SignedOut,
+};
+use crate::clock::Timestamp;
+use crate::config::settings::{Branding, Usernames};
+use crate::error::{ApiError, ErrorCode};
+use crate::protocol::username::DEFAULT_PATTERN;
+
+/// Closes every context that a value could stand in.
+const HOSTILE: &str = "\"'></title></script><script>alert(1)</script><img src=x onerror=alert(2)>";
+
+/// A site without a logo and in our own colours.
+pub(super) fn site() -> Site {
+    Site::new(&Branding { name: "Acme".to_owned(), logo: None, accent: None })
+}
+
+/// What a page is made of here: all that people or deployers can choose.
+struct Words {
+    site: Site,
+    provider: &'static str,
+    email: &'static str,
+    username: &'static str,
+    display_name: &'static str,
+    sentence: &'static str,
+    request_id: &'static str,
+    host: &'static str,
+}
+
+impl Words {
+    fn ordinary() -> Self {
+        Self {
+            site: site(),
+            provider: "Google",
+            email: "r•••@example.com",
+            username: "rivka",
+            display_name: "Rivka Cohen",
+            sentence: "“rivka” belongs to another account.",
+            request_id: "01JD8ZK4T5M2",
+            host: "auth.example.com",
+        }
+    }
+
+    fn long() -> Self {
+        let branding = Branding {
+            name: "Verein für Deutsche Schäferhunde und Donaudampfschifffahrtsgesellschaft".into(),
+            logo: None,
+            accent: Some("#f2c94c".to_owned()),
+        };
+        Self {
+            site: Site::new(&branding),
+            provider: "The Consolidated Single Sign-On of the Northern University Alliance",
+            email: "w•••••••••••••••••••••••••••••••@a-rather-long-department.university.example",
+            username: "wolfeschlegelsteinhausen",
+            display_name: "Hubert Blaine Wolfeschlegelsteinhausenbergerdorff عبد الرحمن",
+            sentence: "“wolfeschlegelsteinhausen” belongs to another account that was made here \
+                       before this one.",
+            request_id: "0193600c-3c1f-7d52-9a43-0f6f7a5e1b2c",
+            host: "sign-in.a-rather-long-department.university.example",
+        }
+    }
+
+    fn hostile() -> Self {
+        let branding = Branding {
+            name: HOSTILE.to_owned(),
+            logo: Some(format!("/{HOSTILE}")),
+            accent: Some(HOSTILE.to_owned()),
+        };
+        Self {
+            site: Site::new(&branding),
+            provider: HOSTILE,
+            email: HOSTILE,
+            username: HOSTILE,
+            display_name: HOSTILE,
+            sentence: HOSTILE,
+            request_id: HOSTILE,
+            host: HOSTILE,
+        }
+    }
+}
+
+fn rules(pattern: &str) -> Usernames {
+    Usernames {
+        min_length: 3,
+        max_length: 24,
+        pattern: Regex::new(pattern).unwrap(),
+        allow_changes: true,
+        change_cooldown: Duration::ZERO,
+        hold: Duration::ZERO,
+        reserved: Vec::new(),
+    }
+}
+
+/// Name and HTML of every page, made of these words.
+fn pages(words: &Words) -> Vec<(&'static str, String)> {
+    let mut pages = login_pages(words);
+    pages.extend(onboarding_pages(words));
+    pages.extend(account_pages(words));
+    pages.extend(error_pages(words));
+    pages.extend(development_pages(words));
+    pages
+}
+
+fn login_pages(words: &Words) -> Vec<(&'static str, String)> {
+    let button = |name, display_name| ProviderButton {
+        name,
+        display_name,
+        last_used: false,
+        not_answering: false,
+    };
+    let providers = [
+        button("first", words.provider),
+        button("github", "GitHub"),
+        ProviderButton { last_used: true, ..button("gitlab", "GitLab") },
+    ];
+    let failing = [
+        ProviderButton { not_answering: true, ..providers[0] },
+        providers[1],
+        ProviderButton { last_used: false, ..providers[2] },
+    ];
+    let login = |notice, providers: &[ProviderButton<'static>]| {
+        let return_to = Some(words.sentence);
+        Login { site: &words.site, notice, providers: providers.to_vec(), return_to }.to_html()
+    };
+    vec![
+        ("login", login(None, &providers)),
+        ("login-notice", login(Some(Notice::SessionEnded), &providers)),
+        ("login-cookies", login(Some(Notice::CookiesNotKept), &providers)),
+        ("login-trouble", login(Some(Notice::ProviderSilent), &failing)),
+        ("login-none", login(None, &[])),
+    ]
+}
+
+fn onboarding_pages(words: &Words) -> Vec<(&'static str, String)> {
+    let (plain, custom) = (rules(DEFAULT_PATTERN), rules("^<b>[a-z]+$"));
+    let onboarding = |rules| Onboarding {
+        site: &words.site,
+        form_token: words.email,
+        provider: words.provider,
+        masked_email: Some(words.email),
+        rules,
+        username: words.username,
+        display_name: words.display_name,
+        username_error: None,
+        display_name_error: None,
+        failure: None,
+    };
+    let error = Some(words.sentence);
+    let wrong = Onboarding { username_error: error, ..onboarding(&plain) };
+    let all_wrong =
+        Onboarding { username_error: error, display_name_error: error, ..onboarding(&custom) };
+    let failed = Onboarding { failure: error, masked_email: None, ..onboarding(&plain) };
+    vec![
+        ("onboarding", onboarding(&plain).to_html()),
+        ("onboarding-error", wrong.to_html()),
+        ("onboarding-errors", all_wrong.to_html()),
+        ("onboarding-failure", failed.to_html()),
+    ]
+}
+
+fn account_pages(words: &Words) -> Vec<(&'static str, String)> {
+    let address = Address { address: words.email, verified: true };
+    let account = |display_name, emails, providers| Account {
+        site: &words.site,
+        form_token: words.email,
+        username: words.username,
+        display_name,
+        emails,
+        providers,
+        signed_in_at: Timestamp::from_seconds(1_800_000_000),
+    };
+    let emails = vec![address, Address { verified: false, ..address }];
+    let full = account(Some(words.display_name), emails, vec![words.provider, "GitHub"]);
+    let sparse = account(None, Vec::new(), vec![words.provider]);
+    let signed_out = |everywhere| SignedOut { site: &words.site, everywhere }.to_html();
+    vec![
+        ("account-sparse", sparse.to_html()),
+        ("account", full.to_html()),
+        ("signed-out", signed_out(false)),
+        ("signed-out-everywhere", signed_out(true)),
+    ]
+}
+
+fn error_pages(words: &Words) -> Vec<(&'static str, String)> {
+    let telling = |error: &ApiError| {
+        let here = format!("/account?{}", words.sentence);
+        ErrorPage::telling(&words.site, error, words.request_id, Some(&here)).to_html()
+    };
+    let busy = ApiError::new(ErrorCode::Overloaded, "Nothing is lost.");
+    let expired = "The sign-in was begun in another browser, or too long ago. Start once more.";
+    let cookies =
+        CookiesNotKept { site: &words.site, host: words.host, return_to: Some(words.email) };
+    vec![
+        ("error", telling(&ApiError::new(ErrorCode::InvalidState, expired))),
+        ("error-words", telling(&ApiError::new(ErrorCode::ProviderDenied, words.sentence))),
+        ("error-retry", telling(&busy.retry_after(Duration::from_secs(12)))),
+        ("cookies", cookies.to_html()),
+    ]
+}
+
+fn development_pages(words: &Words) -> Vec<(&'static str, String)> {
+    let form = |error| DevelopmentProvider {
+        site: &words.site,
+        action: words.email,
+        hidden: vec![(words.username.to_owned(), words.email.to_owned())],
+        name: words.username,
+        email: words.email,
+        error,
+    };
+    vec![("dev-idp", form(None).to_html()), ("dev-idp-error", form(Some(words.sentence)).to_html())]
+}
+
+fn matches<'a>(html: &'a str, pattern: &str) -> Vec<&'a str> {
+    let pattern = Regex::new(pattern).unwrap();
+    pattern.captures_iter(html).map(|found| found.get(1).unwrap().as_str()).collect()
+}
+
+/// What a reader sees of a page.
+fn visible_text(html: &str) -> String {
+    Regex::new("(?s)<[^>]*>").unwrap().replace_all(html, " ").into_owned()
+}
+
+fn every_page() -> impl Iterator<Item = (String, String)> {
+    let kinds = [("", Words::ordinary()), ("-long", Words::long()), ("-hostile", Words::hostile())];
+    kinds.into_iter().flat_map(|(kind, words)| {
+        pages(&words).into_iter().map(move |(name, html)| (format!("{name}{kind}"), html))
+    })
+}
+
+#[test]
+fn nothing_that_is_supplied_becomes_markup() {
+    let quoted = Regex::new(r#"^(\s+[\w-]+(="[^"<>]*")?)*\s*/?$"#).unwrap();
+    for (name, html) in pages(&Words::hostile()) {
+        assert_eq!(matches(&html, "(<img [^>]*>)").len(), 1, "{name}: only the logo is a picture");
+        assert!(!html.contains("onerror=alert(2)>"), "{name}");
+        let scripts = matches(&html, "(<script[^>]*>)");
+        assert_eq!(scripts.len(), usize::from(name.starts_with("onboarding")), "{name}");
+        assert!(!html.contains("alert(1)</script>"), "{name}");
+        for attributes in matches(&html, r"<\w+((?:\s[^<>]*)?)>") {
+            assert!(quoted.is_match(attributes), "{name}: {attributes}");
+        }
+    }
+}
+
+#[test]
+fn every_page_says_where_it_is() {
+    for (name, html) in every_page() {
+        assert!(html.starts_with("<!doctype html>"), "{name}: {}", &html[..40]);
+        assert_eq!(matches(&html, "(<h1[ >])").len(), 1, "{name}");
+        assert_eq!(matches(&html, "(<main>)").len(), 1, "{name}");
+        assert_eq!(matches(&html, "<html lang=\"(en)\">").len(), 1, "{name}");
+        assert_eq!(matches(&html, "<title>([^<]+ · [^<]+)</title>").len(), 1, "{name}");
+        assert_eq!(matches(&html, "(width=device-width)").len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn every_form_carries_what_was_hidden_in_it() {
+    let mut forms = 0;
+    for (name, html) in every_page() {
+        for form in matches(&html, "(?s)<form method=\"post\"(.*?)</form>") {
+            forms += 1;
+            let hidden =
+                matches(form, "<input type=\"hidden\" name=\"([^\"]*)\" value=\"[^\"]+\">");
+            let is_ours = form.contains("action=\"/auth/form/");
+            assert_eq!(hidden.len(), 1, "{name}");
+            assert!(!is_ours || hidden == ["form_token"], "{name}: {hidden:?}");
+        }
+        assert_eq!(matches(&html, "(<form)").len(), matches(&html, "(method=\"post\")").len());
+    }
+    assert_eq!(forms, 3 * 8);
+}
+
+#[test]
+fn every_field_has_a_label_and_every_reference_an_end() {
+    for (name, html) in every_page() {
+        let ids = matches(&html, " id=\"([^\"]+)\"");
+        let unique: std::collections::BTreeSet<_> = ids.iter().collect();
+        assert_eq!(unique.len(), ids.len(), "{name}: {ids:?}");
+        let labels = matches(&html, "<label for=\"([^\"]+)\"");
+        let fields = matches(&html, "<input id=\"([^\"]+)\"");
+        assert_eq!(labels, fields, "{name}");
+        let described = matches(&html, "aria-describedby=\"([^\"]+)\"");
+        let linked = matches(&html, "href=\"#([^\"]+)\"");
+        for id in described.iter().flat_map(|list| list.split(' ')).chain(linked) {
+            assert!(ids.contains(&id), "{name}: {id}");
+        }
+    }
+}
+
+#[test]
+fn an_error_is_summed_up_on_top_with_the_focus_and_stands_at_its_field() {
+    let pages = pages(&Words::ordinary());
+    let page = |name| &pages.iter().find(|(own, _)| *own == name).unwrap().1;
+    for (name, field) in [("onboarding-error", "username"), ("dev-idp-error", "name")] {
+        let html = page(name);
+        let summary = html.find("role=\"alert\" tabindex=\"-1\" autofocus").unwrap();
+        assert!(summary < html.find("<h1").unwrap());
+        assert_eq!(matches(html, "( autofocus)").len(), 1, "{name}");
+        assert_eq!(matches(html, &format!("<li><a href=\"#{field}\">(“rivka”)")).len(), 1);
+        assert!(html.contains(&format!("id=\"{field}-error\"")));
+        assert_eq!(matches(html, "(aria-invalid=\"true\")").len(), 1, "{name}");
+    }
+    assert!(page("onboarding-error").contains("<title>Problem: "));
+    assert!(!page("onboarding").contains("aria-invalid"));
+    assert!(!page("onboarding").contains("role=\"alert\""));
+}
+
+#[test]
+fn the_provider_used_last_comes_first() {
+    let words = Words::ordinary();
+    let html = &login_pages(&words)[0].1;
+    let order = matches(html, "href=\"/auth/([a-z]+)[?]");
+    assert_eq!(order, ["gitlab", "first", "github"]);
+    assert_eq!(matches(html, "(last used)").len(), 1);
+    assert!(html.contains("?return_to=%E2%80%9Crivka%E2%80%9D+belongs+to+another+account.\""));
+}
+
+#[test]
+fn an_error_page_never_links_to_another_server() {
+    let site = site();
+    let error = ApiError::new(ErrorCode::Overloaded, "Nothing is lost.");
+    let href = |here| ErrorPage::telling(&site, &error, "id", here).action.href.into_owned();
+    assert_eq!(href(Some("/account?a=b")), "/account?a=b");
+    for hostile in ["//evil.example", "/\\evil.example", "https://evil.example", ""] {
+        assert_eq!(href(Some(hostile)), "/", "{hostile}");
+    }
+    assert_eq!(href(None), "/");
+    for code in ErrorCode::ALL {
+        let error = ApiError::new(code, "");
+        let action = ErrorPage::telling(&site, &error, "id", Some("/here")).action;
+        assert!(!action.label.is_empty());
+        assert!(["/", "/here", "/login", "/onboarding"].contains(&&*action.href), "{code:?}");
+    }
+}
+
+#[test]
+fn the_texts_are_calm_and_plain() {
+    for (name, html) in pages(&Words::ordinary()) {
+        let text = visible_text(&html).replace("<!doctype html>", "").to_lowercase();
+        for word in ["token", "oauth", "callback", "invalid", "please", "sorry", "oops", "!"] {
+            assert!(!text.contains(word), "{name} says “{word}”: {text}");
+        }
+    }
+}
+
+#[test]
+fn every_page_is_under_30_kilobytes_all_told() {
+    let site = site();
+    let assets = site.assets();
+    let files = [&assets.style, &assets.icon, &assets.username_script];
+    let files: usize = files.iter().map(|asset| asset.body.len()).sum();
+    for (name, html) in every_page() {
+        assert!(html.len() + files < 30_000, "{name}: {} + {files}", html.len());
+    }
+}
+
+#[test]
+fn no_text_is_smaller_than_16_pixels() {
+    let style = site().assets().style.body.clone();
+    let style = std::str::from_utf8(&style).unwrap();
+    let sizes = matches(style, r"font-size: ([^;]+);");
+    assert!(!sizes.is_empty());
+    for size in sizes {
+        let rem: f64 = size.strip_suffix("rem").unwrap().parse().unwrap();
+        assert!(rem >= 1.0, "{size}");
+    }
+}
+
+/// Leaves `target/pages/*.html` and what they load, to be served by any web server and looked at.
+#[test]
+fn every_page_can_be_written_down_for_looking_at() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/pages");
+    fs::create_dir_all(folder.join("static")).unwrap();
+    for (name, html) in every_page() {
+        fs::write(folder.join(name).with_extension("html"), html).unwrap();
+    }
+    for words in [Words::ordinary(), Words::long(), Words::hostile()] {
+        let assets = words.site.assets();
+        for asset in [&assets.style, &assets.icon, &assets.username_script] {
+            fs::write(folder.join(&asset.path[1..]), &asset.body).unwrap();
+        }
+    }
+}

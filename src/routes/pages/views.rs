@@ -1,0 +1,327 @@
+//! One struct a page: the plain data that its template shows.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use askama::Template;
+use url::form_urlencoded;
+
+use super::site::Site;
+use super::text::{self, Notice};
+use crate::clock::Timestamp;
+use crate::config::settings::Usernames;
+use crate::error::{ApiError, ErrorCode};
+
+/// A page that can be sent.
+pub trait Page: Template {
+    /// Whether the page loads a script of ours; only then does its policy allow one.
+    const HAS_SCRIPT: bool = false;
+
+    /// The deployer's name and look.
+    fn site(&self) -> &Site;
+
+    /// The page as HTML.
+    ///
+    /// # Panics
+    /// Never: a template fails only if its writer or a filter of ours does, and a `String` does not
+    /// fail and there are no filters.
+    fn to_html(&self) -> String {
+        self.render().expect("templates of plain data always render")
+    }
+}
+
+/// `/login`: one button a provider.
+#[derive(Debug, Template)]
+#[template(path = "login.html")]
+pub struct Login<'a> {
+    /// Whose page it is.
+    pub site: &'a Site,
+    /// What happened before.
+    pub notice: Option<Notice>,
+    /// The configured providers, in the configuration's order.
+    pub providers: Vec<ProviderButton<'a>>,
+    /// Where the person goes after signing in, already checked.
+    pub return_to: Option<&'a str>,
+}
+
+/// A provider on `/login`.
+#[derive(Clone, Copy, Debug)]
+pub struct ProviderButton<'a> {
+    /// Its name in our paths.
+    pub name: &'a str,
+    /// Its name on the button.
+    pub display_name: &'a str,
+    /// Whether this browser signed in with it the last time.
+    pub last_used: bool,
+    /// Whether the last attempt to reach it failed.
+    pub not_answering: bool,
+}
+
+impl Login<'_> {
+    /// The providers, the one used last first.
+    fn in_order(&self) -> impl Iterator<Item = &ProviderButton<'_>> {
+        let part = |last_used| move |button: &&ProviderButton<'_>| button.last_used == last_used;
+        self.providers.iter().filter(part(true)).chain(self.providers.iter().filter(part(false)))
+    }
+
+    /// Where a button leads. A link and no form, since the provider's address would have to be
+    /// allowed as a form's destination.
+    fn address(&self, provider: &str) -> String {
+        with_return_to(&format!("/auth/{provider}"), self.return_to)
+    }
+}
+
+/// `/onboarding`: a new person chooses a username. Posts to `/auth/form/setup` the fields
+/// `form_token`, `username` and `display_name`.
+#[derive(Debug, Template)]
+#[template(path = "onboarding.html")]
+pub struct Onboarding<'a> {
+    /// Whose page it is.
+    pub site: &'a Site,
+    /// The sealed token of the form.
+    pub form_token: &'a str,
+    /// Display name of the provider that the person comes from.
+    pub provider: &'a str,
+    /// The person's address at the provider, masked.
+    pub masked_email: Option<&'a str>,
+    /// The rules of usernames.
+    pub rules: &'a Usernames,
+    /// What was typed, or the suggestion.
+    pub username: &'a str,
+    /// What was typed, or what the provider says.
+    pub display_name: &'a str,
+    /// What is wrong with the username, in one sentence.
+    pub username_error: Option<&'a str>,
+    /// What is wrong with the display name, in one sentence.
+    pub display_name_error: Option<&'a str>,
+    /// What failed otherwise, and what to do, in one or two sentences.
+    pub failure: Option<&'a str>,
+}
+
+impl Onboarding<'_> {
+    fn has_problem(&self) -> bool {
+        self.username_error.or(self.display_name_error).or(self.failure).is_some()
+    }
+}
+
+/// `/account`: who is signed in. Posts to `/auth/form/sign-out` the fields `form_token` and
+/// `everywhere` (`true` or `false`).
+#[derive(Debug, Template)]
+#[template(path = "account.html")]
+pub struct Account<'a> {
+    /// Whose page it is.
+    pub site: &'a Site,
+    /// The sealed token of the form.
+    pub form_token: &'a str,
+    /// The person's username.
+    pub username: &'a str,
+    /// The person's display name.
+    pub display_name: Option<&'a str>,
+    /// The person's addresses.
+    pub emails: Vec<Address<'a>>,
+    /// Display names of the providers that the person signs in with.
+    pub providers: Vec<&'a str>,
+    /// When this session began.
+    pub signed_in_at: Timestamp,
+}
+
+/// An address on `/account`.
+#[derive(Clone, Copy, Debug)]
+pub struct Address<'a> {
+    /// The address.
+    pub address: &'a str,
+    /// Whether a trusted provider vouches for it.
+    pub verified: bool,
+}
+
+/// `/signed-out`.
+#[derive(Debug, Template)]
+#[template(path = "signed_out.html")]
+pub struct SignedOut<'a> {
+    /// Whose page it is.
+    pub site: &'a Site,
+    /// Whether all sessions ended, not only this browser's.
+    pub everywhere: bool,
+}
+
+impl SignedOut<'_> {
+    fn heading(&self) -> &'static str {
+        if self.everywhere {
+            text::signed_out::HEADING_EVERYWHERE
+        } else {
+            text::signed_out::HEADING
+        }
+    }
+}
+
+/// The page for a browser that drops our cookies.
+#[derive(Debug, Template)]
+#[template(path = "cookies.html")]
+pub struct CookiesNotKept<'a> {
+    /// Whose page it is.
+    pub site: &'a Site,
+    /// The host that the browser should keep cookies for.
+    pub host: &'a str,
+    /// Where the person wanted to go, already checked.
+    pub return_to: Option<&'a str>,
+}
+
+impl CookiesNotKept<'_> {
+    fn address(&self) -> String {
+        with_return_to("/login", self.return_to)
+    }
+}
+
+/// Any error: the sentence, what to do, a way on, the request's id.
+#[derive(Debug, Template)]
+#[template(path = "error.html")]
+pub struct ErrorPage<'a> {
+    /// Whose page it is.
+    pub site: &'a Site,
+    /// What is wrong, in a few words.
+    pub title: &'a str,
+    /// What it means and what to do, in one or two sentences.
+    pub detail: &'a str,
+    /// When trying again makes sense.
+    pub retry_after: Option<Duration>,
+    /// What to quote when asking for help.
+    pub request_id: &'a str,
+    /// The way on.
+    pub action: Action<'a>,
+}
+
+/// A link that leads on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Action<'a> {
+    /// What it says.
+    pub label: &'static str,
+    /// Where it leads.
+    pub href: Cow<'a, str>,
+}
+
+impl<'a> ErrorPage<'a> {
+    fn retry(&self) -> Option<String> {
+        self.retry_after.map(text::try_again_in)
+    }
+
+    /// The page that tells `error`. `here` is path and query of a request that can be repeated by
+    /// following a link; `None` after a POST.
+    pub fn telling(
+        site: &'a Site,
+        error: &'a ApiError,
+        request_id: &'a str,
+        here: Option<&'a str>,
+    ) -> Self {
+        Self {
+            site,
+            title: error.code.title(),
+            detail: &error.detail,
+            retry_after: error.retry_after,
+            request_id,
+            action: way_on(error.code, here),
+        }
+    }
+}
+
+/// Where to go from an error: repeating is offered only where it can help.
+fn way_on(code: ErrorCode, here: Option<&str>) -> Action<'_> {
+    use ErrorCode as E;
+    use text::action;
+    let to = |label, href: &'static str| Action { label, href: Cow::Borrowed(href) };
+    match code {
+        E::RateLimited
+        | E::Internal
+        | E::Overloaded
+        | E::StoreUnavailable
+        | E::TemporarilyUnavailable => match here.filter(|here| is_local(here)) {
+            Some(here) => Action { label: action::TRY_AGAIN, href: Cow::Borrowed(here) },
+            None => to(action::START, "/"),
+        },
+        E::InvalidState
+        | E::SetupExpired
+        | E::ProviderTokenInvalid
+        | E::Unauthenticated
+        | E::SessionEnded
+        | E::AlreadyUsed
+        | E::CookiesNotSent => to(action::SIGN_IN_ANEW, "/login"),
+        E::SignupClosed
+        | E::AccountLocked
+        | E::ProviderDenied
+        | E::ProviderError
+        | E::ProviderTimeout
+        | E::UnknownProvider
+        | E::IdentityTaken => to(action::SIGN_IN_OTHERWISE, "/login"),
+        E::UsernameTaken | E::UsernameReserved | E::UsernameInvalid => {
+            to(text::onboarding::HEADING, "/onboarding")
+        }
+        E::InvalidRequest
+        | E::InvalidField
+        | E::DuplicateParameter
+        | E::DuplicateCookie
+        | E::InvalidReturnTo
+        | E::CsrfRejected
+        | E::Forbidden
+        | E::NotFound
+        | E::MethodNotAllowed
+        | E::RequestTimeout
+        | E::PayloadTooLarge
+        | E::UriTooLong
+        | E::HeadersTooLarge
+        | E::UnsupportedMediaType
+        | E::WrongHost => to(action::START, "/"),
+    }
+}
+
+/// The form of the built-in development provider. Posts the fields `name` and `email` beside the
+/// hidden ones.
+#[derive(Debug, Template)]
+#[template(path = "dev_idp.html")]
+pub struct DevelopmentProvider<'a> {
+    /// Whose page it is.
+    pub site: &'a Site,
+    /// Where the form is posted to.
+    pub action: &'a str,
+    /// Hidden fields: name, value.
+    pub hidden: Vec<(String, String)>,
+    /// What was typed.
+    pub name: &'a str,
+    /// What was typed.
+    pub email: &'a str,
+    /// What is wrong with the name, in one sentence.
+    pub error: Option<&'a str>,
+}
+
+macro_rules! pages {
+    ($($view:ident $({ $($constant:tt)* })?),*) => {
+        $(impl Page for $view<'_> {
+            $($($constant)*)?
+
+            fn site(&self) -> &Site {
+                self.site
+            }
+        })*
+    };
+}
+
+pages!(
+    Login,
+    Onboarding { const HAS_SCRIPT: bool = true; },
+    Account,
+    SignedOut,
+    CookiesNotKept,
+    ErrorPage,
+    DevelopmentProvider
+);
+
+fn with_return_to(path: &str, return_to: Option<&str>) -> String {
+    let Some(return_to) = return_to else { return path.to_owned() };
+    let query = form_urlencoded::Serializer::new(String::new())
+        .append_pair("return_to", return_to)
+        .finish();
+    format!("{path}?{query}")
+}
+
+/// Whether a link to `path` stays on this server: browsers read `//host` and `/\host` as another.
+fn is_local(path: &str) -> bool {
+    path.starts_with('/') && !path[1..].starts_with(['/', '\\'])
+}

@@ -1,0 +1,201 @@
+//! Strict reading of queries, forms and JSON bodies.
+//!
+//! Repeated parameters, NUL bytes and broken UTF-8 are refused rather than guessed at: what one part
+//! of a system reads differently from another is how requests get past checks.
+
+use std::time::Duration;
+
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::web::{Bytes, BytesMut, Payload};
+use actix_web::{HttpRequest, HttpMessage};
+use futures_util::StreamExt;
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+
+use crate::error::{ApiError, ErrorCode};
+
+/// How long a body may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Most parameters of one query or form.
+const MOST_PARAMETERS: usize = 64;
+
+/// The parameters of a query or form: each name at most once.
+#[derive(Debug, Default)]
+pub struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// Reads the query of a request.
+    ///
+    /// # Errors
+    /// `duplicate_parameter`, `invalid_request`.
+    pub fn of_query(request: &HttpRequest) -> Result<Self, ApiError> {
+        Self::parse(request.query_string())
+    }
+
+    /// Reads `application/x-www-form-urlencoded` text.
+    ///
+    /// # Errors
+    /// `duplicate_parameter`, `invalid_request`.
+    pub fn parse(text: &str) -> Result<Self, ApiError> {
+        let mut parameters: Vec<(String, String)> = Vec::new();
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (name, value) = (decode(name)?, decode(value)?);
+            if parameters.iter().any(|(known, _)| *known == name) {
+                return Err(ApiError::new(
+                    ErrorCode::DuplicateParameter,
+                    "Send each parameter once.",
+                ));
+            }
+            if parameters.len() == MOST_PARAMETERS {
+                return Err(ApiError::new(
+                    ErrorCode::InvalidRequest,
+                    format!("Send at most {MOST_PARAMETERS} parameters."),
+                ));
+            }
+            parameters.push((name, value));
+        }
+        Ok(Self(parameters))
+    }
+
+    /// The value of a parameter; an empty one counts as absent (RFC 6749 §3.1).
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(known, value)| known == name && !value.is_empty())
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+fn decode(text: &str) -> Result<String, ApiError> {
+    let spaced = text.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8().map_err(|_| {
+        ApiError::new(ErrorCode::InvalidRequest, "Parameters are percent-encoded UTF-8.")
+    })?;
+    if decoded.contains('\0') {
+        return Err(ApiError::new(ErrorCode::InvalidRequest, "Parameters hold no NUL characters."));
+    }
+    Ok(decoded.into_owned())
+}
+
+/// Reads a whole body of at most `limit` bytes, in at most ten seconds.
+///
+/// # Errors
+/// `payload_too_large` before more than the limit is kept, `request_timeout`, `invalid_request`.
+pub async fn read_body(
+    request: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+) -> Result<Bytes, ApiError> {
+    let too_large = || {
+        ApiError::new(ErrorCode::PayloadTooLarge, format!("The body has at most {limit} bytes."))
+    };
+    let announced = request
+        .headers()
+        .get(actix_web::http::header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(too_large());
+    }
+    let reading = async {
+        let mut payload = payload;
+        let mut body = BytesMut::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|error| {
+                ApiError::new(ErrorCode::InvalidRequest, "The body could not be read.").cause(error)
+            })?;
+            if body.len() + chunk.len() > limit {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    };
+    tokio::time::timeout(BODY_DEADLINE, reading).await.unwrap_or_else(|_| {
+        Err(ApiError::new(ErrorCode::RequestTimeout, "Send the whole body within 10 seconds."))
+    })
+}
+
+/// Whether the request's content type is `expected`, whatever its parameters.
+fn has_content_type(request: &HttpRequest, expected: &str) -> bool {
+    request.headers().contains_key(CONTENT_TYPE)
+        && request.content_type().eq_ignore_ascii_case(expected)
+}
+
+/// Reads a JSON body.
+///
+/// # Errors
+/// `unsupported_media_type`, `invalid_request` for what is no JSON, `invalid_field` for JSON of
+/// another shape, and those of [`read_body`].
+pub async fn read_json<T: DeserializeOwned>(
+    request: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+) -> Result<T, ApiError> {
+    if !has_content_type(request, "application/json") {
+        return Err(ApiError::new(
+            ErrorCode::UnsupportedMediaType,
+            "This endpoint takes application/json.",
+        ));
+    }
+    let body = read_body(request, payload, limit).await?;
+    serde_json::from_slice(&body).map_err(|error| {
+        let (code, detail) = match error.classify() {
+            serde_json::error::Category::Data => {
+                (ErrorCode::InvalidField, "A member is missing, unknown or of the wrong type.")
+            }
+            _ => (ErrorCode::InvalidRequest, "The body is not well-formed JSON."),
+        };
+        ApiError::new(code, format!("{detail} (line {}, column {})", error.line(), error.column()))
+            .cause(error)
+    })
+}
+
+/// Reads a body of `application/x-www-form-urlencoded`.
+///
+/// # Errors
+/// `unsupported_media_type`, and those of [`read_body`] and [`Parameters::parse`].
+pub async fn read_form(
+    request: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+) -> Result<Parameters, ApiError> {
+    if !has_content_type(request, "application/x-www-form-urlencoded") {
+        return Err(ApiError::new(
+            ErrorCode::UnsupportedMediaType,
+            "This form is sent as application/x-www-form-urlencoded.",
+        ));
+    }
+    let body = read_body(request, payload, limit).await?;
+    let text = std::str::from_utf8(&body)
+        .map_err(|_| ApiError::new(ErrorCode::InvalidRequest, "The form is not UTF-8."))?;
+    Parameters::parse(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded() {
+        let parameters = Parameters::parse("a=1+2&b=%C3%A9&c=&d").unwrap();
+        assert_eq!(parameters.get("a"), Some("1 2"));
+        assert_eq!(parameters.get("b"), Some("é"));
+        assert_eq!((parameters.get("c"), parameters.get("d"), parameters.get("e")), (None, None, None));
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused() {
+        for (text, code) in [
+            ("a=1&a=2", ErrorCode::DuplicateParameter),
+            ("a=1&%61=2", ErrorCode::DuplicateParameter),
+            ("a=%00", ErrorCode::InvalidRequest),
+            ("a=%ff", ErrorCode::InvalidRequest),
+        ] {
+            assert_eq!(Parameters::parse(text).unwrap_err().code, code, "{text}");
+        }
+        let many: Vec<String> = (0..100).map(|number| format!("p{number}=1")).collect();
+        assert!(Parameters::parse(&many.join("&")).is_err());
+    }
+}

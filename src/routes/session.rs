@@ -1,0 +1,234 @@
+//! Who is signed in, and the two cookies of a session.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use actix_web::cookie::Cookie;
+use actix_web::dev::Payload;
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::web::Data;
+use actix_web::{FromRequest, HttpRequest};
+use serde::Serialize;
+
+use super::cookies::Kind;
+use super::rate_limit;
+use crate::actors::rate_limiter::Tier;
+use crate::actors::revocations::IsRevoked;
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::error::{ApiError, ErrorCode};
+use crate::protocol::jwt::{ACCESS_TOKEN, AccessClaims, LEEWAY_SECONDS, TokenError};
+use crate::protocol::refresh_token::{FamilyKind, Presented, RefreshTokenError};
+use crate::protocol::{key, random};
+use crate::store::model::{Email, FIRST_PARTY, FamilyWithUser, User};
+
+/// Scope of first-party tokens.
+pub const FIRST_PARTY_SCOPE: &str = "openid profile email";
+
+/// How long an access token can be accepted after its issue: its life and the leeway.
+pub fn tokens_live_for(access_ttl: Duration) -> Duration {
+    access_ttl + Duration::from_secs(LEEWAY_SECONDS.unsigned_abs())
+}
+
+/// A request with a valid first-party access token, by cookie or by bearer header.
+#[derive(Clone, Debug)]
+pub struct Authenticated {
+    /// What the token says.
+    pub claims: AccessClaims,
+}
+
+impl FromRequest for Authenticated {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let app = request.app_data::<Data<App>>().expect("the app is registered").clone();
+            authenticate(&request, &app).await
+        })
+    }
+}
+
+/// Checks the access token of a request, and the rate of its session.
+///
+/// Where `Authorization` is present it alone decides: cookies are not looked at.
+///
+/// # Errors
+/// `unauthenticated`, `rate_limited`; 503 if it cannot be known whether the token was revoked.
+pub async fn authenticate(request: &HttpRequest, app: &App) -> Result<Authenticated, ApiError> {
+    match find_session(request, app).await {
+        Ok(session) => {
+            let session_name = session.claims.sid.to_string();
+            rate_limit::by_name(request, app, Tier::Api, session_name).await?;
+            Ok(session)
+        }
+        Err(refusal) => {
+            rate_limit::by_address(request, app, Tier::Public).await?;
+            Err(refusal)
+        }
+    }
+}
+
+async fn find_session(request: &HttpRequest, app: &App) -> Result<Authenticated, ApiError> {
+    let token = match bearer_token(request)? {
+        Some(token) => token,
+        None => app.cookies.read(request, Kind::Access)?.map(str::to_owned).ok_or_else(|| {
+            ApiError::new(ErrorCode::Unauthenticated, "Sign in, or send an access token.")
+        })?,
+    };
+    let (claims, kid) = verify_first_party(&token, app).map_err(|error| {
+        ApiError::new(ErrorCode::Unauthenticated, format!("Sign in again: {error}."))
+    })?;
+    if app.revocations.ask(IsRevoked::new(&claims, &kid)).await?? {
+        return Err(ApiError::new(ErrorCode::Unauthenticated, "Sign in again: this session has ended."));
+    }
+    Ok(Authenticated { claims })
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750 §2.1, scheme without regard to case).
+fn bearer_token(request: &HttpRequest) -> Result<Option<String>, ApiError> {
+    let mut values = request.headers().get_all(AUTHORIZATION);
+    let Some(value) = values.next() else { return Ok(None) };
+    let refused = || {
+        ApiError::new(ErrorCode::Unauthenticated, "Send one header “Authorization: Bearer TOKEN”.")
+    };
+    if values.next().is_some() {
+        return Err(refused());
+    }
+    let text = value.to_str().map_err(|_| refused())?;
+    let (scheme, token) = text.split_once(' ').ok_or_else(refused)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(refused());
+    }
+    Ok(Some(token.trim_matches(' ').to_owned()))
+}
+
+/// Verifies one of our own access tokens: signature, type, issuer, audience, client, times.
+fn verify_first_party(token: &str, app: &App) -> Result<(AccessClaims, String), TokenError> {
+    let now = app.clock.now();
+    let keys = app.key_snapshot();
+    let mut kid = String::new();
+    let claims: AccessClaims = key::verify(token, ACCESS_TOKEN, |found| {
+        kid = found.to_owned();
+        keys.verifier(found, now)
+    })?;
+    let issuer = app.settings.server.public_url.as_str();
+    if claims.iss != issuer || claims.aud != issuer || claims.client_id != FIRST_PARTY {
+        return Err(TokenError::WrongAudience);
+    }
+    claims.check_times(now)?;
+    Ok((claims, kid))
+}
+
+/// The refresh cookie of a request, if its tag is right. Asks nobody.
+///
+/// # Errors
+/// `duplicate_cookie`.
+pub fn presented_refresh(request: &HttpRequest, app: &App) -> Result<Option<Presented>, ApiError> {
+    let Some(text) = app.cookies.read(request, Kind::Refresh)? else { return Ok(None) };
+    match app.refresh_tokens.read(FamilyKind::Session, text) {
+        Ok(presented) => Ok(Some(presented)),
+        Err(error) => {
+            let counter = match error {
+                RefreshTokenError::Forged => &app.metrics.forged_refresh_tokens,
+                RefreshTokenError::UnknownKey => &app.metrics.unknown_secret,
+            };
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok(None)
+        }
+    }
+}
+
+/// The cookies of a session at its live generation.
+#[derive(Debug)]
+pub struct SessionCookies {
+    /// With a new access token.
+    pub access: Cookie<'static>,
+    /// With the live refresh token.
+    pub refresh: Cookie<'static>,
+    /// Life of the access token.
+    pub expires_in: Duration,
+}
+
+/// Signs an access token and writes both cookies.
+///
+/// # Errors
+/// `temporarily_unavailable` while this node has no key to sign with.
+pub fn issue(app: &App, live: &FamilyWithUser, now: Timestamp) -> Result<SessionCookies, ApiError> {
+    let FamilyWithUser { family, user } = live;
+    let settings = &app.settings;
+    let keys = app.key_snapshot();
+    let signer = keys.signer(settings.keys.algorithm, now).ok_or_else(|| {
+        ApiError::new(ErrorCode::TemporarilyUnavailable, "Try again in a moment.")
+            .retry_after(Duration::from_secs(1))
+            .cause("there is no key to sign with")
+    })?;
+    let expires_in = settings.tokens.access_ttl;
+    let issuer = settings.server.public_url.as_str();
+    let claims = AccessClaims {
+        iss: issuer.to_owned(),
+        sub: user.id,
+        aud: issuer.to_owned(),
+        client_id: FIRST_PARTY.to_owned(),
+        scope: family.scope.clone(),
+        exp: now.plus(expires_in).seconds(),
+        iat: now.seconds(),
+        jti: random::text::<16>(),
+        sid: family.session,
+        auth_time: family.auth_time.seconds(),
+        username: Some(user.username.clone()),
+        role: Some(user.role),
+    };
+    let access = signer.sign(ACCESS_TOKEN, &claims);
+    let refresh = app.refresh_tokens.issue(Presented {
+        kind: FamilyKind::Session,
+        family: family.id,
+        generation: family.generation,
+    });
+    let refresh_life = app.lifetimes.expires(family).since(now);
+    Ok(SessionCookies {
+        access: app.cookies.set(Kind::Access, access, expires_in),
+        refresh: app.cookies.set(Kind::Refresh, refresh, refresh_life),
+        expires_in,
+    })
+}
+
+/// A person as JSON answers show them.
+#[derive(Debug, Serialize)]
+pub struct UserBody {
+    id: String,
+    username: String,
+    display_name: Option<String>,
+    avatar_url: Option<String>,
+    role: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    emails: Option<Vec<Email>>,
+    created_at: Timestamp,
+}
+
+impl UserBody {
+    /// Without addresses, as `/auth/refresh` answers.
+    pub fn new(user: &User, app: &App) -> Self {
+        let avatar_url = user
+            .avatar
+            .as_ref()
+            .map(|name| app.settings.server.public_url.join(&format!("/avatars/{name}")));
+        Self {
+            id: user.id.to_string(),
+            username: user.username.clone(),
+            display_name: user.display_name.clone(),
+            avatar_url,
+            role: user.role.as_str(),
+            emails: None,
+            created_at: user.created_at,
+        }
+    }
+
+    /// With addresses.
+    #[must_use]
+    pub fn with_emails(self, emails: Vec<Email>) -> Self {
+        Self { emails: Some(emails), ..self }
+    }
+}

@@ -1,0 +1,51 @@
+//! Logs and metrics.
+
+pub mod metrics;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::time::FormatTime;
+
+use crate::clock::Clock;
+use crate::config::settings::{LogFormat, Telemetry};
+
+/// Times in log lines: RFC 3339 by our clock.
+struct LogTime(Clock);
+
+impl FormatTime for LogTime {
+    fn format_time(&self, writer: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
+        writer.write_str(&self.0.now().to_rfc3339())
+    }
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// `telemetry.log_level` is no filter.
+    #[error("telemetry.log_level {0:?} is not a level or filter such as \"info\" or \"info,latchkey=debug\": {1}")]
+    Filter(String, String),
+    /// It was set up before.
+    #[error("logging is set up already")]
+    Twice,
+}
+
+/// Sends log lines to standard error, in the configured format.
+///
+/// # Errors
+/// [`TelemetryError`].
+pub fn init(settings: &Telemetry, clock: Clock) -> Result<(), TelemetryError> {
+    // The HTTP library tells of each of its workers; a plain level does not ask for that.
+    let filter = EnvFilter::try_new(format!("actix_server=warn,{}", settings.log_level))
+        .map_err(|error| TelemetryError::Filter(settings.log_level.clone(), error.to_string()))?;
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let ansi = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_timer(LogTime(clock))
+        .with_target(false);
+    match settings.log_format {
+        LogFormat::Text => builder.with_ansi(ansi).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    }
+    .map_err(|_| TelemetryError::Twice)
+}

@@ -1,0 +1,245 @@
+//! A whole server in the test's process: its own port, its own store, a clock that the test moves.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use latchkey::app::App;
+use latchkey::cli::dev;
+use latchkey::clock::{Clock, Timestamp};
+use latchkey::config::{self, settings::Settings};
+use latchkey::startup::{self, Running};
+use reqwest::header::{HeaderMap, ORIGIN, SET_COOKIE};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::{postgres, sqlite};
+
+/// When every test begins.
+pub const BEGIN: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+/// Which store a test runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+/// Keeps a test's store alive; removes it on drop.
+pub type Guard = Box<dyn std::any::Any>;
+
+/// A running server.
+pub struct Server {
+    running: Option<Running>,
+    pub app: App,
+    pub clock: Clock,
+    pub url: String,
+    _guard: Guard,
+}
+
+/// Settings of a development server on a port, with a fresh store.
+pub async fn settings(backend: Backend, port: u16, further: &str) -> (Settings, Guard) {
+    let text = format!(
+        "[server]\nlisten = \"127.0.0.1:{port}\"\npublic_url = \"http://127.0.0.1:{port}\"\nworkers = 2\n\
+         secret_key = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"\n{further}"
+    );
+    let mut settings = config::parse(&text, std::path::Path::new("."))
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    let guard: Guard = match backend {
+        Backend::Sqlite => {
+            let (store, guard) = sqlite::fresh_settings().await;
+            settings.store = store;
+            Box::new(guard)
+        }
+        Backend::Postgres => {
+            let (store, guard) = postgres::fresh_settings();
+            settings.store = store;
+            Box::new(guard)
+        }
+    };
+    dev::make_fit(&mut settings);
+    (settings, guard)
+}
+
+impl Server {
+    /// Starts a development server; `further` is added to its configuration behind `[server]`.
+    pub async fn start(backend: Backend, further: &str) -> Self {
+        Self::start_with(backend, further, |_| {}).await
+    }
+
+    /// As [`Server::start`], with a last word on the settings.
+    pub async fn start_with(
+        backend: Backend,
+        further: &str,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (mut settings, guard) = settings(backend, port, further).await;
+        change(&mut settings);
+        let url = settings.server.public_url.as_str().to_owned();
+        let clock = Clock::manual(BEGIN);
+        let mut running = startup::start_on(listener, settings, true, clock.clone())
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        running.signing_key_is_there().await;
+        Self { app: running.app.clone(), running: Some(running), clock, url, _guard: guard }
+    }
+
+    /// Drains and stops the server; whether all was finished.
+    pub async fn stop(mut self) -> bool {
+        self.running.take().unwrap().stop().await
+    }
+
+    /// Ends polling, so that counters stand still.
+    pub fn stop_tickers(&self) {
+        self.running.as_ref().unwrap().stop_tickers();
+    }
+
+    /// A browser without cookies.
+    pub fn browser(&self) -> Browser {
+        Browser::new(&self.url)
+    }
+
+    /// A browser in which `name` has signed in and set up an account of that name.
+    pub async fn signed_in(&self, name: &str) -> Browser {
+        let browser = self.browser();
+        browser.sign_in(name).await;
+        let answer = browser
+            .post_json("/auth/setup", &json!({ "username": name, "display_name": null }))
+            .await;
+        assert_eq!(answer.status(), StatusCode::CREATED, "{}", answer.text().await.unwrap());
+        browser
+    }
+
+    /// How many audit entries of an action there are.
+    pub async fn audited(&self, action: &str) -> usize {
+        let rows = self.app.store.read.audit(1_000).await.unwrap();
+        rows.iter().filter(|row| row.action == action).count()
+    }
+}
+
+/// An HTTP client with a cookie jar that follows no redirect by itself.
+#[derive(Clone)]
+pub struct Browser {
+    pub client: Client,
+    pub url: String,
+}
+
+impl Browser {
+    pub fn new(url: &str) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert("sec-fetch-site", "same-origin".parse().unwrap());
+        let client = Client::builder()
+            .cookie_store(true)
+            .redirect(Policy::none())
+            .default_headers(headers)
+            .timeout(Duration::from_secs(30))
+            .no_proxy()
+            .build()
+            .unwrap();
+        Self { client, url: url.to_owned() }
+    }
+
+    fn address(&self, target: &str) -> String {
+        if target.starts_with("http") { target.to_owned() } else { format!("{}{target}", self.url) }
+    }
+
+    pub async fn get(&self, target: &str) -> Response {
+        self.client.get(self.address(target)).send().await.unwrap()
+    }
+
+    /// As a person's browser asks for a page.
+    pub async fn page(&self, target: &str) -> Response {
+        self.client.get(self.address(target)).header("accept", "text/html").send().await.unwrap()
+    }
+
+    pub async fn post(&self, target: &str) -> Response {
+        self.client.post(self.address(target)).send().await.unwrap()
+    }
+
+    pub async fn post_json(&self, target: &str, body: &Value) -> Response {
+        self.client
+            .post(self.address(target))
+            .header("content-type", "application/json")
+            .body(body.to_string())
+            .send()
+            .await
+            .unwrap()
+    }
+
+    pub async fn post_form(&self, target: &str, fields: &[(&str, &str)]) -> Response {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        self.client
+            .post(self.address(target))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("accept", "text/html")
+            .header(ORIGIN, &self.url)
+            .body(body)
+            .send()
+            .await
+            .unwrap()
+    }
+
+    /// Follows redirects from `target` and returns the first answer that is none.
+    pub async fn follow(&self, target: &str) -> Response {
+        let mut answer = self.page(target).await;
+        for _ in 0..10 {
+            let Some(location) = location(&answer) else { return answer };
+            answer = self.page(&location).await;
+        }
+        panic!("redirects without end from {target}");
+    }
+
+    /// Signs in at the development provider; ends where the callback leads.
+    pub async fn sign_in(&self, name: &str) -> Response {
+        let start = self.get(&format!("/auth/dev?login_hint={name}")).await;
+        let to_provider = location(&start).unwrap_or_else(|| panic!("{:?}", start.status()));
+        let back = location(&self.get(&to_provider).await).expect("the provider leads back");
+        self.get(&back).await
+    }
+
+    /// `POST /auth/refresh`; the new refresh token if it worked.
+    pub async fn refresh(&self) -> Result<String, StatusCode> {
+        let answer = self.post("/auth/refresh").await;
+        if answer.status() == StatusCode::OK {
+            Ok(cookie(&answer, "auth_refresh").expect("a refresh cookie"))
+        } else {
+            Err(answer.status())
+        }
+    }
+}
+
+/// Where an answer leads.
+pub fn location(answer: &Response) -> Option<String> {
+    answer.headers().get("location").map(|value| value.to_str().unwrap().to_owned())
+}
+
+/// The value of a cookie that an answer sets.
+pub fn cookie(answer: &Response, name: &str) -> Option<String> {
+    answer
+        .headers()
+        .get_all(SET_COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().unwrap().split(';').next()?.split_once('='))
+        .filter(|(found, _)| *found == name)
+        .map(|(_, value)| value.to_owned())
+        .next_back()
+}
+
+/// Presents a refresh token, without any cookie jar.
+pub async fn present(client: &Client, url: &str, token: &str) -> Response {
+    client
+        .post(format!("{url}/auth/refresh"))
+        .header("sec-fetch-site", "same-origin")
+        .header("cookie", format!("auth_refresh={token}"))
+        .send()
+        .await
+        .unwrap()
+}
+
+/// The code of an error answer.
+pub async fn code(answer: Response) -> String {
+    let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    body["code"].as_str().unwrap_or_else(|| panic!("no code in {body}")).to_owned()
+}

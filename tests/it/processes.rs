@@ -1,0 +1,441 @@
+//! The binary itself, as an operator runs it: started, killed, stopped, started again.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+
+use crate::harness::{Backend, Browser, Guard, cookie, present};
+use crate::postgres;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_latchkey");
+
+/// A `latchkey dev` process; killed on drop.
+struct Process {
+    child: Child,
+    url: String,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _already_ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+impl Process {
+    /// Starts `latchkey dev` on a data directory and waits until it says that it is ready.
+    fn dev(data_dir: &Path, port: u16) -> Self {
+        let mut child = Command::new(BINARY)
+            .args(["dev", "--port", &port.to_string(), "--data-dir"])
+            .arg(data_dir)
+            .env("LATCHKEY_TELEMETRY__LOG_LEVEL", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = lines.by_ref().map_while(Result::ok).any(|line| line.starts_with("Ready in"));
+        assert!(ready, "the server ended before it was ready");
+        // The rest is read on, so that the pipe never fills.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url: format!("http://127.0.0.1:{port}") }
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A data directory whose configuration uses the store; sessions advance at each refresh.
+async fn data_dir(backend: Backend) -> (tempfile::TempDir, Guard) {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, guard): (String, Guard) = match backend {
+        Backend::Sqlite => ("url = \"sqlite:latchkey.db\"".to_owned(), Box::new(())),
+        Backend::Postgres => {
+            let (settings, guard) = postgres::fresh_settings();
+            let latchkey::config::settings::StoreUrl::Postgres(url) = settings.url else {
+                panic!("no PostgreSQL");
+            };
+            let schema = settings.schema.unwrap();
+            (format!("url = \"{}\"\nschema = \"{schema}\"", url.expose()), Box::new(guard))
+        }
+    };
+    let config = format!(
+        "[server]\nlisten = \"127.0.0.1:8080\"\npublic_url = \"http://127.0.0.1:8080\"\n\
+         secret_key = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"\n\
+         [store]\n{store}\n[keys]\nalgorithm = \"ES256\"\n[tokens]\nsession_grace = \"0s\"\n"
+    );
+    write_private(&directory.path().join("latchkey.toml"), &config);
+    (directory, guard)
+}
+
+fn write_private(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn client() -> Client {
+    Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap()
+}
+
+/// One session's tokens: what was answered last, and what was presented after that.
+#[derive(Clone, Debug)]
+struct Chain {
+    answered: String,
+}
+
+/// Refreshes all chains until told to stop or cut off; counts the answers.
+async fn load(url: &str, chains: &mut [Chain], answers: &AtomicUsize, stop: &AtomicBool) {
+    let client = client();
+    join_all(chains.iter_mut().map(|chain| async {
+        while !stop.load(Ordering::Relaxed) {
+            let request = client
+                .post(format!("{url}/auth/refresh"))
+                .header("sec-fetch-site", "same-origin")
+                .header("cookie", format!("auth_refresh={}", chain.answered));
+            match request.send().await {
+                Ok(answer) if answer.status() == StatusCode::OK => {
+                    chain.answered = cookie(&answer, "auth_refresh").unwrap();
+                    answers.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(answer) => assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE),
+                Err(_) => return, // the server is gone
+            }
+        }
+    }))
+    .await;
+}
+
+async fn open_chains(url: &str, count: usize) -> Vec<Chain> {
+    let mut chains = Vec::new();
+    for number in 0..count {
+        let browser = Browser::new(url);
+        browser.sign_in(&format!("user{number}")).await;
+        let body = json!({ "username": format!("user{number}") });
+        let answer = browser.post_json("/auth/setup", &body).await;
+        assert_eq!(answer.status(), StatusCode::CREATED);
+        chains.push(Chain { answered: cookie(&answer, "auth_refresh").unwrap() });
+    }
+    chains
+}
+
+async fn a_killed_server_loses_nothing_that_it_answered(backend: Backend) {
+    let (directory, _guard) = data_dir(backend).await;
+    let port = free_port();
+    let mut process = Process::dev(directory.path(), port);
+    let url = process.url.clone();
+    let mut chains = open_chains(&url, 8).await;
+    for round in 0..5 {
+        let answers = Arc::new(AtomicUsize::new(0));
+        let never = AtomicBool::new(false);
+        let kill = async {
+            while answers.load(Ordering::Relaxed) < 150 + 37 * round {
+                tokio::task::yield_now().await;
+            }
+            process.kill();
+        };
+        tokio::join!(load(&url, &mut chains, &answers, &never), kill);
+        process = Process::dev(directory.path(), port);
+        let client = client();
+        for chain in &mut chains {
+            let answer = present(&client, &url, &chain.answered).await;
+            assert_eq!(answer.status(), StatusCode::OK, "the successor that was answered works");
+            chain.answered = cookie(&answer, "auth_refresh").unwrap();
+        }
+    }
+    // One live generation each: what is two behind ends the family, and the live one with it.
+    let client = client();
+    for chain in &chains {
+        let grandparent = chain.answered.clone();
+        let parent = cookie(&present(&client, &url, &grandparent).await, "auth_refresh").unwrap();
+        let live = cookie(&present(&client, &url, &parent).await, "auth_refresh").unwrap();
+        assert_eq!(present(&client, &url, &grandparent).await.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(present(&client, &url, &live).await.status(), StatusCode::UNAUTHORIZED);
+    }
+}
+
+async fn a_terminated_server_answers_what_it_took_and_exits_with_0(backend: Backend) {
+    let (directory, _guard) = data_dir(backend).await;
+    let port = free_port();
+    let mut process = Process::dev(directory.path(), port);
+    let url = process.url.clone();
+    let mut chains = open_chains(&url, 8).await;
+    let (answers, never) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let terminate = async {
+        while answers.load(Ordering::Relaxed) < 200 {
+            tokio::task::yield_now().await;
+        }
+        process.signal("-TERM");
+    };
+    tokio::join!(load(&url, &mut chains, &answers, &never), terminate);
+    assert!(process.child.wait().unwrap().success());
+    let process = Process::dev(directory.path(), port);
+    let client = client();
+    for chain in &chains {
+        let answer = present(&client, &process.url, &chain.answered).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+}
+
+crate::on_both_stores!(
+    a_killed_server_loses_nothing_that_it_answered,
+    a_terminated_server_answers_what_it_took_and_exits_with_0,
+);
+
+fn run(arguments: &[&str], config: &Path) -> Output {
+    Command::new(BINARY)
+        .args(arguments)
+        .args(["--config".as_ref(), config.as_os_str()])
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The JSON that a command prints.
+fn run_json(arguments: &[&str], config: &Path) -> Value {
+    let output = run(&[arguments, &["--format", "json"]].concat(), config);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[actix_web::test]
+async fn several_processes_on_one_postgresql_make_one_key() {
+    let (directory, _guard) = data_dir(Backend::Postgres).await;
+    let config = directory.path().join("latchkey.toml");
+    let mut children = Vec::new();
+    for _ in 0..4 {
+        let port = free_port();
+        let child = Command::new(BINARY)
+            .args(["serve".as_ref(), "--config".as_ref(), config.as_os_str()])
+            .env("LATCHKEY_SERVER__LISTEN", format!("127.0.0.1:{port}"))
+            .env("LATCHKEY_TELEMETRY__LOG_LEVEL", "warn")
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        children.push(Process { child, url: format!("http://127.0.0.1:{port}") });
+    }
+    let client = client();
+    let mut documents = Vec::new();
+    for process in &children {
+        until_ready(&client, &process.url).await;
+        let jwks = client.get(format!("{}/.well-known/jwks.json", process.url)).send();
+        documents.push(jwks.await.unwrap().text().await.unwrap());
+    }
+    documents.dedup();
+    assert_eq!(documents.len(), 1, "all publish the same");
+    assert_eq!(run_json(&["keys", "list"], &config)["items"].as_array().unwrap().len(), 1);
+}
+
+/// Asks until the server is ready, for half a minute at most.
+pub async fn until_ready(client: &Client, url: &str) {
+    let asking = async {
+        loop {
+            let answer = client.get(format!("{url}/ready")).send().await;
+            if answer.is_ok_and(|answer| answer.status() == StatusCode::OK) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), asking).await.expect("the server gets ready");
+}
+
+async fn keys_made_by_the_command_line_reach_a_live_server(backend: Backend) {
+    let (directory, _guard) = data_dir(backend).await;
+    let config = directory.path().join("latchkey.toml");
+    let process = Process::dev(directory.path(), free_port());
+    let made = run_json(&["generate-keys"], &config);
+    assert_eq!(made["is_new"], true);
+    let kid = made["kid"].as_str().unwrap().to_owned();
+    let again = run_json(&["keys", "rotate"], &config);
+    assert_eq!((again["is_new"].as_bool(), again["kid"].as_str()), (Some(false), Some(kid.as_str())));
+    let client = client();
+    let appears = |expected: bool| {
+        let (client, url, kid) = (client.clone(), process.url.clone(), kid.clone());
+        async move {
+            let asking = async {
+                loop {
+                    let jwks = client.get(format!("{url}/.well-known/jwks.json")).send().await.unwrap();
+                    if jwks.text().await.unwrap().contains(&kid) == expected {
+                        return;
+                    }
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(5), asking).await.expect("the server follows");
+        }
+    };
+    appears(true).await;
+    let retired = run_json(&["keys", "retire", &kid, "--compromised"], &config);
+    assert_eq!(retired["outcome"], "retired");
+    appears(false).await;
+    let states: Vec<String> = run_json(&["keys", "list"], &config)["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| key["state"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(states, ["active", "removed"]);
+}
+
+#[actix_web::test]
+async fn the_command_line_works_beside_a_live_server_on_sqlite() {
+    keys_made_by_the_command_line_reach_a_live_server(Backend::Sqlite).await;
+}
+
+#[actix_web::test]
+async fn the_command_line_works_beside_a_live_server_on_postgresql() {
+    keys_made_by_the_command_line_reach_a_live_server(Backend::Postgres).await;
+}
+
+#[test]
+fn the_first_start_makes_private_files_and_the_second_keeps_them() {
+    use std::os::unix::fs::PermissionsExt;
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("data");
+    let port = free_port();
+    Process::dev(&directory, port).kill();
+    let mode = |name: &str| {
+        std::fs::metadata(directory.join(name)).unwrap().permissions().mode() & 0o777
+    };
+    for name in ["latchkey.toml", "secret", "latchkey.db"] {
+        assert_eq!(mode(name), 0o600, "{name}");
+    }
+    let read = |name: &str| std::fs::read(directory.join(name)).unwrap();
+    let before = (read("latchkey.toml"), read("secret"));
+    Process::dev(&directory, free_port()).kill();
+    assert_eq!((read("latchkey.toml"), read("secret")), before);
+}
+
+#[test]
+fn a_second_server_on_one_sqlite_file_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let _first = Process::dev(directory.path(), free_port());
+    let second = Command::new(BINARY)
+        .args(["dev", "--port", &free_port().to_string(), "--data-dir"])
+        .arg(directory.path())
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second.stderr).contains("another latchkey server uses"), "{}", text(&second.stderr));
+}
+
+#[test]
+fn development_refuses_to_be_reached_from_outside() {
+    let directory = tempfile::tempdir().unwrap();
+    write_private(
+        &directory.path().join("latchkey.toml"),
+        "[server]\nlisten = \"0.0.0.0:8080\"\npublic_url = \"http://127.0.0.1:8080\"\n\
+         secret_key = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"\n",
+    );
+    let refused =
+        Command::new(BINARY).args(["dev", "--data-dir"]).arg(directory.path()).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("not a loopback address"), "{}", text(&refused.stderr));
+}
+
+#[test]
+fn a_wrong_configuration_is_told_whole_and_nothing_is_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("latchkey.toml");
+    write_private(
+        &config,
+        "[server]\npublic_url = \"auth.example.com\"\nsecret_key = \"hunter2hunter2\"\n[tokens]\nacess_ttl = \"15m\"\n",
+    );
+    let output = run(&["serve"], &config);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    for expected in ["3 problems", "line 2", "server.public_url", "did you mean access_ttl", "Nothing was started."] {
+        assert!(said.contains(expected), "{expected:?} is missing in:\n{said}");
+    }
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn wrong_usage_is_status_2_and_help_is_there() {
+    let wrong = Command::new(BINARY).arg("serv").output().unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
+    let help = Command::new(BINARY).arg("--help").output().unwrap();
+    assert!(help.status.success());
+    for command in ["dev", "serve", "migrate", "validate", "config", "generate-keys", "keys", "healthcheck"] {
+        assert!(text(&help.stdout).contains(command), "{command}");
+    }
+}
+
+#[test]
+fn key_files_are_private_and_never_overwritten() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    for algorithm in ["RS256", "ES256", "EdDSA"] {
+        let output = Command::new(BINARY)
+            .args(["generate-keys", "--format", "json", "--algorithm", algorithm, "--output"])
+            .arg(directory.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let made: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let mode = |name: &str| {
+            let path = PathBuf::from(made[name].as_str().unwrap());
+            std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+        };
+        assert_eq!((mode("private"), mode("public")), (0o600, 0o644));
+    }
+}
+
+#[test]
+fn migrations_are_listed_and_applied_and_a_newer_schema_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("latchkey.toml");
+    write_private(
+        &config,
+        "[server]\npublic_url = \"http://127.0.0.1:8080\"\n\
+         secret_key = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"\n[store]\nmigrate_on_start = false\n",
+    );
+    let serve = run(&["serve"], &config);
+    assert_eq!(serve.status.code(), Some(1));
+    assert!(text(&serve.stderr).contains("latchkey migrate"), "{}", text(&serve.stderr));
+    let pending = run_json(&["migrate", "--status"], &config);
+    assert!(pending["items"].as_array().unwrap().iter().all(|one| one["applied_on"].is_null()));
+    let applied = run_json(&["migrate"], &config);
+    assert_eq!(applied["items"].as_array().unwrap().len(), pending["items"].as_array().unwrap().len());
+    assert_eq!(run_json(&["migrate"], &config)["items"].as_array().unwrap().len(), 0);
+}
+
+/// Reported, not asserted: figures belong into benchmarks.
+#[test]
+fn cold_start_and_memory_are_reported() {
+    let directory = tempfile::tempdir().unwrap();
+    let port = free_port();
+    Process::dev(directory.path(), port).kill();
+    let watch = latchkey::clock::Stopwatch::start();
+    let process = Process::dev(directory.path(), port);
+    let started = watch.elapsed();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
+    let resident = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    println!("dev with keys present: ready after {} ms, {resident}", started.as_millis());
+    assert!(process.url.starts_with("http://127.0.0.1"));
+}
