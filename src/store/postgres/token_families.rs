@@ -263,7 +263,7 @@ macro_rules! end_where {
     };
 }
 
-/// The statement that finds what a committed statement of [`end_where`] ended.
+/// The statement that finds what a committed statement of `end_where!` ended.
 macro_rules! ended_where {
     ($condition:literal) => {
         concat!(

@@ -222,3 +222,20 @@ async fn a_frozen_server_is_given_up_and_nothing_happens_twice() {
     bounded(apply(&store, second(id))).await;
     assert_eq!(generation(&store, id).await, 2);
 }
+
+#[tokio::test]
+async fn a_server_that_takes_no_writes_is_read_and_written_again_once_it_does() {
+    let cluster = PrivateCluster::start();
+    let (store, guard) = fresh_store_on(cluster.url()).await;
+    let admin = guard.connect().await;
+    let role = "ALTER ROLE latchkey SET default_transaction_read_only";
+    admin.batch_execute(&format!("{role} = on")).await.unwrap();
+
+    let written = bounded(try_apply(&store, creation("ada"))).await;
+    assert!(matches!(written, Err(StoreError::Unwritable(_))), "{written:?}");
+    assert_eq!(store.read.user_count().await.unwrap(), 0);
+
+    // As after a failover, a new connection reaches a server that can be written.
+    admin.batch_execute(&format!("{role} = off")).await.unwrap();
+    created(&store, "ada").await;
+}

@@ -6,6 +6,7 @@ use latchkey::protocol::secret::Secret;
 use latchkey::store::error::OpenError;
 use latchkey::store::{check_schema, migrate, open};
 
+use super::cluster::PrivateCluster;
 use super::{connect, fresh_settings, fresh_store};
 
 #[tokio::test]
@@ -57,4 +58,29 @@ async fn opening_takes_over_the_servers_time() {
     let store = open(&guard.settings, &clock).await.unwrap();
     let server = store.read.time().await.unwrap();
     assert!(server.since(clock.now()).as_secs() < 60 && clock.now().since(server).as_secs() < 60);
+}
+
+#[tokio::test]
+async fn sslmode_says_whether_the_server_must_prove_who_it_is() {
+    let cluster = PrivateCluster::start_with_tls();
+    let file = cluster.certificate();
+    let ours = format!("sslrootcert={}", file.display());
+    let at_name = cluster.url().expose().replace("127.0.0.1", "localhost");
+    let by_address = cluster.url().expose().to_owned();
+    for (url, options, is_accepted) in [
+        (&by_address, "sslmode=disable", true),
+        (&by_address, "sslmode=prefer", true),
+        (&by_address, "sslmode=require", false),
+        (&by_address, "sslmode=verify-full", false),
+        (&by_address, &format!("sslmode=require&{ours}"), true),
+        (&by_address, &format!("sslmode=verify-full&{ours}"), true),
+        // The certificate is for the address alone.
+        (&at_name, &format!("sslmode=verify-full&{ours}"), false),
+    ] {
+        let url = StoreUrl::Postgres(Secret::new(format!("{url}?{options}")));
+        let (settings, _) = fresh_settings();
+        let settings = StoreSettings { url, schema: None, ..settings };
+        let opened = open(&settings, &Clock::system()).await.map(drop);
+        assert_eq!(opened.is_ok(), is_accepted, "{options}: {opened:?}");
+    }
 }
