@@ -1,4 +1,31 @@
-//! Latchkey: a self-hosted auth server.
+//! Latchkey: a self-hosted auth server built from supervised actors.
+//!
+//! # Who owns what, who asks whom
+//!
+//! Handlers parse a request, ask the owner of the state it needs, and answer. Asks go one way, so
+//! that no two actors ever wait for each other:
+//!
+//! ```text
+//!  browsers, apps, consumers
+//!          │ HTTP
+//!          ▼
+//!  routes ─┬─ Pass ─────────▶ RateLimiter × 2        buckets
+//!          ├─ IsRevoked ────▶ Revocations            what is revoked and not yet expired ◀─┐ Add
+//!          ├─ Rotate, End ──▶ TokenFamilies × 4      rotations in flight ──────────────────┤
+//!          ├─ MetadataFor ──▶ ProviderMetadata       what providers say of themselves      │
+//!          ├─ RotateKey, … ─▶ KeyRing                keys and their life cycle ────────────┘
+//!          │                    │    ╰─▶ watch: KeySnapshot, with which every worker signs
+//!          ├─ Apply ──────────▶ DbWriter ◀── Apply ── TokenFamilies, KeyRing, Janitor
+//!          │                    │ batches: all that queued while one commit was under way
+//!          ▼                    ▼
+//!      ReadStore             WriteStore             SQLite, or PostgreSQL
+//! ```
+//!
+//! Dependencies point one way: [`routes`] → [`actors`] → [`store`]; all may use [`protocol`], which
+//! has no I/O, no clock and no actor. The store knows SQL and nothing else.
+
+#[cfg(all(feature = "fault-injection", not(debug_assertions)))]
+compile_error!("fault-injection breaks running servers on request: it is for test builds only");
 
 pub mod actors;
 pub mod app;

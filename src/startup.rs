@@ -10,10 +10,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use actix::Arbiter;
-use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
+use actix_web::{HttpServer, web};
 
 use crate::actors::db_writer::DbWriter;
 use crate::actors::janitor::{self, Janitor};
@@ -41,8 +41,8 @@ use crate::routes::cookies::Cookies;
 use crate::routes::dev::idp::DevelopmentProvider;
 use crate::routes::pages::site::Site;
 use crate::routes::session::tokens_live_for;
-use crate::store::error::OpenError;
 use crate::store::{self, Store};
+use crate::store::error::OpenError;
 use crate::telemetry::metrics::{Metrics, Sources};
 
 /// Deadlines nest: the store's (3 s) is below the writer's, that below its askers', that below what
@@ -105,7 +105,8 @@ pub struct Running {
     pub app: App,
     /// Where it listens.
     pub address: SocketAddr,
-    server: ServerHandle,
+    /// The main one first, then that of the metrics.
+    servers: Vec<ServerHandle>,
     given_up: Arc<tokio::sync::Notify>,
     tickers: Vec<tokio::task::JoinHandle<()>>,
     arbiters: Vec<Arbiter>,
@@ -134,8 +135,7 @@ pub async fn open_store(settings: &Settings, clock: &Clock) -> Result<Store, Ope
 pub fn read_key_files(settings: &Settings) -> Result<Vec<Arc<SigningKey>>, StartError> {
     let mut keys: Vec<Arc<SigningKey>> = Vec::new();
     for path in &settings.keys.files {
-        let refused =
-            |reason: String| StartError::KeyFile { path: path.display().to_string(), reason };
+        let refused = |reason: String| StartError::KeyFile { path: path.display().to_string(), reason };
         let pem = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
         let key = SigningKey::from_pem(&pem).map_err(|error| refused(error.to_string()))?;
         if keys.iter().any(|known| known.public().kid == key.public().kid) {
@@ -164,9 +164,7 @@ fn lock_database(settings: &Settings) -> Result<Option<std::fs::File>, StartErro
         .map_err(unreachable)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(StartError::Locked(path.display().to_string()))
-        }
+        Err(std::fs::TryLockError::WouldBlock) => Err(StartError::Locked(path.display().to_string())),
         Err(std::fs::TryLockError::Error(error)) => Err(unreachable(error).into()),
     }
 }
@@ -279,11 +277,14 @@ pub async fn start_on(
     let arbiters = vec![Arbiter::new(), Arbiter::new()];
     let (app, tickers) =
         start_actors(settings, is_development, &clock, store, &mut supervision, &arbiters).await?;
-    let server = serve(&app, listener, tls)?;
+    let mut servers = vec![serve(&app, listener, tls)?];
+    if let Some(address) = app.settings.telemetry.metrics_listen {
+        servers.push(serve_metrics(&app, listen(address)?)?);
+    }
     Ok(Running {
         app,
         address,
-        server,
+        servers,
         given_up: supervision.given_up(),
         tickers,
         arbiters,
@@ -309,8 +310,9 @@ async fn start_actors(
     let revocations = {
         let (read, clock) = (Arc::clone(&store.read), clock.clone());
         let terms = terms("revocations", 0, 4096, CHECK_DEADLINE);
-        supervision
-            .start(&owners.handle(), terms, move |status| Revocations::new(read, clock, status))
+        supervision.start(&owners.handle(), terms, move |status| {
+            Revocations::new(read, clock, status)
+        })
     };
 
     let refreshes: Arc<token_families::RefreshCounters> = Arc::default();
@@ -375,8 +377,7 @@ async fn start_actors(
         move |status| Janitor::new(means, status),
     );
 
-    let http_client = HttpClient::new(Limits::default())
-        .map_err(|error| StartError::HttpClient(error.to_string()))?;
+    let http_client = HttpClient::new(Limits::default()).map_err(|error| StartError::HttpClient(error.to_string()))?;
     let all_providers: Vec<_> = settings.providers.iter().cloned().map(Arc::new).collect();
     let providers = Providers::new(&all_providers);
     let provider_metadata = {
@@ -477,8 +478,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 fn tls_config(tls: &Tls) -> Result<rustls::ServerConfig, StartError> {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let refused =
-        |path: &Path, reason: String| StartError::Tls(format!("{}: {reason}", path.display()));
+    let refused = |path: &Path, reason: String| StartError::Tls(format!("{}: {reason}", path.display()));
     let chain = CertificateDer::pem_file_iter(&tls.cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| refused(&tls.cert, error.to_string()))?;
@@ -540,6 +540,27 @@ fn serve(
     Ok(handle)
 }
 
+/// Starts the listener for `/metrics` alone: whoever reaches it may read.
+fn serve_metrics(app: &App, listener: TcpListener) -> Result<ServerHandle, StartError> {
+    let data = Data::new(app.clone());
+    let address = listener.local_addr().unwrap_or(app.settings.server.listen);
+    let server = HttpServer::new(move || {
+        actix_web::App::new().app_data(data.clone()).route(
+            "/metrics",
+            web::get().to(|app: Data<App>| async move { routes::system::metrics_answer(&app) }),
+        )
+    })
+    .workers(1)
+    .disable_signals()
+    .shutdown_timeout(1)
+    .listen(listener)
+    .map_err(|reason| StartError::Listen { address, reason, advice: "" })?
+    .run();
+    let handle = server.handle();
+    actix_web::rt::spawn(server);
+    Ok(handle)
+}
+
 impl Running {
     /// Waits until there is a key to sign with: on the first start it is still being made.
     pub async fn signing_key_is_there(&mut self) {
@@ -573,7 +594,9 @@ impl Running {
     /// last. Whether all of them drained in time.
     pub async fn stop(self) -> bool {
         self.app.set_draining();
-        self.server.stop(true).await;
+        for server in &self.servers {
+            server.stop(true).await;
+        }
         self.stop_tickers();
         let app = self.app;
         let grace = app.settings.server.shutdown_grace;
@@ -597,3 +620,4 @@ impl Running {
         drained
     }
 }
+

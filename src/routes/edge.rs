@@ -197,9 +197,7 @@ fn oauth_answer(error: &ApiError) -> HttpResponse {
     let status = error.code.status();
     let code = match status {
         StatusCode::INTERNAL_SERVER_ERROR => "server_error",
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-            "temporarily_unavailable"
-        }
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "temporarily_unavailable",
         _ => "invalid_request",
     };
     // The RFC allows printable ASCII without quotes and backslashes in the description.
@@ -251,16 +249,7 @@ fn observe(
     }
     let (method, milliseconds) = (request.method().as_str(), took.as_micros() as f64 / 1000.0);
     if response.status().is_server_error() {
-        tracing::warn!(
-            status,
-            method,
-            route,
-            code,
-            cause,
-            ms = milliseconds,
-            req = id,
-            "request failed"
-        );
+        tracing::warn!(status, method, route, code, cause, ms = milliseconds, req = id, "request failed");
     } else if is_frequent {
         tracing::debug!(status, method, route, ms = milliseconds, req = id, "request");
     } else {

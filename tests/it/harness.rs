@@ -47,7 +47,7 @@ pub async fn settings(backend: Backend, port: u16, further: &str) -> (Settings, 
         .unwrap_or_else(|problems| panic!("{problems}"));
     let guard: Guard = match backend {
         Backend::Sqlite => {
-            let (store, guard) = sqlite::fresh_settings().await;
+            let (store, guard) = sqlite::fresh_settings();
             settings.store = store;
             Box::new(guard)
         }
@@ -169,8 +169,7 @@ impl Browser {
     }
 
     pub async fn post_form(&self, target: &str, fields: &[(&str, &str)]) -> Response {
-        let body =
-            url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         self.client
             .post(self.address(target))
             .header("content-type", "application/x-www-form-urlencoded")

@@ -3,9 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "nobody uses this binary as a library")]
 
-#[macro_use]
-mod store_contract;
-
 mod development_provider;
 mod harness;
 mod hostile_input;
@@ -14,9 +11,11 @@ mod openid_provider;
 mod postgres;
 mod processes;
 mod provider_sign_in;
+mod rate_limits;
 mod rotation;
 mod sign_in;
 mod sqlite;
+mod store_contract;
 #[cfg(feature = "fault-injection")]
 mod supervision;
 

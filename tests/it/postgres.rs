@@ -1,7 +1,6 @@
 //! The PostgreSQL backend: the contract, what only several nodes can do, and how it bears faults.
 
 pub(crate) mod cluster;
-mod contract;
 mod faults;
 mod nodes;
 mod opening;
@@ -16,7 +15,7 @@ use latchkey::protocol::random;
 use latchkey::protocol::secret::Secret;
 use latchkey::store::{self, Store};
 
-use crate::store_contract::Database;
+use crate::store_contract::{Database, store_contract};
 use cluster::PrivateCluster;
 
 /// The server that tests share: the one named in `LATCHKEY_TEST_POSTGRES` (see `tests/with-postgres`),
@@ -114,3 +113,5 @@ async fn fresh_store_on(url: Secret) -> (Store, Guard) {
     store::migrate(&settings).await.unwrap();
     (store::open(&settings, &Clock::system()).await.unwrap(), guard)
 }
+
+store_contract!();

@@ -1,5 +1,8 @@
 //! The SQLite backend: the contract, and what only a file can have.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(unreachable_pub, reason = "nobody uses this binary as a library")]
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
@@ -10,8 +13,8 @@ use latchkey::store::{self, Store};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::store_contract::Database;
 use crate::store_contract::fixtures::created;
+use crate::store_contract::{Database, store_contract};
 
 /// A folder with one database file.
 pub struct Guard {
@@ -53,7 +56,7 @@ fn settings(path: PathBuf) -> StoreSettings {
 }
 
 /// A place for a database.
-pub async fn fresh_settings() -> (StoreSettings, Guard) {
+pub fn fresh_settings() -> (StoreSettings, Guard) {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(folder.path().join("latchkey.db"));
     (settings.clone(), Guard { folder, settings })
@@ -61,7 +64,7 @@ pub async fn fresh_settings() -> (StoreSettings, Guard) {
 
 /// A migrated, empty store.
 pub async fn fresh_store() -> (Store, Guard) {
-    let (settings, guard) = fresh_settings().await;
+    let (settings, guard) = fresh_settings();
     store::migrate(&settings).await.unwrap();
     (store::open(&settings, &Clock::system()).await.unwrap(), guard)
 }
@@ -105,7 +108,7 @@ async fn a_folder_that_cannot_be_made_is_told_in_one_sentence() {
 
 #[tokio::test]
 async fn a_file_that_is_no_database_is_refused() {
-    let (settings, guard) = fresh_settings().await;
+    let (settings, guard) = fresh_settings();
     std::fs::write(guard.path(), "listen = \"127.0.0.1:8080\"\n".repeat(100)).unwrap();
     assert!(matches!(
         store::open(&settings, &Clock::system()).await.map(drop),
@@ -117,10 +120,24 @@ async fn a_file_that_is_no_database_is_refused() {
 
 #[tokio::test]
 async fn asking_for_the_status_makes_no_file() {
-    let (settings, guard) = fresh_settings().await;
+    let (settings, guard) = fresh_settings();
     store::migration_status(&settings).await.unwrap();
     assert!(matches!(store::check_schema(&settings).await, Err(OpenError::Outdated { .. })));
     assert!(!guard.path().exists());
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_is_found_by_its_id() {
+    let (_store, guard) = fresh_store().await;
+    let plan = "EXPLAIN QUERY PLAN
+        SELECT * FROM token_families
+         WHERE id = X'01' AND client_id = 'latchkey'
+            OR session_id = X'01' AND client_id <> 'latchkey' AND NOT offline";
+    let connection = guard.connection();
+    let mut statement = connection.prepare(plan).unwrap();
+    let steps = statement.query_map([], |row| row.get::<_, String>("detail")).unwrap();
+    let steps = Vec::from_iter(steps.map(Result::unwrap)).join("; ");
+    assert!(!steps.contains("SCAN"), "{steps}");
 }
 
 #[tokio::test]

@@ -4,6 +4,9 @@
 //! `fresh_store()` for a migrated one, and calls `store_contract!()`: then each case is a test of its
 //! own there, such as `sqlite::an_older_generation_does_not_move`.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(unreachable_pub, reason = "nobody uses this binary as a library")]
+
 pub mod audit;
 pub mod batches;
 pub mod creation;
@@ -34,7 +37,7 @@ pub trait Database {
 /// Makes a test of every case, with this module's `fresh_store` and `fresh_settings`.
 macro_rules! store_contract {
     () => {
-        store_contract! { @with_store
+        $crate::store_contract::store_contract! { @with_store
             audit::{
                 an_entry_is_read_as_it_was_written,
                 entries_come_newest_first_and_no_more_than_asked,
@@ -123,7 +126,7 @@ macro_rules! store_contract {
                 only_an_active_person_is_allowed,
             }
         }
-        store_contract! { @with_settings
+        $crate::store_contract::store_contract! { @with_settings
             migrations::{
                 a_fresh_database_is_migrated_once,
                 migrations_run_once_for_all_who_start_at_once,
@@ -148,9 +151,11 @@ macro_rules! store_contract {
         $($(
             #[tokio::test]
             async fn $case() {
-                let (_settings, database) = fresh_settings().await;
+                let (_settings, database) = fresh_settings();
                 crate::store_contract::$module::$case(&database).await;
             }
         )*)*
     };
 }
+
+pub(crate) use store_contract;

@@ -54,7 +54,7 @@ pub(super) async fn stage(
     const NEWEST: &str = "
         SELECT kid FROM signing_keys
          WHERE algorithm = $1 AND retired_at IS NULL AND NOT compromised
-         ORDER BY signs_from DESC, created_at DESC, kid DESC LIMIT 1";
+         ORDER BY signs_from DESC, kid COLLATE \"C\" DESC LIMIT 1";
     query(db, ONE_AT_A_TIME, &[]).await?;
     let algorithm = stage.key.algorithm.as_str();
     let newest: Option<String> = match query_first(db, NEWEST, &[&algorithm]).await? {

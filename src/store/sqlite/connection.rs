@@ -13,6 +13,9 @@ use crate::store::error::{OpenError, StoreError};
 /// How long a statement waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How often the switch to write-ahead logging is tried again: somebody wins each time.
+const SWITCH_ATTEMPTS: usize = 16;
+
 /// More than there are statements, so that each is parsed once.
 const CACHED_STATEMENTS: usize = 64;
 
@@ -21,9 +24,7 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
     create(path).map_err(|error| unreachable(path, error))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = open(path, flags, 2048)?;
-    let mode: String = connection
-        .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
-        .map_err(|error| unreachable(path, error))?;
+    let mode = switch_to_wal(&connection).map_err(|error| unreachable(path, error))?;
     if mode != "wal" {
         return Err(unreachable(path, "this file system does not support write-ahead logging"));
     }
@@ -31,6 +32,25 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
         .execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = 16777216")
         .map_err(|error| unreachable(path, error))?;
     Ok(connection)
+}
+
+/// Switches to write-ahead logging, unless that was done before; returns the mode.
+///
+/// Of several processes that switch a new file at once, SQLite refuses some immediately, whatever
+/// the timeout: each holds the lock that the other waits for. A transaction does wait, so the one
+/// who was refused begins one, and then finds the file switched.
+fn switch_to_wal(connection: &Connection) -> rusqlite::Result<String> {
+    let switch =
+        || connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0));
+    for _ in 0..SWITCH_ATTEMPTS {
+        match switch() {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                connection.execute_batch("BEGIN IMMEDIATE; COMMIT")?;
+            }
+            result => return result,
+        }
+    }
+    switch()
 }
 
 /// Opens the file, which must exist, for reading.

@@ -229,9 +229,14 @@ fn end(connection: &Connection, revoke: &Revoke) -> Result<Vec<Ended>, StoreErro
     }
     let (statement, id) = match revoke.target {
         RevokeTarget::Family(family) => (end_where!("id = ?1"), family.0),
-        RevokeTarget::Session(session) => {
-            (end_where!("session_id = ?1 AND (client_id = 'latchkey' OR NOT offline)"), session.0)
-        }
+        // A first-party family has the id of its session; the index holds only the others.
+        RevokeTarget::Session(session) => (
+            end_where!(
+                "(id = ?1 AND client_id = 'latchkey'
+                  OR session_id = ?1 AND client_id <> 'latchkey' AND NOT offline)"
+            ),
+            session.0,
+        ),
         RevokeTarget::User(user) => (end_where!("user_id = ?1"), user.0),
     };
     let mut statement = connection.prepare_cached(statement)?;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use latchkey::protocol::jwt::Algorithm;
 use latchkey::store::Store;
-use latchkey::store::model::{FamilyId, SessionId};
+use latchkey::store::model::{FamilyId, NewFamily, SessionId};
 use latchkey::store::operation::{
     AppendAudit, RemoveExpired, Removed, RevokeTarget, StageKey, StageKeyOutcome,
 };
+use uuid::Uuid;
 
 use super::Database;
 use super::fixtures::{
@@ -73,17 +74,22 @@ pub async fn what_is_needed_stays(store: &Store, database: &impl Database) {
     assert_eq!(apply(store, by_age).await.families, 2, "however lately they were used");
 }
 
+fn with_number(family: NewFamily, number: u128) -> NewFamily {
+    let id = Uuid::from_u128(number);
+    NewFamily { id: FamilyId(id), session: SessionId(id), ..family }
+}
+
 pub async fn families_are_walked_in_bounded_steps(store: &Store, database: &impl Database) {
     let mut request = creation("ada");
-    request.family.id = FamilyId(uuid::Uuid::from_u128(1));
+    request.family = with_number(request.family, 1);
     apply(store, request.clone()).await;
     let person = store.read.family(request.family.id).await.unwrap().unwrap();
     for number in 2..=7 {
         let mut sign_in = sign_in(&person);
-        sign_in.family.id = FamilyId(uuid::Uuid::from_u128(number));
+        sign_in.family = with_number(sign_in.family, number);
         sign_in.family.created_at = at(if number % 2 == 0 { 0 } else { 50 });
         signed_in(store, sign_in).await;
-        let mut revoke = revoke(RevokeTarget::Session(SessionId(uuid::Uuid::from_u128(number))));
+        let mut revoke = revoke(RevokeTarget::Session(SessionId::new(at(0))));
         revoke.tokens_live_for = Duration::ZERO;
         apply(store, revoke).await;
     }
@@ -95,7 +101,7 @@ pub async fn families_are_walked_in_bounded_steps(store: &Store, database: &impl
         ..nothing_expires()
     };
     let first = apply(store, step.clone()).await;
-    let third = FamilyId(uuid::Uuid::from_u128(3));
+    let third = FamilyId(Uuid::from_u128(3));
     let expected =
         Removed { families: 2, spent: 3, revocations: 3, audit: 3, families_after: Some(third) };
     assert_eq!(first, expected);
