@@ -4,6 +4,7 @@
 //! way round, so that whatever was acknowledged is in the store.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -41,8 +42,8 @@ use crate::routes::cookies::Cookies;
 use crate::routes::dev::idp::DevelopmentProvider;
 use crate::routes::pages::site::Site;
 use crate::routes::session::tokens_live_for;
-use crate::store::{self, Store};
 use crate::store::error::OpenError;
+use crate::store::{self, Store};
 use crate::telemetry::metrics::{Metrics, Sources};
 
 /// Deadlines nest: the store's (3 s) is below the writer's, that below its askers', that below what
@@ -135,7 +136,8 @@ pub async fn open_store(settings: &Settings, clock: &Clock) -> Result<Store, Ope
 pub fn read_key_files(settings: &Settings) -> Result<Vec<Arc<SigningKey>>, StartError> {
     let mut keys: Vec<Arc<SigningKey>> = Vec::new();
     for path in &settings.keys.files {
-        let refused = |reason: String| StartError::KeyFile { path: path.display().to_string(), reason };
+        let refused =
+            |reason: String| StartError::KeyFile { path: path.display().to_string(), reason };
         let pem = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
         let key = SigningKey::from_pem(&pem).map_err(|error| refused(error.to_string()))?;
         if keys.iter().any(|known| known.public().kid == key.public().kid) {
@@ -160,11 +162,14 @@ fn lock_database(settings: &Settings) -> Result<Option<std::fs::File>, StartErro
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(&name)
         .map_err(unreachable)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
-        Err(std::fs::TryLockError::WouldBlock) => Err(StartError::Locked(path.display().to_string())),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(StartError::Locked(path.display().to_string()))
+        }
         Err(std::fs::TryLockError::Error(error)) => Err(unreachable(error).into()),
     }
 }
@@ -310,9 +315,8 @@ async fn start_actors(
     let revocations = {
         let (read, clock) = (Arc::clone(&store.read), clock.clone());
         let terms = terms("revocations", 0, 4096, CHECK_DEADLINE);
-        supervision.start(&owners.handle(), terms, move |status| {
-            Revocations::new(read, clock, status)
-        })
+        supervision
+            .start(&owners.handle(), terms, move |status| Revocations::new(read, clock, status))
     };
 
     let refreshes: Arc<token_families::RefreshCounters> = Arc::default();
@@ -377,7 +381,8 @@ async fn start_actors(
         move |status| Janitor::new(means, status),
     );
 
-    let http_client = HttpClient::new(Limits::default()).map_err(|error| StartError::HttpClient(error.to_string()))?;
+    let http_client = HttpClient::new(Limits::default())
+        .map_err(|error| StartError::HttpClient(error.to_string()))?;
     let all_providers: Vec<_> = settings.providers.iter().cloned().map(Arc::new).collect();
     let providers = Providers::new(&all_providers);
     let provider_metadata = {
@@ -478,7 +483,8 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 fn tls_config(tls: &Tls) -> Result<rustls::ServerConfig, StartError> {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let refused = |path: &Path, reason: String| StartError::Tls(format!("{}: {reason}", path.display()));
+    let refused =
+        |path: &Path, reason: String| StartError::Tls(format!("{}: {reason}", path.display()));
     let chain = CertificateDer::pem_file_iter(&tls.cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| refused(&tls.cert, error.to_string()))?;
@@ -620,4 +626,3 @@ impl Running {
         drained
     }
 }
-

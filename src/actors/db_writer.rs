@@ -7,7 +7,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, ResponseFuture, Supervised};
+use actix::{
+    Actor, ActorContext, AsyncContext, Context, Handler, Message, ResponseFuture, Supervised,
+};
 use tokio::sync::oneshot;
 
 use super::mailbox::{AskError, Drain, Mailbox};
@@ -51,7 +53,10 @@ impl From<WriteError> for crate::error::ApiError {
 ///
 /// # Errors
 /// [`WriteError`].
-pub async fn apply<W: Write>(writer: &Mailbox<DbWriter>, write: W) -> Result<W::Outcome, WriteError> {
+pub async fn apply<W: Write>(
+    writer: &Mailbox<DbWriter>,
+    write: W,
+) -> Result<W::Outcome, WriteError> {
     Ok(writer.ask(Apply(write)).await??)
 }
 
@@ -82,7 +87,11 @@ struct Waiting {
 
 impl DbWriter {
     /// A writer to this store.
-    pub fn new(store: Arc<dyn WriteStore>, status: Arc<ActorStatus>, times: Arc<BatchTimes>) -> Self {
+    pub fn new(
+        store: Arc<dyn WriteStore>,
+        status: Arc<ActorStatus>,
+        times: Arc<BatchTimes>,
+    ) -> Self {
         Self { store, status, times, pending: Vec::new(), committing: false, drained: Vec::new() }
     }
 
@@ -346,10 +355,7 @@ mod tests {
             batches.recv().await.unwrap().1.send(Script::Succeed).unwrap();
         };
         let (answers, ()) = tokio::join!(asks, script);
-        assert!(matches!(
-            answers[0],
-            Err(WriteError::Store(StoreError::OutcomeUnknown(_)))
-        ));
+        assert!(matches!(answers[0], Err(WriteError::Store(StoreError::OutcomeUnknown(_)))));
         assert!(answers[1].is_ok() && answers[2].is_ok());
     }
 

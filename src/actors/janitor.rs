@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised,
+    WrapFuture,
+};
 
 use super::db_writer::{DbWriter, WriteError, apply};
 use super::mailbox::{Drain, Mailbox};
@@ -161,8 +164,7 @@ impl Handler<Tick> for Janitor {
             if let Err(error) = &result {
                 tracing::warn!(%error, "the janitor's round was cut short; it goes on next time");
             }
-            actor.last =
-                Some(LastRun { at: actor.means.clock.now(), removed: result.ok() });
+            actor.last = Some(LastRun { at: actor.means.clock.now(), removed: result.ok() });
         });
         context.spawn(round);
     }

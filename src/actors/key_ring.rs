@@ -27,9 +27,7 @@ use crate::protocol::key_life::{KeyState, Life, life, newest, next_signs_from};
 use crate::protocol::sealed::{Purpose, SealError, Sealer};
 use crate::store::ReadStore;
 use crate::store::error::StoreError;
-use crate::store::model::{
-    Actor as AuditActor, AuditEntry, Revocation, RevocationKind, StoredKey,
-};
+use crate::store::model::{Actor as AuditActor, AuditEntry, Revocation, RevocationKind, StoredKey};
 use crate::store::operation::{
     ActivateKey, ResealKeys, RetireKey, RetireKeyOutcome, StageKey, StageKeyOutcome,
 };
@@ -168,8 +166,7 @@ impl KeySnapshot {
         let jwks = serde_json::json!({ "keys": documents }).to_string();
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, jwks.as_bytes());
         let hex: String = digest.as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
-        let index =
-            keys.iter().enumerate().map(|(at, key)| (key.stored.kid.clone(), at)).collect();
+        let index = keys.iter().enumerate().map(|(at, key)| (key.stored.kid.clone(), at)).collect();
         Self { keys, index, jwks: jwks.into(), etag: format!("\"{hex}\"") }
     }
 
@@ -258,7 +255,11 @@ impl KeyRing {
     }
 
     /// The owner, which publishes to `publish`.
-    pub fn new(means: Means, publish: watch::Sender<Arc<KeySnapshot>>, status: Arc<ActorStatus>) -> Self {
+    pub fn new(
+        means: Means,
+        publish: watch::Sender<Arc<KeySnapshot>>,
+        status: Arc<ActorStatus>,
+    ) -> Self {
         let parsed =
             means.files.iter().map(|key| (key.public().kid.clone(), Arc::clone(key))).collect();
         Self { means, status, publish, parsed, stored: Vec::new(), rotating: false }
@@ -302,7 +303,8 @@ impl KeyRing {
     fn algorithms(&self) -> Vec<Algorithm> {
         let mut algorithms = vec![self.means.algorithm];
         for key in &self.stored {
-            if newest(&self.stored, key.algorithm).is_some() && !algorithms.contains(&key.algorithm) {
+            if newest(&self.stored, key.algorithm).is_some() && !algorithms.contains(&key.algorithm)
+            {
                 algorithms.push(key.algorithm);
             }
         }
@@ -330,9 +332,11 @@ impl KeyRing {
 
     /// Files whose public half is not in the store yet: the first of an algorithm signs at once.
     fn files_to_publish(&self, now: Timestamp) -> Vec<Due> {
-        let unknown = self.means.files.iter().find(|file| {
-            self.stored.iter().all(|stored| stored.kid != file.public().kid)
-        });
+        let unknown = self
+            .means
+            .files
+            .iter()
+            .find(|file| self.stored.iter().all(|stored| stored.kid != file.public().kid));
         unknown.map_or_else(Vec::new, |file| {
             let algorithm = file.public().algorithm;
             let newest = newest(&self.stored, algorithm);
@@ -407,7 +411,12 @@ struct Due {
 }
 
 /// Makes the key (off the actors' threads) and stages it, unless another node was first.
-async fn stage(means: &Means, due: Due, bits: u32, by: AuditActor) -> Result<StageKeyOutcome, KeyRingError> {
+async fn stage(
+    means: &Means,
+    due: Due,
+    bits: u32,
+    by: AuditActor,
+) -> Result<StageKeyOutcome, KeyRingError> {
     let (public, sealed_private) = match &due.file {
         Some(file) => (file.public().clone(), None),
         None => {
@@ -492,10 +501,7 @@ async fn rotate(means: &Means, request: RotateKey) -> Result<RotateReport, KeyRi
         activate(means, &kid, before.unwrap_or(now).max(now), request.by).await?;
     }
     let stored = means.read.keys().await?;
-    let signs_from = stored
-        .iter()
-        .find(|key| key.kid == kid)
-        .map_or(now, |key| key.signs_from);
+    let signs_from = stored.iter().find(|key| key.kid == kid).map_or(now, |key| key.signs_from);
     let replaces = stored
         .iter()
         .filter(|key| key.algorithm == algorithm && key.signs_from <= signs_from && key.kid != kid)
@@ -517,7 +523,8 @@ async fn retire(means: &Means, request: Retire) -> Result<RetireKeyOutcome, KeyR
     if signs_now {
         // Another key takes over first, so that there is no moment without a signer.
         let algorithm = Some(key.algorithm);
-        rotate(means, RotateKey { algorithm, bits: None, now: true, by: request.by.clone() }).await?;
+        rotate(means, RotateKey { algorithm, bits: None, now: true, by: request.by.clone() })
+            .await?;
     }
     let at = means.clock.now();
     let action = if request.compromised { "key.compromised" } else { "key.retired" };
@@ -534,11 +541,8 @@ async fn retire(means: &Means, request: Retire) -> Result<RetireKeyOutcome, KeyR
     )
     .await?;
     if let (true, Some(revocations)) = (request.compromised, &means.revocations) {
-        let revoked = Revocation {
-            kind: RevocationKind::Key,
-            id: request.kid,
-            until: tokens_live_until,
-        };
+        let revoked =
+            Revocation { kind: RevocationKind::Key, id: request.kid, until: tokens_live_until };
         revocations.ask(Add(vec![revoked])).await?;
     }
     Ok(outcome)
@@ -575,8 +579,7 @@ impl Actor for KeyRing {
 impl Supervised for KeyRing {
     fn restarting(&mut self, _: &mut Context<Self>) {
         // The published snapshot stays: its keys are immutable and judged by the clock.
-        let files =
-            self.means.files.iter().map(|key| (key.public().kid.clone(), Arc::clone(key)));
+        let files = self.means.files.iter().map(|key| (key.public().kid.clone(), Arc::clone(key)));
         self.parsed = files.collect();
         self.stored.clear();
         self.rotating = false;

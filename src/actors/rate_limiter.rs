@@ -193,7 +193,8 @@ impl RateLimiter {
 fn quota(limit: Limit) -> Quota {
     let burst = NonZeroU32::new(limit.burst).unwrap_or(NonZeroU32::MIN);
     let each = (limit.per / burst.get()).max(Duration::from_nanos(1));
-    Quota::with_period(each).map_or_else(|| Quota::per_second(burst), |quota| quota.allow_burst(burst))
+    Quota::with_period(each)
+        .map_or_else(|| Quota::per_second(burst), |quota| quota.allow_burst(burst))
 }
 
 impl Actor for RateLimiter {
@@ -274,10 +275,9 @@ mod tests {
         let clock = Clock::manual(Timestamp::from_seconds(1_000_000));
         let terms = Terms { name: "rate_limiter", shard: 0, capacity: 64, deadline: MINUTE };
         let shared = clock.clone();
-        let mailbox =
-            Supervision::default().start(&Arbiter::current(), terms, move |status| {
-                RateLimiter::new(&limits(burst), shared, status)
-            });
+        let mailbox = Supervision::default().start(&Arbiter::current(), terms, move |status| {
+            RateLimiter::new(&limits(burst), shared, status)
+        });
         (mailbox, clock)
     }
 

@@ -121,7 +121,9 @@ impl Revocations {
     }
 
     /// Reads everything since the last reading; resolves to when it began and what it found.
-    fn reading(&self) -> impl Future<Output = (Timestamp, Result<Vec<Revocation>, StoreError>)> + 'static {
+    fn reading(
+        &self,
+    ) -> impl Future<Output = (Timestamp, Result<Vec<Revocation>, StoreError>)> + 'static {
         let (read, now) = (Arc::clone(&self.read), self.clock.now());
         let since = self.read_until.map_or(Timestamp::default(), |last| last.minus(OVERLAP));
         async move { (now, read.revocations(since, now).await) }

@@ -22,7 +22,10 @@ impl<A: Actor> Clone for Shards<A> {
 impl<A: Actor> Shards<A> {
     /// Starts `count` shards, at least one, with `start(index)`.
     pub fn start(count: usize, start: impl FnMut(usize) -> Mailbox<A>) -> Self {
-        Self { shards: (0..count.max(1)).map(start).collect(), hasher: std::hash::RandomState::new() }
+        Self {
+            shards: (0..count.max(1)).map(start).collect(),
+            hasher: std::hash::RandomState::new(),
+        }
     }
 
     /// The owner of a key. The hash is seeded for each process, so nobody outside can aim at one

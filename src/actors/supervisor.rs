@@ -147,7 +147,8 @@ impl<A: Supervised + Actor<Context = Context<A>>> Guardian<A> {
         self.status.set_state(State::Restarting);
         tracing::error!(actor = name, shard, reason, "actor failed and is restarted");
         let doublings = u32::try_from(self.restarts.len() - 1).unwrap_or(u32::MAX).min(16);
-        let wait = (self.policy.first_backoff * 2_u32.pow(doublings)).min(self.policy.longest_backoff);
+        let wait =
+            (self.policy.first_backoff * 2_u32.pow(doublings)).min(self.policy.longest_backoff);
         // Jitter of up to half the wait, so that shards that fail together do not return together.
         let [random] = random::bytes::<1>();
         self.backoff = Some(Box::pin(sleep(wait + wait * u32::from(random) / 512)));
@@ -172,8 +173,7 @@ impl<A: Supervised + Actor<Context = Context<A>>> Future for Guardian<A> {
                 }
             }
             let watch = Stopwatch::start();
-            let polled =
-                catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.actor).poll(context)));
+            let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.actor).poll(context)));
             this.status.handle_time.observe(watch.elapsed());
             match polled {
                 Ok(Poll::Pending) => return Poll::Pending,
@@ -203,7 +203,9 @@ mod tests {
     use super::*;
     use crate::actors::mailbox::{AskError, Drain};
     use crate::actors::status::AskOutcome;
-    use actix::{ActorContext, Arbiter, AsyncContext, Handler, Message, ResponseFuture, WrapFuture};
+    use actix::{
+        ActorContext, Arbiter, AsyncContext, Handler, Message, ResponseFuture, WrapFuture,
+    };
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -265,8 +267,7 @@ mod tests {
 
     fn fragile(supervision: &mut Supervision, capacity: usize) -> Mailbox<Fragile> {
         let terms = Terms { name: "fragile", shard: 0, capacity, deadline: SECOND };
-        supervision
-            .start(&Arbiter::current(), terms, |status| Fragile { status, handled: 0 })
+        supervision.start(&Arbiter::current(), terms, |status| Fragile { status, handled: 0 })
     }
 
     #[actix::test]

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, ResponseFuture, Supervised};
+use actix::{
+    Actor, ActorContext, AsyncContext, Context, Handler, Message, ResponseFuture, Supervised,
+};
 use tokio::sync::oneshot;
 
 use super::db_writer::{DbWriter, WriteError, apply};
@@ -329,8 +331,7 @@ impl Recent {
         if self.young.len() >= Self::HALF {
             self.old = std::mem::take(&mut self.young);
         }
-        let seen =
-            Seen { generation: live.family.generation, rotated_at: live.family.rotated_at };
+        let seen = Seen { generation: live.family.generation, rotated_at: live.family.rotated_at };
         self.young.insert(live.family.id, seen);
     }
 
@@ -397,7 +398,8 @@ impl Handler<FlightDone> for TokenFamilies {
                     if waiting.rotate.presented == flight.presented
                         && may_share(result, &self.means.lifetimes) =>
                 {
-                    let shared = result.clone().map(|rotated| Rotated { advanced: false, ..rotated });
+                    let shared =
+                        result.clone().map(|rotated| Rotated { advanced: false, ..rotated });
                     self.means.counters.count(&shared);
                     let _gone = waiting.reply.send(shared);
                 }

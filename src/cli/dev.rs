@@ -71,7 +71,8 @@ fn prepare(options: &Options) -> Result<bool, Failure> {
     if !secret.exists() {
         write_private(&secret, &format!("{}\n", STANDARD.encode(random::bytes::<32>())))?;
     }
-    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), options.port.unwrap_or(DEFAULT_PORT));
+    let address =
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), options.port.unwrap_or(DEFAULT_PORT));
     write_private(
         &config,
         &format!(
@@ -112,16 +113,18 @@ fn settings(options: &Options) -> Result<Settings, Failure> {
     let server = &mut settings.server;
     if let Some(port) = options.port {
         server.listen.set_port(port);
-        let host = server.public_url.authority().rsplit_once(':').map_or("127.0.0.1", |(host, _)| host);
+        let host =
+            server.public_url.authority().rsplit_once(':').map_or("127.0.0.1", |(host, _)| host);
         server.public_url = Origin::parse(&format!("http://{host}:{port}"))
             .ok_or_else(|| Failure::new("The public URL cannot take that port."))?;
     }
     let public_host = url::Url::parse(server.public_url.as_str()).ok();
-    let is_public_loopback = public_host.as_ref().and_then(url::Url::host).is_some_and(|host| match host {
-        url::Host::Ipv4(ip) => ip.is_loopback(),
-        url::Host::Ipv6(ip) => ip.is_loopback(),
-        url::Host::Domain(name) => name == "localhost",
-    });
+    let is_public_loopback =
+        public_host.as_ref().and_then(url::Url::host).is_some_and(|host| match host {
+            url::Host::Ipv4(ip) => ip.is_loopback(),
+            url::Host::Ipv6(ip) => ip.is_loopback(),
+            url::Host::Domain(name) => name == "localhost",
+        });
     if !server.listen.ip().is_loopback() || !is_public_loopback {
         return Err(Failure::new(format!(
             "latchkey dev signs in anybody by any name, so it serves this machine only: {} ({}) is not a loopback address. Set server.listen and server.public_url to 127.0.0.1, or use latchkey serve.",
@@ -135,7 +138,9 @@ fn settings(options: &Options) -> Result<Settings, Failure> {
 /// Adds what only development has: the built-in provider, and no rate limits for this machine.
 pub fn make_fit(settings: &mut Settings) {
     settings.rate_limits.exempt.extend(
-        ["127.0.0.0/8", "::1/128"].iter().filter_map(|network| network.parse::<ipnet::IpNet>().ok()),
+        ["127.0.0.0/8", "::1/128"]
+            .iter()
+            .filter_map(|network| network.parse::<ipnet::IpNet>().ok()),
     );
     settings.providers.retain(|provider| provider.name != idp::PROVIDER_NAME);
     settings.providers.insert(0, development_provider(&settings.server.public_url));
@@ -145,7 +150,7 @@ pub fn make_fit(settings: &mut Settings) {
 fn development_provider(public_url: &Origin) -> Provider {
     Provider {
         name: idp::PROVIDER_NAME.to_owned(),
-        display_name: "the development provider".to_owned(),
+        display_name: "Development provider".to_owned(),
         client_id: idp::CLIENT_ID.to_owned(),
         client_secret: None,
         issuer: Some(idp::issuer(public_url)),
@@ -156,12 +161,17 @@ fn development_provider(public_url: &Origin) -> Provider {
         mapping: config::settings::Mapping::default(),
         scopes: ["openid", "profile", "email"].map(str::to_owned).to_vec(),
         trust_email: true,
-        allow_private: true,
+        allow_private: false,
         signup: None,
     }
 }
 
-async fn greet(running: &Running, data_dir: &Path, is_new: bool, watch: Stopwatch) -> Result<(), Failure> {
+async fn greet(
+    running: &Running,
+    data_dir: &Path,
+    is_new: bool,
+    watch: Stopwatch,
+) -> Result<(), Failure> {
     let app = &running.app;
     let url = &app.settings.server.public_url;
     let keys = app.key_snapshot();
@@ -174,7 +184,11 @@ async fn greet(running: &Running, data_dir: &Path, is_new: bool, watch: Stopwatc
         let age = since.map_or_else(String::new, |since| {
             format!(", since {}", output::duration(app.clock.now().since(since)))
         });
-        format!("{}, {}{age}", output::count(users, "user"), output::count(keys.keys().len() as u64, "key"))
+        format!(
+            "{}, {}{age}",
+            output::count(users, "user"),
+            output::count(keys.keys().len() as u64, "key")
+        )
     };
     let directory = if data_dir.is_absolute() {
         data_dir.display().to_string()

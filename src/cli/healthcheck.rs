@@ -40,7 +40,13 @@ pub async fn run(settings: &Settings) -> Result<(), Failure> {
     let reasons = serde_json::from_str::<serde_json::Value>(body)
         .ok()
         .and_then(|body| body["reasons"].as_array().cloned())
-        .map(|reasons| reasons.iter().filter_map(|reason| reason.as_str().map(str::to_owned)).collect::<Vec<_>>().join(", "))
+        .map(|reasons| {
+            reasons
+                .iter()
+                .filter_map(|reason| reason.as_str().map(str::to_owned))
+                .collect::<Vec<_>>()
+                .join(", ")
+        })
         .unwrap_or_default();
     Err(Failure::new(format!("The server at {address} is not ready: {reasons}.")))
 }

@@ -11,10 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::actors::key_ring::{Reseal, Retire, RotateKey, RotateReport};
 use crate::cli::{Failure, Format, output};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::Settings;
-use crate::actors::key_ring::{Reseal, Retire, RotateKey, RotateReport};
 use crate::protocol::jwt::Algorithm;
 use crate::protocol::key::{SigningKey, generate};
 use crate::protocol::key_life::{KeyState, life};
@@ -43,7 +43,8 @@ pub async fn generate_staged(
     algorithm: Option<Algorithm>,
     bits: Option<u32>,
 ) -> Result<(), Failure> {
-    rotate_key(settings, format, RotateKey { algorithm, bits, now: false, by: Actor::CommandLine }).await
+    rotate_key(settings, format, RotateKey { algorithm, bits, now: false, by: Actor::CommandLine })
+        .await
 }
 
 /// `keys rotate [--now]`.
@@ -51,10 +52,19 @@ pub async fn generate_staged(
 /// # Errors
 /// A sentence on what stood in the way.
 pub async fn rotate(settings: &Settings, format: Format, now: bool) -> Result<(), Failure> {
-    rotate_key(settings, format, RotateKey { algorithm: None, bits: None, now, by: Actor::CommandLine }).await
+    rotate_key(
+        settings,
+        format,
+        RotateKey { algorithm: None, bits: None, now, by: Actor::CommandLine },
+    )
+    .await
 }
 
-async fn rotate_key(settings: &Settings, format: Format, request: RotateKey) -> Result<(), Failure> {
+async fn rotate_key(
+    settings: &Settings,
+    format: Format,
+    request: RotateKey,
+) -> Result<(), Failure> {
     let clock = Clock::system();
     let (_store, actors) = open(settings, &clock).await?;
     let report = actors.key_ring.ask(request).await.map_err(Failure::of)?.map_err(Failure::of)?;
@@ -75,7 +85,10 @@ fn tell(settings: &Settings, report: &RotateReport, now: Timestamp) {
     if report.is_new {
         anstream::println!("Made {algorithm} key {}, staged in the store.", output::short(kid));
     } else {
-        anstream::println!("{algorithm} key {} was staged already; none was made.", output::short(kid));
+        anstream::println!(
+            "{algorithm} key {} was staged already; none was made.",
+            output::short(kid)
+        );
     }
     let signs = if *signs_from <= now {
         "signs now".to_owned()
@@ -86,11 +99,13 @@ fn tell(settings: &Settings, report: &RotateReport, now: Timestamp) {
     match &report.replaces {
         None => anstream::println!("It is in the JWKS now and {signs}."),
         Some((replaced, None)) => anstream::println!(
-            "It is in the JWKS now, {signs}, and replaces {}.", output::short(replaced)
+            "It is in the JWKS now, {signs}, and replaces {}.",
+            output::short(replaced)
         ),
         Some((replaced, Some(until))) => anstream::println!(
             "It is in the JWKS now, {signs}, and replaces {},\nwhich stays published until {}, when the last token that it signed has expired.",
-            output::short(replaced), output::minute(*until)
+            output::short(replaced),
+            output::minute(*until)
         ),
     }
 }
@@ -99,16 +114,28 @@ fn tell(settings: &Settings, report: &RotateReport, now: Timestamp) {
 ///
 /// # Errors
 /// A sentence on what stood in the way.
-pub fn generate_files(format: Format, algorithm: Algorithm, bits: u32, directory: &Path) -> Result<(), Failure> {
+pub fn generate_files(
+    format: Format,
+    algorithm: Algorithm,
+    bits: u32,
+    directory: &Path,
+) -> Result<(), Failure> {
     let der = generate(algorithm, bits).map_err(Failure::of)?;
     let key = SigningKey::from_pkcs8(&der).map_err(Failure::of)?;
     fs::create_dir_all(directory)
         .map_err(|error| Failure::about(directory, "cannot be made", &error))?;
-    let name = format!("{}-{}", algorithm.as_str().to_lowercase(), output::short(&key.public().kid).replace('…', ""));
+    let name = format!(
+        "{}-{}",
+        algorithm.as_str().to_lowercase(),
+        output::short(&key.public().kid).replace('…', "")
+    );
     let private = directory.join(format!("{name}.pem"));
     let public = directory.join(format!("{name}.pub.pem"));
     if public.exists() {
-        return Err(Failure::new(format!("{} exists already; nothing was written.", public.display())));
+        return Err(Failure::new(format!(
+            "{} exists already; nothing was written.",
+            public.display()
+        )));
     }
     let private_pem = Zeroizing::new(pem("PRIVATE KEY", &der));
     write_new(&private, &private_pem, 0o600)?;
@@ -120,7 +147,9 @@ pub fn generate_files(format: Format, algorithm: Algorithm, bits: u32, directory
         })),
         Format::Text => anstream::println!(
             "Made {algorithm} key {}.\n\n  Private  {} (only you can read it)\n  Public   {}\n\nAdd the private file to keys.files in the configuration to sign with it.",
-            output::short(&key.public().kid), private.display(), public.display()
+            output::short(&key.public().kid),
+            private.display(),
+            public.display()
         ),
     }
     Ok(())
@@ -145,7 +174,12 @@ fn write_new(path: &Path, content: &str, mode: u32) -> Result<(), Failure> {
         }
         _ => Failure::about(path, "cannot be written", &error),
     };
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(failed)?;
     file.write_all(content.as_bytes()).map_err(failed)?;
     file.sync_all().map_err(failed)
 }
@@ -167,29 +201,44 @@ pub async fn list(settings: &Settings, format: Format) -> Result<(), Failure> {
     if format == Format::Json {
         let items: Vec<_> = lives
             .iter()
-            .map(|(key, life)| json!({
-                "kid": key.kid, "algorithm": key.algorithm, "state": life.state(now),
-                "created_at": key.created_at, "signs_from": life.signs_from,
-                "signs_until": life.signs_until, "published_until": life.published_until,
-                "compromised": key.compromised,
-            }))
+            .map(|(key, life)| {
+                json!({
+                    "kid": key.kid, "algorithm": key.algorithm, "state": life.state(now),
+                    "created_at": key.created_at, "signs_from": life.signs_from,
+                    "signs_until": life.signs_until, "published_until": life.published_until,
+                    "compromised": key.compromised,
+                })
+            })
             .collect();
         output::json(&json!({ "items": items, "next_cursor": null }));
         return Ok(());
     }
     if keys.is_empty() {
-        anstream::println!("There is no key yet: `latchkey generate-keys` makes one, and so does the server's first start.");
+        anstream::println!(
+            "There is no key yet: `latchkey generate-keys` makes one, and so does the server's first start."
+        );
         return Ok(());
     }
-    let moment = |moment: Option<Timestamp>| moment.map_or_else(|| "–".to_owned(), |moment| output::moment(moment, now));
+    let moment = |moment: Option<Timestamp>| {
+        moment.map_or_else(|| "–".to_owned(), |moment| output::moment(moment, now))
+    };
     let rows: Vec<Vec<String>> = lives
         .iter()
-        .map(|(key, life)| vec![
-            key.kid.clone(), key.algorithm.to_string(), state(key, life.state(now)),
-            output::moment(life.signs_from, now), moment(life.signs_until), moment(life.published_until),
-        ])
+        .map(|(key, life)| {
+            vec![
+                key.kid.clone(),
+                key.algorithm.to_string(),
+                state(key, life.state(now)),
+                output::moment(life.signs_from, now),
+                moment(life.signs_until),
+                moment(life.published_until),
+            ]
+        })
         .collect();
-    output::table(&["KEY", "ALGORITHM", "STATE", "SIGNS FROM", "SIGNS UNTIL", "PUBLISHED UNTIL"], &rows);
+    output::table(
+        &["KEY", "ALGORITHM", "STATE", "SIGNS FROM", "SIGNS UNTIL", "PUBLISHED UNTIL"],
+        &rows,
+    );
     Ok(())
 }
 
@@ -202,7 +251,12 @@ fn state(key: &StoredKey, state: KeyState) -> String {
 ///
 /// # Errors
 /// A sentence on what stood in the way; that there is no such key is one.
-pub async fn retire(settings: &Settings, format: Format, kid: &str, compromised: bool) -> Result<(), Failure> {
+pub async fn retire(
+    settings: &Settings,
+    format: Format,
+    kid: &str,
+    compromised: bool,
+) -> Result<(), Failure> {
     let clock = Clock::system();
     let (store, actors) = open(settings, &clock).await?;
     let keys = store.read.keys().await.map_err(Failure::of)?;
@@ -223,7 +277,9 @@ pub async fn retire(settings: &Settings, format: Format, kid: &str, compromised:
         ),
     };
     match format {
-        Format::Json => output::json(&json!({ "kid": kid, "outcome": word, "compromised": compromised })),
+        Format::Json => {
+            output::json(&json!({ "kid": kid, "outcome": word, "compromised": compromised }))
+        }
         Format::Text => anstream::println!("Key {}: {sentence}", output::short(&kid)),
     }
     Ok(())
@@ -235,8 +291,12 @@ fn find(keys: &[StoredKey], kid: &str) -> Result<String, Failure> {
     let mut found = keys.iter().filter(|key| key.kid.starts_with(kid));
     match (found.next(), found.next()) {
         (Some(key), None) => Ok(key.kid.clone()),
-        (Some(_), Some(_)) => Err(Failure::new(format!("Several keys begin with {kid}; give more of it."))),
-        (None, _) => Err(Failure::new(format!("There is no key {kid}. `latchkey keys list` shows them all."))),
+        (Some(_), Some(_)) => {
+            Err(Failure::new(format!("Several keys begin with {kid}; give more of it.")))
+        }
+        (None, _) => Err(Failure::new(format!(
+            "There is no key {kid}. `latchkey keys list` shows them all."
+        ))),
     }
 }
 
@@ -254,10 +314,13 @@ pub async fn reseal(settings: &Settings, format: Format) -> Result<(), Failure> 
         .map_err(Failure::of)?;
     match format {
         Format::Json => output::json(&json!({ "resealed": resealed })),
-        Format::Text if resealed == 0 => anstream::println!("Every key is sealed with the first server secret already."),
+        Format::Text if resealed == 0 => {
+            anstream::println!("Every key is sealed with the first server secret already.")
+        }
         Format::Text => anstream::println!(
             "{} sealed with the first server secret. Keep the former one second in server.secret_key for {}, until the last refresh token that it signed is replaced.",
-            output::count(resealed, "key"), output::duration(settings.tokens.refresh_ttl.max(Duration::from_secs(1)))
+            output::count(resealed, "key"),
+            output::duration(settings.tokens.refresh_ttl.max(Duration::from_secs(1)))
         ),
     }
     Ok(())

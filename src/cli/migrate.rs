@@ -25,7 +25,10 @@ pub async fn run(settings: &Settings, format: Format, status: bool) -> Result<()
             for migration in &applied {
                 anstream::println!("Applied V{} {}", migration.version, migration.name);
             }
-            anstream::println!("{} applied; the schema is up to date.", output::count(applied.len() as u64, "migration"));
+            anstream::println!(
+                "{} applied; the schema is up to date.",
+                output::count(applied.len() as u64, "migration")
+            );
         }
     }
     Ok(())
@@ -45,7 +48,10 @@ fn list(all: &[MigrationStatus], format: Format) {
     output::table(&["VERSION", "NAME", "APPLIED"], &rows);
     let pending = all.iter().filter(|migration| migration.applied_on.is_none()).count() as u64;
     if pending > 0 {
-        anstream::println!("\n{} pending: `latchkey migrate` applies them.", output::count(pending, "migration"));
+        anstream::println!(
+            "\n{} pending: `latchkey migrate` applies them.",
+            output::count(pending, "migration")
+        );
     }
 }
 

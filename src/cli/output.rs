@@ -95,7 +95,14 @@ mod tests {
 
     #[test]
     fn durations_are_short() {
-        for (seconds, expected) in [(0, "0s"), (59, "59s"), (60, "1m"), (3_599, "59m"), (7_200, "2h"), (90 * 86_400, "90d")] {
+        for (seconds, expected) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (3_599, "59m"),
+            (7_200, "2h"),
+            (90 * 86_400, "90d"),
+        ] {
             assert_eq!(duration(Duration::from_secs(seconds)), expected);
         }
     }

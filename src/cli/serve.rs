@@ -34,7 +34,9 @@ pub async fn until_stopped(running: Running) -> Result<(), Failure> {
         _ = tokio::signal::ctrl_c() => false,
     };
     if !drained {
-        return Err(Failure::new("Not everything was finished in time; nothing acknowledged is lost."));
+        return Err(Failure::new(
+            "Not everything was finished in time; nothing acknowledged is lost.",
+        ));
     }
     if reason == "an actor failed for good" {
         return Err(Failure::new("An actor failed too often; the log says why. Start again."));

@@ -23,7 +23,8 @@ struct Check {
 /// # Errors
 /// If there is a problem: how many.
 pub async fn run(settings: &Settings, format: Format, offline: bool) -> Result<(), Failure> {
-    let mut checks = vec![Check { what: "configuration".to_owned(), result: Ok("is valid".to_owned()) }];
+    let mut checks =
+        vec![Check { what: "configuration".to_owned(), result: Ok("is valid".to_owned()) }];
     checks.push(Check {
         what: "key files".to_owned(),
         result: read_key_files(settings)
@@ -45,10 +46,12 @@ pub async fn run(settings: &Settings, format: Format, offline: bool) -> Result<(
         Format::Json => {
             let items: Vec<_> = checks
                 .iter()
-                .map(|check| json!({
-                    "check": check.what, "ok": check.result.is_ok(),
-                    "detail": check.result.as_ref().unwrap_or_else(|problem| problem),
-                }))
+                .map(|check| {
+                    json!({
+                        "check": check.what, "ok": check.result.is_ok(),
+                        "detail": check.result.as_ref().unwrap_or_else(|problem| problem),
+                    })
+                })
                 .collect();
             output::json(&json!({ "items": items, "problems": problems }));
         }
@@ -72,20 +75,27 @@ pub async fn run(settings: &Settings, format: Format, offline: bool) -> Result<(
 async fn check_store(settings: &Settings) -> Vec<Check> {
     let is_file = matches!(&settings.store.url, crate::config::settings::StoreUrl::Sqlite(path) if !path.exists());
     if is_file {
-        return vec![Check { what: "store".to_owned(), result: Ok("will be made at the first start".to_owned()) }];
+        return vec![Check {
+            what: "store".to_owned(),
+            result: Ok("will be made at the first start".to_owned()),
+        }];
     }
     let status = store::migration_status(&settings.store).await;
-    let pending = status.as_ref().map(|all| all.iter().filter(|one| one.applied_on.is_none()).count() as u64);
+    let pending =
+        status.as_ref().map(|all| all.iter().filter(|one| one.applied_on.is_none()).count() as u64);
     let result = match pending {
         Err(error) => Err(error.to_string()),
         Ok(0) => store::check_schema(&settings.store)
             .await
             .map(|()| "answers, its schema is up to date".to_owned())
             .map_err(|error| error.to_string()),
-        Ok(pending) if settings.store.migrate_on_start => {
-            Ok(format!("answers; {} applied at the next start", output::count(pending, "migration")))
+        Ok(pending) if settings.store.migrate_on_start => Ok(format!(
+            "answers; {} applied at the next start",
+            output::count(pending, "migration")
+        )),
+        Ok(pending) => {
+            Err(format!("{} pending; run `latchkey migrate`", output::count(pending, "migration")))
         }
-        Ok(pending) => Err(format!("{} pending; run `latchkey migrate`", output::count(pending, "migration"))),
     };
     let is_usable = result.is_ok() && matches!(pending, Ok(0));
     let mut checks = vec![Check { what: "store".to_owned(), result }];
@@ -98,7 +108,9 @@ async fn check_store(settings: &Settings) -> Vec<Check> {
 async fn check_keys(settings: &Settings) -> Check {
     let sealer = Sealer::new(&settings.server.secret_key);
     let result = async {
-        let store = store::open(&settings.store, &Clock::system()).await.map_err(|error| error.to_string())?;
+        let store = store::open(&settings.store, &Clock::system())
+            .await
+            .map_err(|error| error.to_string())?;
         let keys = store.read.keys().await.map_err(|error| error.to_string())?;
         for key in &keys {
             if let Some(sealed) = &key.sealed_private {
@@ -118,9 +130,13 @@ async fn check_keys(settings: &Settings) -> Check {
 async fn check_providers(settings: &Settings) -> Vec<Check> {
     let client = match HttpClient::new(Limits::default()) {
         Ok(client) => client,
-        Err(error) => return vec![Check { what: "providers".to_owned(), result: Err(error.to_string()) }],
+        Err(error) => {
+            return vec![Check { what: "providers".to_owned(), result: Err(error.to_string()) }];
+        }
     };
-    let providers = Providers::new(&settings.providers.iter().cloned().map(std::sync::Arc::new).collect::<Vec<_>>());
+    let providers = Providers::new(
+        &settings.providers.iter().cloned().map(std::sync::Arc::new).collect::<Vec<_>>(),
+    );
     let mut checks = Vec::new();
     for provider in providers.iter() {
         let found = discover(&client, provider.settings()).await;

@@ -171,7 +171,8 @@ impl SigningKey {
             Pair::Ec(pair) => pair.public_key().as_der(),
             Pair::Ed(pair) => pair.public_key().as_der(),
         };
-        der.map(|der| der.as_ref().to_vec()).map_err(|error| KeyError::Generation(error.to_string()))
+        der.map(|der| der.as_ref().to_vec())
+            .map_err(|error| KeyError::Generation(error.to_string()))
     }
 
     /// Signs `claims` as a compact JWT of the type `typ`.

@@ -97,9 +97,7 @@ pub fn life(key: &StoredKey, keys: &[StoredKey], tokens_live_for: Duration) -> L
 /// The newest key of an algorithm that is neither retired by hand nor compromised.
 pub fn newest(keys: &[StoredKey], algorithm: Algorithm) -> Option<&StoredKey> {
     keys.iter()
-        .filter(|key| {
-            key.algorithm == algorithm && key.retired_at.is_none() && !key.compromised
-        })
+        .filter(|key| key.algorithm == algorithm && key.retired_at.is_none() && !key.compromised)
         .max_by(|one, other| order(one).cmp(&order(other)))
 }
 

@@ -6,12 +6,14 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use oauth2::http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use oauth2::{HttpRequest, HttpResponse};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect;
+use rustls_platform_verifier::BuilderVerifierExt;
 use serde::de::DeserializeOwned;
 use url::Url;
 
@@ -68,8 +70,10 @@ impl HttpClient {
                 innermost(&error)
             ))
         };
-        let guarded = builder(limits).dns_resolver(Guard(resolver.clone())).build();
-        let unguarded = builder(limits).dns_resolver(resolver).build();
+        // Reading the system's certificates takes a while and some memory: both clients share them.
+        let tls = tls_config()?;
+        let guarded = builder(limits, tls.clone()).dns_resolver(Guard(resolver.clone())).build();
+        let unguarded = builder(limits, tls).dns_resolver(resolver).build();
         Ok(Self {
             guarded: guarded.map_err(failed)?,
             unguarded: unguarded.map_err(failed)?,
@@ -165,8 +169,24 @@ pub fn check(url: &Url, reach: Reach) -> Result<(), ProviderError> {
     })
 }
 
-fn builder(limits: Limits) -> reqwest::ClientBuilder {
+/// TLS with the system's certificates.
+fn tls_config() -> Result<rustls::ClientConfig, ProviderError> {
+    let failed = |error: rustls::Error| {
+        ProviderError::Misconfigured(format!("no HTTPS client can be made: {error}"))
+    };
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(BuilderVerifierExt::with_platform_verifier)
+        .map_err(failed)?
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn builder(limits: Limits, tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
         .user_agent(concat!("Latchkey/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .referer(false)

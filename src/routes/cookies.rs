@@ -147,14 +147,20 @@ impl Cookies {
     /// # Errors
     /// `duplicate_cookie` if it was sent twice: another path or subdomain has planted one, and
     /// nobody can tell which is ours.
-    pub fn read<'a>(&self, request: &'a HttpRequest, kind: Kind) -> Result<Option<&'a str>, ApiError> {
+    pub fn read<'a>(
+        &self,
+        request: &'a HttpRequest,
+        kind: Kind,
+    ) -> Result<Option<&'a str>, ApiError> {
         let name = self.name(kind);
         let mut values = pairs(request).filter(|(found, _)| *found == name).map(|(_, value)| value);
         let first = values.next();
         if values.next().is_some() {
             return Err(ApiError::new(
                 ErrorCode::DuplicateCookie,
-                format!("The cookie {name} was sent twice. Delete this site's cookies and sign in again."),
+                format!(
+                    "The cookie {name} was sent twice. Delete this site's cookies and sign in again."
+                ),
             ));
         }
         Ok(first.filter(|value| !value.is_empty()))
@@ -163,7 +169,9 @@ impl Cookies {
     /// Whether the browser sent any cookie of ours.
     pub fn any(&self, request: &HttpRequest) -> bool {
         pairs(request).any(|(name, _)| {
-            name.trim_start_matches("__Host-").trim_start_matches("__Secure-").starts_with(&self.prefix)
+            name.trim_start_matches("__Host-")
+                .trim_start_matches("__Secure-")
+                .starts_with(&self.prefix)
         })
     }
 }
@@ -204,13 +212,19 @@ mod tests {
         assert_eq!(shared.name(Kind::Setup), "__Host-auth_setup");
         let http = cookies(false, None);
         assert_eq!(http.name(Kind::Access), "auth_access");
-        assert_eq!(http.set_login("abcdefgh", String::new(), Duration::ZERO).name(), "auth_login_abcdefgh");
+        assert_eq!(
+            http.set_login("abcdefgh", String::new(), Duration::ZERO).name(),
+            "auth_login_abcdefgh"
+        );
     }
 
     #[test]
     fn setting_and_clearing_agree_on_name_path_and_domain() {
-        for cookies in [cookies(true, None), cookies(true, Some("example.com")), cookies(false, None)] {
-            for kind in [Kind::Access, Kind::Refresh, Kind::Setup, Kind::Resume, Kind::LastProvider] {
+        for cookies in
+            [cookies(true, None), cookies(true, Some("example.com")), cookies(false, None)]
+        {
+            for kind in [Kind::Access, Kind::Refresh, Kind::Setup, Kind::Resume, Kind::LastProvider]
+            {
                 let set = cookies.set(kind, "value".to_owned(), Duration::from_secs(60));
                 let clear = cookies.clear(kind);
                 assert_eq!(

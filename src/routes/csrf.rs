@@ -14,7 +14,10 @@ use crate::error::{ApiError, ErrorCode};
 /// `csrf_rejected`.
 pub fn check(request: &HttpRequest, server: &Server) -> Result<(), ApiError> {
     let headers = request.headers();
-    if headers.contains_key(AUTHORIZATION) || is_same_origin(headers) || has_allowed_origin(headers, server) {
+    if headers.contains_key(AUTHORIZATION)
+        || is_same_origin(headers)
+        || has_allowed_origin(headers, server)
+    {
         return Ok(());
     }
     Err(ApiError::new(

@@ -20,6 +20,7 @@ use serde_json::json;
 use super::{cors, pages};
 use crate::app::App;
 use crate::clock::Stopwatch;
+use crate::config::settings::LogFormat;
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::random;
 
@@ -197,7 +198,9 @@ fn oauth_answer(error: &ApiError) -> HttpResponse {
     let status = error.code.status();
     let code = match status {
         StatusCode::INTERNAL_SERVER_ERROR => "server_error",
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "temporarily_unavailable",
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+            "temporarily_unavailable"
+        }
         _ => "invalid_request",
     };
     // The RFC allows printable ASCII without quotes and backslashes in the description.
@@ -247,13 +250,23 @@ fn observe(
     if let Some(code) = code {
         app.metrics.count_error(code);
     }
-    let (method, milliseconds) = (request.method().as_str(), took.as_micros() as f64 / 1000.0);
-    if response.status().is_server_error() {
-        tracing::warn!(status, method, route, code, cause, ms = milliseconds, req = id, "request failed");
+    let ms = took.as_micros() as f64 / 1000.0;
+    let method = request.method().as_str();
+    // In text one line that is read like a sentence; in JSON each fact a member of its own.
+    if app.settings.telemetry.log_format == LogFormat::Json {
+        if response.status().is_server_error() {
+            tracing::warn!(status, method, route, code, cause, ms, req = id, "request");
+        } else if is_frequent {
+            tracing::debug!(status, method, route, ms, req = id, "request");
+        } else {
+            tracing::info!(status, method, route, code, cause, ms, req = id, "request");
+        }
+    } else if response.status().is_server_error() {
+        tracing::warn!(code, cause, req = id, "{status} {method} {route} {ms:.1}ms");
     } else if is_frequent {
-        tracing::debug!(status, method, route, ms = milliseconds, req = id, "request");
+        tracing::debug!(req = id, "{status} {method} {route} {ms:.1}ms");
     } else {
-        tracing::info!(status, method, route, code, cause, ms = milliseconds, req = id, "request");
+        tracing::info!(code, cause, req = id, "{status} {method} {route} {ms:.1}ms");
     }
     app.metrics.observe_request(request.method(), route, status, took);
 }

@@ -71,13 +71,15 @@ impl Endpoint {
             async move {
                 let value = HeaderValue::from_str(&allow).unwrap_or(HeaderValue::from_static(""));
                 let detail = format!("Allowed here: {allow}.");
-                Err::<String, _>(ApiError::new(ErrorCode::MethodNotAllowed, detail).header(ALLOW, value))
+                Err::<String, _>(
+                    ApiError::new(ErrorCode::MethodNotAllowed, detail).header(ALLOW, value),
+                )
             }
         }));
         match self.limit {
-            Limit::Address(tier) => config.service(resource.wrap(from_fn(move |request, next| {
-                limit_by_address(tier, request, next)
-            }))),
+            Limit::Address(tier) => config.service(
+                resource.wrap(from_fn(move |request, next| limit_by_address(tier, request, next))),
+            ),
             Limit::None | Limit::InHandler => config.service(resource),
         };
     }

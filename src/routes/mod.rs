@@ -36,7 +36,8 @@ pub fn configure(config: &mut ServiceConfig, is_development: bool) {
         Endpoint::new("/metrics", public).get(system::metrics),
         Endpoint::new("/.well-known/jwks.json", Limit::None).get(system::jwks),
         Endpoint::new("/.well-known/openid-configuration", Limit::None).get(system::discovery),
-        Endpoint::new("/.well-known/oauth-authorization-server", Limit::None).get(system::discovery),
+        Endpoint::new("/.well-known/oauth-authorization-server", Limit::None)
+            .get(system::discovery),
         // The session.
         Endpoint::new("/auth/me", Limit::InHandler).get(auth::me::me),
         Endpoint::new("/auth/refresh", Limit::InHandler).post(auth::refresh::refresh),

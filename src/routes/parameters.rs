@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::{Bytes, BytesMut, Payload};
-use actix_web::{HttpRequest, HttpMessage};
+use actix_web::{HttpMessage, HttpRequest};
 use futures_util::StreamExt;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
@@ -182,7 +182,10 @@ mod tests {
         let parameters = Parameters::parse("a=1+2&b=%C3%A9&c=&d").unwrap();
         assert_eq!(parameters.get("a"), Some("1 2"));
         assert_eq!(parameters.get("b"), Some("é"));
-        assert_eq!((parameters.get("c"), parameters.get("d"), parameters.get("e")), (None, None, None));
+        assert_eq!(
+            (parameters.get("c"), parameters.get("d"), parameters.get("e")),
+            (None, None, None)
+        );
     }
 
     #[test]

@@ -82,7 +82,10 @@ async fn find_session(request: &HttpRequest, app: &App) -> Result<Authenticated,
         ApiError::new(ErrorCode::Unauthenticated, format!("Sign in again: {error}."))
     })?;
     if app.revocations.ask(IsRevoked::new(&claims, &kid)).await?? {
-        return Err(ApiError::new(ErrorCode::Unauthenticated, "Sign in again: this session has ended."));
+        return Err(ApiError::new(
+            ErrorCode::Unauthenticated,
+            "Sign in again: this session has ended.",
+        ));
     }
     Ok(Authenticated { claims })
 }

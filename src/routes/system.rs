@@ -87,10 +87,7 @@ pub async fn metrics(request: HttpRequest, app: Data<App>) -> Result<HttpRespons
 /// The metrics as Prometheus reads them.
 pub fn metrics_answer(app: &App) -> HttpResponse {
     HttpResponse::Ok()
-        .insert_header((
-            CONTENT_TYPE,
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        ))
+        .insert_header((CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8"))
         .body(app.metrics.encode())
 }
 

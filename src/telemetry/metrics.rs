@@ -109,7 +109,13 @@ impl Metrics {
     }
 
     /// Counts an answered request.
-    pub fn observe_request(&self, method: &actix_web::http::Method, route: String, status: u16, took: Duration) {
+    pub fn observe_request(
+        &self,
+        method: &actix_web::http::Method,
+        route: String,
+        status: u16,
+        took: Duration,
+    ) {
         let labels = RequestLabels { method: method_label(method), route, status };
         self.requests.get_or_create(&labels).inc();
         self.request_seconds.observe(took.as_secs_f64());
@@ -163,33 +169,51 @@ impl Collected {
         help: &str,
         value: u64,
     ) -> Result<(), std::fmt::Error> {
-        ConstCounter::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+        ConstCounter::new(value).encode(encoder.encode_descriptor(
+            name,
+            help,
+            None,
+            MetricType::Counter,
+        )?)
     }
 
     fn actors(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let actors = &self.sources.actors;
         let mut family = encoder.encode_descriptor(
-            "actor_in_flight", "Requests that wait for an actor", None, MetricType::Gauge,
+            "actor_in_flight",
+            "Requests that wait for an actor",
+            None,
+            MetricType::Gauge,
         )?;
         for status in actors {
             let value = i64::try_from(status.in_flight()).unwrap_or(i64::MAX);
             ConstGauge::new(value).encode(family.encode_family(&actor_labels(status))?)?;
         }
         let mut family = encoder.encode_descriptor(
-            "actor_up", "Whether an actor is running", None, MetricType::Gauge,
+            "actor_up",
+            "Whether an actor is running",
+            None,
+            MetricType::Gauge,
         )?;
         for status in actors {
             let value = i64::from(status.state() == State::Running);
             ConstGauge::new(value).encode(family.encode_family(&actor_labels(status))?)?;
         }
         let mut family = encoder.encode_descriptor(
-            "actor_restarts", "Restarts after a failure", None, MetricType::Counter,
+            "actor_restarts",
+            "Restarts after a failure",
+            None,
+            MetricType::Counter,
         )?;
         for status in actors {
-            ConstCounter::new(status.restarts()).encode(family.encode_family(&actor_labels(status))?)?;
+            ConstCounter::new(status.restarts())
+                .encode(family.encode_family(&actor_labels(status))?)?;
         }
         let mut family = encoder.encode_descriptor(
-            "actor_asks", "Requests to an actor by how they ended", None, MetricType::Counter,
+            "actor_asks",
+            "Requests to an actor by how they ended",
+            None,
+            MetricType::Counter,
         )?;
         for status in actors {
             for outcome in AskOutcome::ALL {
@@ -244,26 +268,50 @@ impl Collector for Collected {
             ("store_reads", "Reads asked of the store", store.reads()),
             ("store_commits", "Transactions committed", store.commits()),
             ("store_writes", "Writes committed", store.writes()),
-            ("store_batches_retried_alone", "Batches whose writes were tried one by one", store.retried_alone()),
+            (
+                "store_batches_retried_alone",
+                "Batches whose writes were tried one by one",
+                store.retried_alone(),
+            ),
             ("store_commits_read_back", "Commits whose outcome was read back", store.read_back()),
             ("refreshes_advanced", "Refreshes that moved a family on", of(&refreshes.advanced)),
             ("refreshes_kept", "Refreshes that gave the live token again", of(&refreshes.kept)),
             ("refreshes_reused", "Families revoked for reuse", of(&refreshes.reused)),
             ("refreshes_refused", "Refreshes of ended or unknown families", of(&refreshes.refused)),
-            ("families_rolled_forward", "Families whose lost commits were made up", of(&refreshes.families_rolled_forward)),
-            ("refresh_tokens_forged", "Refresh tokens refused without a look-up", of(&self.forged_refresh_tokens)),
-            ("unknown_secret", "Tokens and tickets of an unknown server secret", of(&self.unknown_secret)),
+            (
+                "families_rolled_forward",
+                "Families whose lost commits were made up",
+                of(&refreshes.families_rolled_forward),
+            ),
+            (
+                "refresh_tokens_forged",
+                "Refresh tokens refused without a look-up",
+                of(&self.forged_refresh_tokens),
+            ),
+            (
+                "unknown_secret",
+                "Tokens and tickets of an unknown server secret",
+                of(&self.unknown_secret),
+            ),
         ] {
             Self::counter(encoder, name, help, value)?;
         }
         let mut batches = encoder.encode_descriptor(
-            "store_batch", "One batch of writes, until its commit", Some(&Unit::Seconds), MetricType::Histogram,
+            "store_batch",
+            "One batch of writes, until its commit",
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
         )?;
         let (counts, sum) = self.sources.batches.apply.read();
         let bounds = BUCKETS_MICROSECONDS.iter().map(|micros| *micros as f64 / 1e6);
         let buckets: Vec<(f64, u64)> =
             bounds.chain(std::iter::once(f64::MAX)).zip(counts.iter().copied()).collect();
-        batches.encode_histogram::<NoLabelSet>(sum.as_secs_f64(), counts.iter().sum(), &buckets, None)?;
+        batches.encode_histogram::<NoLabelSet>(
+            sum.as_secs_f64(),
+            counts.iter().sum(),
+            &buckets,
+            None,
+        )?;
         self.actors(encoder)
     }
 }

@@ -12,7 +12,10 @@ use crate::config::settings::{LogFormat, Telemetry};
 struct LogTime(Clock);
 
 impl FormatTime for LogTime {
-    fn format_time(&self, writer: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
+    fn format_time(
+        &self,
+        writer: &mut tracing_subscriber::fmt::format::Writer<'_>,
+    ) -> std::fmt::Result {
         writer.write_str(&self.0.now().to_rfc3339())
     }
 }
@@ -21,7 +24,9 @@ impl FormatTime for LogTime {
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// `telemetry.log_level` is no filter.
-    #[error("telemetry.log_level {0:?} is not a level or filter such as \"info\" or \"info,latchkey=debug\": {1}")]
+    #[error(
+        "telemetry.log_level {0:?} is not a level or filter such as \"info\" or \"info,latchkey=debug\": {1}"
+    )]
     Filter(String, String),
     /// It was set up before.
     #[error("logging is set up already")]

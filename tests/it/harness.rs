@@ -169,7 +169,8 @@ impl Browser {
     }
 
     pub async fn post_form(&self, target: &str, fields: &[(&str, &str)]) -> Response {
-        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let body =
+            url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         self.client
             .post(self.address(target))
             .header("content-type", "application/x-www-form-urlencoded")

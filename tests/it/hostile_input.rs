@@ -118,11 +118,15 @@ pub async fn no_input_causes_an_error_of_ours(backend: Backend) {
             let what = format!("{method} {path} {kind} {}", String::from_utf8_lossy(body));
             let request = client
                 .request(method.clone(), format!("{}{path}", server.url))
-                .header("content-type", reqwest::header::HeaderValue::from_bytes(kind.as_bytes()).unwrap())
+                .header(
+                    "content-type",
+                    reqwest::header::HeaderValue::from_bytes(kind.as_bytes()).unwrap(),
+                )
                 .body(body.to_vec());
             check(request.send().await.unwrap(), &what).await;
         }
-        for header in ["authorization", "cookie", "origin", "user-agent", "if-none-match", "accept"] {
+        for header in ["authorization", "cookie", "origin", "user-agent", "if-none-match", "accept"]
+        {
             for value in [
                 &b"\xff\xfe"[..],
                 b"Bearer ",
@@ -141,10 +145,13 @@ pub async fn no_input_causes_an_error_of_ours(backend: Backend) {
             }
         }
         for wrong in ["PUT", "DELETE", "PATCH", "TRACE", "BREW"] {
-            let request =
-                client.request(wrong.parse().unwrap(), format!("{}{path}", server.url));
+            let request = client.request(wrong.parse().unwrap(), format!("{}{path}", server.url));
             let answer = request.send().await.unwrap();
-            assert!(matches!(answer.status().as_u16(), 404 | 405), "{wrong} {path}: {}", answer.status());
+            assert!(
+                matches!(answer.status().as_u16(), 404 | 405),
+                "{wrong} {path}: {}",
+                answer.status()
+            );
             if answer.status() == StatusCode::METHOD_NOT_ALLOWED {
                 assert!(answer.headers().contains_key("allow"), "{wrong} {path}");
             }
@@ -170,7 +177,8 @@ pub async fn what_is_too_large_is_refused(backend: Backend) {
     assert_eq!(code(answer).await, "payload_too_large");
     let long = browser.get(&format!("/login?x={}", "y".repeat(9_000))).await;
     assert_eq!(long.status(), StatusCode::URI_TOO_LONG);
-    let headers = browser.client.get(format!("{}/login", server.url)).header("x-a", "y".repeat(40_000));
+    let headers =
+        browser.client.get(format!("{}/login", server.url)).header("x-a", "y".repeat(40_000));
     assert_eq!(headers.send().await.unwrap().status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
 }
 
@@ -207,7 +215,10 @@ pub async fn malformed_http_is_refused_and_the_connection_closed(backend: Backen
         let mut stream = tokio::net::TcpStream::connect(&host).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        let read = tokio::time::timeout(std::time::Duration::from_secs(10), stream.read_to_end(&mut answer));
+        let read = tokio::time::timeout(
+            std::time::Duration::from_secs(10),
+            stream.read_to_end(&mut answer),
+        );
         let closed = read.await.is_ok();
         let head = String::from_utf8_lossy(&answer).into_owned();
         assert!(closed && head.starts_with("HTTP/1.1 4"), "{request:?} was answered {head:?}");
@@ -217,13 +228,16 @@ pub async fn malformed_http_is_refused_and_the_connection_closed(backend: Backen
 pub async fn another_host_name_is_refused_in_development(backend: Backend) {
     let server = Server::start(backend, "").await;
     let port = server.url.rsplit_once(':').unwrap().1;
-    let client = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let client =
+        Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let ask = |method: Method, host: String| {
         client.request(method, format!("{}/login?a=1", server.url)).header("host", host).send()
     };
     let answer = ask(Method::GET, format!("localhost:{port}")).await.unwrap();
     assert_eq!(answer.headers()["location"], format!("{}/login?a=1", server.url));
-    for (method, host) in [(Method::POST, format!("localhost:{port}")), (Method::GET, "evil.example".to_owned())] {
+    for (method, host) in
+        [(Method::POST, format!("localhost:{port}")), (Method::GET, "evil.example".to_owned())]
+    {
         let answer = ask(method, host).await.unwrap();
         assert_eq!(answer.status(), StatusCode::MISDIRECTED_REQUEST);
         assert_eq!(code(answer).await, "wrong_host");

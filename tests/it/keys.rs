@@ -46,13 +46,15 @@ fn verifies(token: &str, keys: &JwkSet, issuer: &str) -> bool {
 
 pub async fn every_algorithm_is_verified_by_an_independent_library(backend: Backend) {
     for algorithm in ["RS256", "ES256", "EdDSA"] {
-        let server = Server::start(backend, &format!("[keys]\nalgorithm = \"{algorithm}\"\n")).await;
+        let server =
+            Server::start(backend, &format!("[keys]\nalgorithm = \"{algorithm}\"\n")).await;
         let browser = server.signed_in("alice").await;
         let token = access_token(&browser).await;
         let keys = jwks(&browser).await;
         assert!(verifies(&token, &keys, &server.url), "{algorithm}");
         assert_eq!(keys.keys.len(), 1);
-        let discovery = browser.get("/.well-known/openid-configuration").await.text().await.unwrap();
+        let discovery =
+            browser.get("/.well-known/openid-configuration").await.text().await.unwrap();
         let discovery: Value = serde_json::from_str(&discovery).unwrap();
         assert_eq!(discovery["issuer"], server.url);
         assert_eq!(discovery["jwks_uri"], format!("{}/.well-known/jwks.json", server.url));
@@ -61,7 +63,9 @@ pub async fn every_algorithm_is_verified_by_an_independent_library(backend: Back
 
 pub async fn rotating_under_load_loses_no_verification(backend: Backend) {
     // One hour ahead, tokens of 15 minutes; a consumer that keeps the JWKS for its whole max-age.
-    let server = Server::start(backend, "[keys]\nalgorithm = \"ES256\"\n[tokens]\nsession_grace = \"0s\"\n").await;
+    let server =
+        Server::start(backend, "[keys]\nalgorithm = \"ES256\"\n[tokens]\nsession_grace = \"0s\"\n")
+            .await;
     let browser = server.signed_in("alice").await;
     let mut cached = jwks(&browser).await;
     let mut age = Duration::ZERO;
@@ -81,7 +85,8 @@ pub async fn rotating_under_load_loses_no_verification(backend: Backend) {
         live.retain(|(_, age)| *age < Duration::from_secs(900));
         for (token, _) in &live {
             assert!(verifies(token, &cached, &server.url), "round {round}");
-            let me = browser.client.get(format!("{}/auth/me", server.url)).bearer_auth(token).send();
+            let me =
+                browser.client.get(format!("{}/auth/me", server.url)).bearer_auth(token).send();
             assert_eq!(me.await.unwrap().status(), StatusCode::OK, "round {round}");
         }
         let step = Duration::from_secs(240);
@@ -143,7 +148,8 @@ pub async fn a_compromised_key_is_gone_at_once_with_its_tokens(backend: Backend)
 }
 
 pub async fn the_clock_rotates_keys_by_itself(backend: Backend) {
-    let server = Server::start(backend, "[keys]\nalgorithm = \"ES256\"\nrotation_period = \"10d\"\n").await;
+    let server =
+        Server::start(backend, "[keys]\nalgorithm = \"ES256\"\nrotation_period = \"10d\"\n").await;
     let keys = || async { server.app.store.read.keys().await.unwrap() };
     assert_eq!(keys().await.len(), 1);
     server.clock.advance(Duration::from_secs(10 * 86_400 - 3_600));
@@ -152,7 +158,8 @@ pub async fn the_clock_rotates_keys_by_itself(backend: Backend) {
     published.wait_for(|keys| keys.keys().len() == 2).await.unwrap();
     let now = server.clock.now();
     let first = keys().await[0].kid.clone();
-    let signer = |now| server.app.key_snapshot().signer(Algorithm::ES256, now).unwrap().public().kid.clone();
+    let signer =
+        |now| server.app.key_snapshot().signer(Algorithm::ES256, now).unwrap().public().kid.clone();
     assert_eq!(signer(now), first);
     assert_ne!(signer(now.plus(Duration::from_secs(3_600))), first);
 }

@@ -51,7 +51,8 @@ impl Process {
     }
 
     fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        let status =
+            Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
@@ -273,14 +274,18 @@ async fn keys_made_by_the_command_line_reach_a_live_server(backend: Backend) {
     assert_eq!(made["is_new"], true);
     let kid = made["kid"].as_str().unwrap().to_owned();
     let again = run_json(&["keys", "rotate"], &config);
-    assert_eq!((again["is_new"].as_bool(), again["kid"].as_str()), (Some(false), Some(kid.as_str())));
+    assert_eq!(
+        (again["is_new"].as_bool(), again["kid"].as_str()),
+        (Some(false), Some(kid.as_str()))
+    );
     let client = client();
     let appears = |expected: bool| {
         let (client, url, kid) = (client.clone(), process.url.clone(), kid.clone());
         async move {
             let asking = async {
                 loop {
-                    let jwks = client.get(format!("{url}/.well-known/jwks.json")).send().await.unwrap();
+                    let jwks =
+                        client.get(format!("{url}/.well-known/jwks.json")).send().await.unwrap();
                     if jwks.text().await.unwrap().contains(&kid) == expected {
                         return;
                     }
@@ -319,9 +324,8 @@ fn the_first_start_makes_private_files_and_the_second_keeps_them() {
     let directory = parent.path().join("data");
     let port = free_port();
     Process::dev(&directory, port).kill();
-    let mode = |name: &str| {
-        std::fs::metadata(directory.join(name)).unwrap().permissions().mode() & 0o777
-    };
+    let mode =
+        |name: &str| std::fs::metadata(directory.join(name)).unwrap().permissions().mode() & 0o777;
     for name in ["latchkey.toml", "secret", "latchkey.db"] {
         assert_eq!(mode(name), 0o600, "{name}");
     }
@@ -341,7 +345,11 @@ fn a_second_server_on_one_sqlite_file_is_refused() {
         .output()
         .unwrap();
     assert_eq!(second.status.code(), Some(1));
-    assert!(text(&second.stderr).contains("another latchkey server uses"), "{}", text(&second.stderr));
+    assert!(
+        text(&second.stderr).contains("another latchkey server uses"),
+        "{}",
+        text(&second.stderr)
+    );
 }
 
 #[test]
@@ -369,7 +377,13 @@ fn a_wrong_configuration_is_told_whole_and_nothing_is_started() {
     let output = run(&["serve"], &config);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
-    for expected in ["3 problems", "line 2", "server.public_url", "did you mean access_ttl", "Nothing was started."] {
+    for expected in [
+        "3 problems",
+        "line 2",
+        "server.public_url",
+        "did you mean access_ttl",
+        "Nothing was started.",
+    ] {
         assert!(said.contains(expected), "{expected:?} is missing in:\n{said}");
     }
     assert!(!said.contains("hunter2"), "{said}");
@@ -381,7 +395,9 @@ fn wrong_usage_is_status_2_and_help_is_there() {
     assert_eq!(wrong.status.code(), Some(2));
     let help = Command::new(BINARY).arg("--help").output().unwrap();
     assert!(help.status.success());
-    for command in ["dev", "serve", "migrate", "validate", "config", "generate-keys", "keys", "healthcheck"] {
+    for command in
+        ["dev", "serve", "migrate", "validate", "config", "generate-keys", "keys", "healthcheck"]
+    {
         assert!(text(&help.stdout).contains(command), "{command}");
     }
 }
@@ -421,7 +437,10 @@ fn migrations_are_listed_and_applied_and_a_newer_schema_is_refused() {
     let pending = run_json(&["migrate", "--status"], &config);
     assert!(pending["items"].as_array().unwrap().iter().all(|one| one["applied_on"].is_null()));
     let applied = run_json(&["migrate"], &config);
-    assert_eq!(applied["items"].as_array().unwrap().len(), pending["items"].as_array().unwrap().len());
+    assert_eq!(
+        applied["items"].as_array().unwrap().len(),
+        pending["items"].as_array().unwrap().len()
+    );
     assert_eq!(run_json(&["migrate"], &config)["items"].as_array().unwrap().len(), 0);
 }
 

@@ -24,7 +24,8 @@ async fn limited() -> (Server, Browser) {
 /// How many of `count` equal requests pass before the first refusal, which is checked.
 async fn passes(browser: &Browser, method: &str, target: &str, count: usize) -> usize {
     for number in 0..count {
-        let request = browser.client.request(method.parse().unwrap(), format!("{}{target}", browser.url));
+        let request =
+            browser.client.request(method.parse().unwrap(), format!("{}{target}", browser.url));
         let answer = request.send().await.unwrap();
         if answer.status() == StatusCode::TOO_MANY_REQUESTS {
             let wait: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
@@ -58,7 +59,11 @@ async fn each_route_has_its_tier_and_the_wait_is_true() {
     assert_eq!(passes(&browser, "POST", "/auth/form/setup", 2).await, 0);
     assert_eq!(passes(&browser, "GET", "/login", 1).await, 1, "another tier");
     server.clock.advance(Duration::from_secs(10));
-    assert_eq!(passes(&browser, "GET", "/auth/setup", 5).await, 1, "one is refilled in ten seconds");
+    assert_eq!(
+        passes(&browser, "GET", "/auth/setup", 5).await,
+        1,
+        "one is refilled in ten seconds"
+    );
 }
 
 #[actix_web::test]
@@ -82,7 +87,8 @@ async fn a_family_is_limited_for_itself_and_forged_tokens_do_not_use_it_up() {
 #[actix_web::test]
 async fn an_untrusted_forwarded_address_changes_nothing() {
     let server = Server::start(Backend::Sqlite, LIMITS).await; // this machine is exempt …
-    let client = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let client =
+        Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let ask = |address: Option<String>| {
         let mut request = client.get(format!("{}/auth/dev", server.url));
         if let Some(address) = address {
@@ -98,9 +104,11 @@ async fn an_untrusted_forwarded_address_changes_nothing() {
     for number in 0..10 {
         statuses.push(ask(Some(format!("192.0.2.{number}"))).await);
     }
-    let refused = statuses.iter().filter(|status| **status == StatusCode::TOO_MANY_REQUESTS).count();
+    let refused =
+        statuses.iter().filter(|status| **status == StatusCode::TOO_MANY_REQUESTS).count();
     assert_eq!(refused, 4, "{statuses:?}");
-    let metrics = client.get(format!("{}/metrics", server.url)).header("x-forwarded-for", "127.0.0.1");
+    let metrics =
+        client.get(format!("{}/metrics", server.url)).header("x-forwarded-for", "127.0.0.1");
     assert_eq!(metrics.send().await.unwrap().status(), StatusCode::NOT_FOUND);
 }
 
@@ -108,9 +116,11 @@ async fn an_untrusted_forwarded_address_changes_nothing() {
 async fn a_trusted_proxy_is_believed() {
     let further = format!("trusted_proxies = [\"127.0.0.1/32\"]\n{LIMITS}");
     let server = Server::start(Backend::Sqlite, &further).await;
-    let client = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let client =
+        Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let ask = |address: &str| {
-        let request = client.get(format!("{}/auth/dev", server.url)).header("x-forwarded-for", address);
+        let request =
+            client.get(format!("{}/auth/dev", server.url)).header("x-forwarded-for", address);
         async { request.send().await.unwrap().status() }
     };
     for number in 0..6 {

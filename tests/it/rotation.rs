@@ -42,12 +42,8 @@ pub async fn a_session_from_sign_in_to_sign_out(backend: Backend) {
     assert_eq!(browser.post("/auth/logout").await.status(), StatusCode::NO_CONTENT);
     let old = present(&client(), &server.url, &refresh).await;
     assert_eq!(old.status(), StatusCode::UNAUTHORIZED);
-    let me = client()
-        .get(format!("{}/auth/me", server.url))
-        .bearer_auth(&access)
-        .send()
-        .await
-        .unwrap();
+    let me =
+        client().get(format!("{}/auth/me", server.url)).bearer_auth(&access).send().await.unwrap();
     assert_eq!(me.status(), StatusCode::UNAUTHORIZED, "the access token dies with the session");
     assert_eq!(browser.post("/auth/logout").await.status(), StatusCode::NO_CONTENT, "again");
     assert!(server.stop().await);
@@ -85,12 +81,8 @@ pub async fn an_older_generation_revokes_the_family_at_any_age(backend: Backend)
     assert_eq!(replay.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(code(replay).await, "session_ended");
     assert_eq!(browser.refresh().await, Err(StatusCode::UNAUTHORIZED), "the live token died, too");
-    let me = client()
-        .get(format!("{}/auth/me", server.url))
-        .bearer_auth(&access)
-        .send()
-        .await
-        .unwrap();
+    let me =
+        client().get(format!("{}/auth/me", server.url)).bearer_auth(&access).send().await.unwrap();
     assert_eq!(me.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(server.audited("family.reuse_detected").await, 1);
     let metrics = browser.get("/metrics").await.text().await.unwrap();
@@ -104,7 +96,10 @@ pub async fn without_a_retry_window_one_of_many_wins_and_the_family_ends(backend
     let answers = join_all((0..32).map(|_| present(&client, url, &token))).await;
     let won: Vec<_> = answers.iter().filter(|answer| answer.status() == StatusCode::OK).collect();
     assert_eq!(won.len(), 1);
-    assert_eq!(answers.iter().filter(|answer| answer.status() == StatusCode::UNAUTHORIZED).count(), 31);
+    assert_eq!(
+        answers.iter().filter(|answer| answer.status() == StatusCode::UNAUTHORIZED).count(),
+        31
+    );
     let successor = cookie(won[0], "auth_refresh").unwrap();
     assert_eq!(present(&client, url, &successor).await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(server.audited("family.reuse_detected").await, 1);
@@ -160,7 +155,8 @@ pub async fn within_the_grace_a_session_keeps_its_token(backend: Backend) {
 }
 
 pub async fn idle_and_absolute_life_end_a_session(backend: Backend) {
-    let lives = "[tokens]\nsession_grace = \"0s\"\nrefresh_ttl = \"10m\"\nsession_max_age = \"25m\"\n";
+    let lives =
+        "[tokens]\nsession_grace = \"0s\"\nrefresh_ttl = \"10m\"\nsession_max_age = \"25m\"\n";
     let server = Server::start(backend, lives).await;
     let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
     let idle = server.signed_in("idle").await;
@@ -206,7 +202,8 @@ struct Lcg(u64);
 
 impl Lcg {
     fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
     }
 }

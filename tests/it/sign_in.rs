@@ -29,9 +29,13 @@ pub async fn the_way_from_the_login_page_to_the_account(backend: Backend) {
     assert_eq!(onboarding.url().path(), "/onboarding");
     let page = onboarding.text().await.unwrap();
     let token = hidden_token(&page);
-    let fields = [("form_token", token.as_str()), ("username", "Rivka"), ("display_name", "Rivka C.")];
+    let fields =
+        [("form_token", token.as_str()), ("username", "Rivka"), ("display_name", "Rivka C.")];
     let done = browser.post_form("/auth/form/setup", &fields).await;
-    assert_eq!((done.status(), location(&done).as_deref()), (StatusCode::SEE_OTHER, Some("/account")));
+    assert_eq!(
+        (done.status(), location(&done).as_deref()),
+        (StatusCode::SEE_OTHER, Some("/account"))
+    );
     let account = browser.page("/account").await.text().await.unwrap();
     assert!(account.contains("Rivka") && account.contains("rivka@dev.localhost"), "{account}");
 
@@ -149,12 +153,23 @@ pub async fn a_taken_name_lets_the_person_choose_again(backend: Backend) {
         ("a", StatusCode::UNPROCESSABLE_ENTITY, "username_invalid"),
         ("b ob", StatusCode::UNPROCESSABLE_ENTITY, "username_invalid"),
     ] {
-        let free = body(browser.get(&format!("/auth/username-available?username={}", name.replace(' ', "+"))).await).await;
-        assert_eq!((free["available"].as_bool(), free["code"].as_str()), (Some(false), Some(expected)));
+        let free = body(
+            browser
+                .get(&format!("/auth/username-available?username={}", name.replace(' ', "+")))
+                .await,
+        )
+        .await;
+        assert_eq!(
+            (free["available"].as_bool(), free["code"].as_str()),
+            (Some(false), Some(expected))
+        );
         let answer = browser.post_json("/auth/setup", &json!({ "username": name })).await;
         assert_eq!(answer.status(), status);
         let answer = body(answer).await;
-        assert_eq!((answer["code"].as_str(), answer["field"].as_str()), (Some(expected), Some("username")));
+        assert_eq!(
+            (answer["code"].as_str(), answer["field"].as_str()),
+            (Some(expected), Some("username"))
+        );
     }
     let answer = browser.post_json("/auth/setup", &json!({ "username": "bob" })).await;
     assert_eq!(answer.status(), StatusCode::CREATED);
@@ -180,7 +195,8 @@ pub async fn a_setup_ticket_is_spent_once(backend: Backend) {
             .send()
     };
     let answers = join_all((0..6).map(|number| ask(format!("alice{number}")))).await;
-    let statuses: Vec<StatusCode> = answers.into_iter().map(|answer| answer.unwrap().status()).collect();
+    let statuses: Vec<StatusCode> =
+        answers.into_iter().map(|answer| answer.unwrap().status()).collect();
     assert_eq!(statuses.iter().filter(|status| **status == StatusCode::CREATED).count(), 1);
     assert!(statuses.iter().all(|status| matches!(status.as_u16(), 201 | 409)), "{statuses:?}");
 }
@@ -190,7 +206,19 @@ pub async fn sign_up_follows_the_deployers_rule(backend: Backend) {
     let answer = closed.browser().sign_in("alice").await;
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
     assert_eq!(code(answer).await, "signup_closed");
-    assert_eq!(closed.app.store.read.audit(10).await.unwrap().iter().filter(|row| !row.action.starts_with("key.")).count(), 0);
+    assert_eq!(
+        closed
+            .app
+            .store
+            .read
+            .audit(10)
+            .await
+            .unwrap()
+            .iter()
+            .filter(|row| !row.action.starts_with("key."))
+            .count(),
+        0
+    );
     let rule = "[signup]\nmode = \"domains\"\nallowed_domains = [\"example.com\"]\n";
     let other = Server::start(backend, rule).await;
     assert_eq!(code(other.browser().sign_in("alice").await).await, "signup_closed");
@@ -205,13 +233,15 @@ pub async fn another_person_in_the_same_browser_ends_the_first_ones_session(back
     server.signed_in("bob").await;
     let browser = server.signed_in("alice").await;
     let before = browser.post("/auth/refresh").await;
-    let (alice, access) = (cookie(&before, "auth_refresh").unwrap(), cookie(&before, "auth_access").unwrap());
+    let (alice, access) =
+        (cookie(&before, "auth_refresh").unwrap(), cookie(&before, "auth_access").unwrap());
     browser.sign_in("bob").await;
     assert_eq!(body(browser.get("/auth/me").await).await["username"], "bob");
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let old = crate::harness::present(&client, &server.url, &alice).await;
     assert_eq!(old.status(), StatusCode::UNAUTHORIZED);
-    let me = client.get(format!("{}/auth/me", server.url)).bearer_auth(access).send().await.unwrap();
+    let me =
+        client.get(format!("{}/auth/me", server.url)).bearer_auth(access).send().await.unwrap();
     assert_eq!(me.status(), StatusCode::UNAUTHORIZED);
 }
 
@@ -245,7 +275,11 @@ pub async fn signing_out_everywhere_ends_all_sessions(backend: Backend) {
     assert_eq!(there.refresh().await, Err(StatusCode::UNAUTHORIZED));
     assert_eq!(other.get("/auth/me").await.status(), StatusCode::OK, "nobody else's");
     here.sign_in("alice").await;
-    assert_eq!(here.get("/auth/me").await.status(), StatusCode::OK, "a new session in the same second");
+    assert_eq!(
+        here.get("/auth/me").await.status(),
+        StatusCode::OK,
+        "a new session in the same second"
+    );
 }
 
 pub async fn resume_leads_back_and_never_loops(backend: Backend) {

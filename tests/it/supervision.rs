@@ -44,9 +44,9 @@ async fn break_and_check(backend: Backend, actor: &str, kind: &str) {
         tokens.push(server.signed_in(&format!("user{number}")).await.refresh().await.unwrap());
     }
     let stop = Arc::new(AtomicBool::new(false));
-    let load = tokens.into_iter().map(|token| {
-        refresh_until(client.clone(), server.url.clone(), token, Arc::clone(&stop))
-    });
+    let load = tokens
+        .into_iter()
+        .map(|token| refresh_until(client.clone(), server.url.clone(), token, Arc::clone(&stop)));
     let breaking = async {
         for _ in 0..5 {
             let fault = format!("{}/dev/fault/{actor}?kind={kind}", server.url);
@@ -138,7 +138,8 @@ async fn a_full_mailbox_is_a_503_at_once_and_memory_stays_flat() {
         .read(latchkey::protocol::refresh_token::FamilyKind::Session, &token)
         .unwrap();
     let shard = app.families.of(&presented.family).clone();
-    let rotate = latchkey::actors::token_families::Rotate { presented, request_id: None, address: None };
+    let rotate =
+        latchkey::actors::token_families::Rotate { presented, request_id: None, address: None };
     let capacity = shard.status().capacity;
     let waiting: Vec<_> = (0..capacity)
         .map(|_| {

@@ -9,7 +9,9 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 
 use super::setup::SIGN_IN_AGAIN;
 use super::start::{callback_address, find};
-use super::tickets::{ATTEMPT_LENGTH, LOGIN_LIFE, LoginTicket, SETUP_LIFE, SPENT_LEEWAY, SetupTicket};
+use super::tickets::{
+    ATTEMPT_LENGTH, LOGIN_LIFE, LoginTicket, SETUP_LIFE, SPENT_LEEWAY, SetupTicket,
+};
 use crate::actors::db_writer::apply;
 use crate::actors::revocations::Add;
 use crate::app::App;
@@ -17,8 +19,8 @@ use crate::clock::Timestamp;
 use crate::config::settings::SignupMode;
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::sealed::Purpose;
-use crate::protocol::{random, username};
 use crate::protocol::secret::Secret;
+use crate::protocol::{random, username};
 use crate::providers::identity::ProviderIdentity;
 use crate::providers::openid::{Attempt, CallbackParameters, MetadataSource, OpenIdProvider};
 use crate::routes::cookies::Kind;
@@ -266,9 +268,8 @@ pub fn new_family(
 ) -> NewFamily {
     let id = kept.unwrap_or_else(|| FamilyId::new(now));
     let header = request.headers().get(actix_web::http::header::USER_AGENT);
-    let agent = header.map_or_else(String::new, |value| {
-        String::from_utf8_lossy(value.as_bytes()).into_owned()
-    });
+    let agent = header
+        .map_or_else(String::new, |value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     NewFamily {
         id,
         user,

@@ -25,7 +25,10 @@ pub fn token(app: &App, action: &str, bound_to: &str) -> String {
 /// Checks the hidden field of a form.
 fn check_token(app: &App, form: &Parameters, action: &str, bound_to: &str) -> Result<(), ApiError> {
     let refused = || {
-        ApiError::new(ErrorCode::CsrfRejected, "The page was open for too long or belongs to another session. Load it again.")
+        ApiError::new(
+            ErrorCode::CsrfRejected,
+            "The page was open for too long or belongs to another session. Load it again.",
+        )
     };
     let sealed = form.get("form_token").ok_or_else(refused)?;
     let ticket: FormTicket = app

@@ -56,7 +56,12 @@ pub async fn sign_out(request: &HttpRequest, app: &App, everywhere: bool) -> Res
     };
     rate_limit::by_name(request, app, Tier::Api, session.to_string()).await?;
     let (target, action, reason, named) = if everywhere {
-        (RevokeTarget::User(user), "user.signed_out_everywhere", "logout_all", format!("user:{user}"))
+        (
+            RevokeTarget::User(user),
+            "user.signed_out_everywhere",
+            "logout_all",
+            format!("user:{user}"),
+        )
     } else {
         (RevokeTarget::Session(session), "session.ended", "logout", format!("session:{session}"))
     };

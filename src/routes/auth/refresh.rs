@@ -8,9 +8,9 @@ use crate::actors::rate_limiter::Tier;
 use crate::actors::token_families::{Rotate, RotateError, Rotated};
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
+use crate::protocol::refresh_token::Presented;
 use crate::routes::session::{self, UserBody};
 use crate::routes::{csrf, edge, rate_limit};
-use crate::protocol::refresh_token::Presented;
 
 /// `POST /auth/refresh`: 200 with `{"expires_in", "user"}` and both cookies.
 ///

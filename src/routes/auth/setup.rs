@@ -79,7 +79,10 @@ pub async fn setup(
 /// `setup_expired`, `duplicate_cookie`.
 pub fn open_ticket(request: &HttpRequest, app: &App) -> Result<SetupTicket, ApiError> {
     let expired = || {
-        ApiError::new(ErrorCode::SetupExpired, "Nobody is signing up in this browser, or it took too long. Sign in again.")
+        ApiError::new(
+            ErrorCode::SetupExpired,
+            "Nobody is signing up in this browser, or it took too long. Sign in again.",
+        )
     };
     let sealed = app.cookies.read(request, Kind::Setup)?.ok_or_else(expired)?;
     let ticket: SetupTicket = app
@@ -178,11 +181,12 @@ pub async fn create(
             let return_to = return_to::check(&ticket.return_to, &app.settings.server)?;
             Ok(Created { live: *live, return_to, cookies })
         }
-        CreateUserOutcome::AlreadySpent => Err(ApiError::new(ErrorCode::AlreadyUsed, SIGN_IN_AGAIN)),
-        CreateUserOutcome::IdentityTaken => Err(ApiError::new(
-            ErrorCode::IdentityTaken,
-            "Sign in again to get to that account.",
-        )),
+        CreateUserOutcome::AlreadySpent => {
+            Err(ApiError::new(ErrorCode::AlreadyUsed, SIGN_IN_AGAIN))
+        }
+        CreateUserOutcome::IdentityTaken => {
+            Err(ApiError::new(ErrorCode::IdentityTaken, "Sign in again to get to that account."))
+        }
         CreateUserOutcome::UsernameTaken => Err(ApiError::new(
             ErrorCode::UsernameTaken,
             format!("“{username}” belongs to another account. Choose another name."),
@@ -200,7 +204,9 @@ fn check_display_name(text: &str) -> Result<Option<String>, ApiError> {
         |detail: String| ApiError::new(ErrorCode::InvalidField, detail).field("display_name");
     let name = ComposingNormalizerBorrowed::new_nfc().normalize(text.trim()).into_owned();
     if name.chars().count() > LONGEST_DISPLAY_NAME {
-        return Err(refused(format!("A display name has at most {LONGEST_DISPLAY_NAME} characters.")));
+        return Err(refused(format!(
+            "A display name has at most {LONGEST_DISPLAY_NAME} characters."
+        )));
     }
     let is_hidden = |character: char| {
         character.is_control()

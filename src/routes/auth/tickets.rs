@@ -95,9 +95,8 @@ impl SetupTicket {
 /// `r…a@e…e.com`: enough to recognise one's own address, too little to learn another's.
 fn mask(address: &str) -> String {
     let Some((local, domain)) = address.rsplit_once('@') else { return "…".to_owned() };
-    let (host, ending) = domain.rsplit_once('.').map_or((domain, ""), |(host, _)| {
-        (host, &domain[host.len()..])
-    });
+    let (host, ending) =
+        domain.rsplit_once('.').map_or((domain, ""), |(host, _)| (host, &domain[host.len()..]));
     format!("{}@{}{ending}", ends(local), ends(host))
 }
 

@@ -28,7 +28,10 @@ pub fn refusal(error: &UsernameError) -> ApiError {
 ///
 /// # Errors
 /// `invalid_field` without a name.
-pub async fn username_available(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
+pub async fn username_available(
+    request: HttpRequest,
+    app: Data<App>,
+) -> Result<HttpResponse, ApiError> {
     let query = Parameters::of_query(&request)?;
     let username = query.get("username").ok_or_else(|| {
         ApiError::new(ErrorCode::InvalidField, "Send the name as ?username=…").field("username")

@@ -61,7 +61,8 @@ async fn show(app: &App, session: &Authenticated) -> Result<HttpResponse, ApiErr
         .iter()
         .map(|identity| {
             let provider = app.providers.get(&identity.provider);
-            provider.map_or(identity.provider.as_str(), |provider| &provider.settings().display_name)
+            provider
+                .map_or(identity.provider.as_str(), |provider| &provider.settings().display_name)
         })
         .collect();
     let emails = identities

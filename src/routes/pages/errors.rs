@@ -1,7 +1,7 @@
 //! Errors as a person reads them.
 
-use actix_web::{HttpRequest, HttpResponse};
 use actix_web::http::Method;
+use actix_web::{HttpRequest, HttpResponse};
 
 use url::form_urlencoded::Serializer;
 
@@ -12,7 +12,12 @@ use crate::app::App;
 use crate::error::ApiError;
 
 /// The page of an error: ours, or the frontend's where there is one.
-pub fn answer(app: &App, error: &ApiError, request_id: &str, request: &HttpRequest) -> HttpResponse {
+pub fn answer(
+    app: &App,
+    error: &ApiError,
+    request_id: &str,
+    request: &HttpRequest,
+) -> HttpResponse {
     if let Some(frontend) = &app.settings.server.frontend_url {
         let query = Serializer::new(String::new())
             .append_pair("code", error.code.as_str())

@@ -35,7 +35,8 @@ pub async fn login(request: HttpRequest, app: Data<App>) -> Result<HttpResponse,
         .map(|target| return_to::check(target, &app.settings.server))
         .transpose()?;
     if app.settings.server.frontend_url.is_some() {
-        let target: Vec<_> = return_to.iter().map(|target| ("return_to", target.as_str())).collect();
+        let target: Vec<_> =
+            return_to.iter().map(|target| ("return_to", target.as_str())).collect();
         return Ok(redirect(places::address(&app, Place::Login, &target)));
     }
     let last = app.cookies.read(&request, Kind::LastProvider)?;

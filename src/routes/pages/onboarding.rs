@@ -11,9 +11,9 @@ use super::response::{page, page_leading_to};
 use super::views::Onboarding;
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
+use crate::routes::auth::form;
 use crate::routes::auth::setup::open_ticket;
 use crate::routes::auth::tickets::SetupTicket;
-use crate::routes::auth::form;
 
 /// `GET /onboarding`.
 ///
@@ -72,16 +72,15 @@ fn show(
     let view = Onboarding {
         site: &app.site,
         form_token: &form_token,
-        provider: provider.map_or(ticket.provider.as_str(), |provider| &provider.settings().display_name),
+        provider: provider
+            .map_or(ticket.provider.as_str(), |provider| &provider.settings().display_name),
         masked_email: masked_email.as_deref(),
         rules: &app.settings.usernames,
         username,
         display_name,
         username_error: of_field("username"),
         display_name_error: of_field("display_name"),
-        failure: error
-            .filter(|error| error.field.is_none())
-            .map(|error| error.detail.as_str()),
+        failure: error.filter(|error| error.field.is_none()).map(|error| error.detail.as_str()),
     };
     let status = error.map_or(StatusCode::OK, |error| error.code.status());
     // The form ends, by way of its 303, where the person wanted to go.
