@@ -18,11 +18,14 @@ CREATE TABLE token_families (
     user_agent    text    NOT NULL,
     network       text    NOT NULL,
     revoked_at    bigint,
-    revoke_reason text
+    revoke_reason text,
+    CHECK (client_id <> 'latchkey' OR session_id = id)
 ) WITH (fillfactor = 80);
 
 CREATE INDEX token_families_user_id ON token_families (user_id);
-CREATE INDEX token_families_session_id ON token_families (session_id);
+
+-- First-party families have the id of their session and need no second entry.
+CREATE INDEX token_families_session_id ON token_families (session_id) WHERE client_id <> 'latchkey';
 
 -- Ids of sealed tickets that were used; they live until the ticket would have expired anyway.
 CREATE TABLE spent (

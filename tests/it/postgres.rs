@@ -1,13 +1,13 @@
-//! The PostgreSQL backend: what it adds to the contract of all stores, and how it bears faults.
+//! The PostgreSQL backend: the contract, what only several nodes can do, and how it bears faults.
 
 pub(crate) mod cluster;
 mod faults;
-mod migrations;
+mod nodes;
+mod opening;
 mod proxy;
-mod races;
-pub(crate) mod sample;
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use latchkey::clock::Clock;
 use latchkey::config::settings::{Store as StoreSettings, StoreUrl};
@@ -15,6 +15,7 @@ use latchkey::protocol::random;
 use latchkey::protocol::secret::Secret;
 use latchkey::store::{self, Store};
 
+use crate::store_contract::{Database, store_contract};
 use cluster::PrivateCluster;
 
 /// The server that tests share: the one named in `LATCHKEY_TEST_POSTGRES` (see `tests/with-postgres`),
@@ -27,70 +28,90 @@ fn shared_server() -> Secret {
     }
 }
 
-/// Drops a test's schema when the test is over, in case the server goes on.
+/// A schema of its own, which goes with this in case the server stays.
 pub(crate) struct Guard {
     url: Secret,
     schema: String,
+    settings: StoreSettings,
 }
+
+impl Guard {
+    /// A connection beside the store.
+    async fn connect(&self) -> tokio_postgres::Client {
+        let client = connect(&self.url).await;
+        client.batch_execute(&format!("SET search_path = {}", self.schema)).await.unwrap();
+        client
+    }
+}
+
+impl Database for Guard {
+    fn settings(&self) -> &StoreSettings {
+        &self.settings
+    }
+
+    async fn execute(&self, sql: &str) {
+        self.connect().await.batch_execute(sql).await.unwrap();
+    }
+
+    async fn number(&self, sql: &str) -> i64 {
+        self.connect().await.query_one(sql, &[]).await.unwrap().get(0)
+    }
+}
+
+/// A server that a failed test left frozen is not waited for.
+const LIMIT: Duration = Duration::from_secs(10);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let (url, schema) = (self.url.clone(), std::mem::take(&mut self.schema));
+        let url = self.url.clone();
+        let sql = format!("SET lock_timeout = '5s'; DROP SCHEMA IF EXISTS {} CASCADE", self.schema);
+        // The test's own runtime cannot be waited for from here.
         let removal = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let sql = format!("SET lock_timeout = '5s'; DROP SCHEMA IF EXISTS {schema} CASCADE");
-            runtime.block_on(execute(&url, &sql));
+            let removal = async { connect(&url).await.batch_execute(&sql).await.unwrap() };
+            runtime.block_on(async { tokio::time::timeout(LIMIT, removal).await.unwrap() });
         });
-        // A test that failed has said why.
+        // If it fails, so did the test, and has said why.
         drop(removal.join());
     }
 }
 
-/// Runs statements on a server, beside the store.
-pub(crate) async fn execute(url: &Secret, sql: &str) {
-    let client = connect(url).await;
-    client.batch_execute(sql).await.unwrap();
-}
-
-/// A connection to a server, beside the store.
-pub(crate) async fn connect(url: &Secret) -> tokio_postgres::Client {
+async fn connect(url: &Secret) -> tokio_postgres::Client {
     let (client, connection) =
         tokio_postgres::connect(url.expose(), tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     client
 }
 
-/// Settings of a store in an empty schema.
+/// Settings of a store in a schema of its own, which is not made yet.
 pub(crate) fn settings_on(url: Secret) -> (StoreSettings, Guard) {
-    let schema = random::bytes::<8>().map(|byte| format!("{byte:02x}")).concat();
-    let schema = format!("test_{schema}");
-    (settings_in(url.clone(), &schema), Guard { url, schema })
-}
-
-/// Settings of a store in a schema.
-pub(crate) fn settings_in(url: Secret, schema: &str) -> StoreSettings {
-    StoreSettings {
-        url: StoreUrl::Postgres(url),
+    let name = random::bytes::<8>().map(|byte| format!("{byte:02x}")).concat();
+    let schema = format!("test_{name}");
+    let settings = StoreSettings {
+        url: StoreUrl::Postgres(url.clone()),
         max_connections: 4,
         migrate_on_start: true,
-        schema: Some(schema.to_owned()),
-    }
+        schema: Some(schema.clone()),
+    };
+    (settings.clone(), Guard { url, schema, settings })
 }
 
-/// Settings of a store in an empty schema on the shared server.
+/// The same on the shared server.
 pub(crate) fn fresh_settings() -> (StoreSettings, Guard) {
     settings_on(shared_server())
 }
 
-/// An empty store on the shared server.
+/// A migrated, empty store on the shared server.
 pub(crate) async fn fresh_store() -> (Store, Guard) {
-    let (settings, guard) = fresh_settings();
-    store::migrate(&settings).await.unwrap();
-    (open(&settings).await, guard)
+    fresh_store_on(shared_server()).await
 }
 
-/// Opens a store with a clock that stands still.
-pub(crate) async fn open(settings: &StoreSettings) -> Store {
-    store::open(settings, &Clock::manual(sample::NOW)).await.unwrap()
+/// The same on another server.
+async fn fresh_store_on(url: Secret) -> (Store, Guard) {
+    let (settings, guard) = settings_on(url);
+    store::migrate(&settings).await.unwrap();
+    (store::open(&settings, &Clock::system()).await.unwrap(), guard)
 }
+
+store_contract!();

@@ -1,7 +1,7 @@
 //! PostgreSQL: what production and several nodes use.
 //!
-//! [`reader`] and [`writer`] are the two sides; each table has a file with its statements, and
-//! [`operations`] puts them together. Correctness lies in conditional statements alone: any number of
+//! `reader` and `writer` are the two sides; each table has a file with its statements, and
+//! `operations` puts them together. Correctness lies in conditional statements alone: any number of
 //! nodes may write.
 
 mod address;

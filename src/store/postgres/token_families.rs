@@ -263,7 +263,7 @@ macro_rules! end_where {
     };
 }
 
-/// The statement that finds what a committed statement of [`end_where`] ended.
+/// The statement that finds what a committed statement of `end_where!` ended.
 macro_rules! ended_where {
     ($condition:literal) => {
         concat!(
@@ -279,8 +279,12 @@ macro_rules! by_target {
     ($statement:ident, $target:expr) => {
         match $target {
             RevokeTarget::Family(id) => ($statement!("f.id = $1"), id.0),
+            // A first-party family has the id of its session; the index holds only the others.
             RevokeTarget::Session(id) => (
-                $statement!("f.session_id = $1 AND (f.client_id = 'latchkey' OR NOT f.offline)"),
+                $statement!(
+                    "(f.id = $1 AND f.client_id = 'latchkey'
+                      OR f.session_id = $1 AND f.client_id <> 'latchkey' AND NOT f.offline)"
+                ),
                 id.0,
             ),
             RevokeTarget::User(id) => ($statement!("f.user_id = $1"), id.0),

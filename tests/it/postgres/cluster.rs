@@ -18,6 +18,7 @@ pub(crate) struct PrivateCluster {
     owner: Option<Owner>,
     password: String,
     port: u16,
+    has_tls: bool,
     guard: Option<Child>,
 }
 
@@ -45,18 +46,30 @@ impl PrivateCluster {
     /// # Panics
     /// If PostgreSQL is not installed or does not start.
     pub(crate) fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("latchkey-postgres.").tempdir().unwrap();
-        let mut cluster = Self {
-            binaries: find_binaries(),
-            owner: ordinary_user(),
-            password: random::bytes::<16>().map(|byte| format!("{byte:02x}")).concat(),
-            port: free_port(),
-            folder,
-            guard: None,
-        };
-        cluster.initialize();
+        let mut cluster = Self::initialize();
         cluster.restart();
         cluster
+    }
+
+    /// The same with a certificate for 127.0.0.1 that it issued itself.
+    pub(crate) fn start_with_tls() -> Self {
+        let mut cluster = Self::initialize();
+        let mut openssl = cluster.command("openssl");
+        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+        openssl.args(["-nodes", "-days", "2", "-subj", "/CN=latchkey test"]);
+        openssl.args(["-addext", "subjectAltName=IP:127.0.0.1"]);
+        openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+        openssl.arg("-keyout").arg(cluster.data().join("server.key"));
+        openssl.arg("-out").arg(cluster.certificate());
+        run(&mut openssl, "the test of TLS needs openssl (Debian: apt-get install openssl)");
+        cluster.has_tls = true;
+        cluster.restart();
+        cluster
+    }
+
+    /// The certificate of [`PrivateCluster::start_with_tls`].
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.data().join("server.crt")
     }
 
     /// Where the server listens.
@@ -77,8 +90,9 @@ impl PrivateCluster {
         let mut command = self.command("sh");
         command.args(["-c", GUARD, "sh"]).arg(postgres).arg("-D").arg(self.data());
         command.args(["-p", &self.port.to_string()]);
+        let tls = if self.has_tls { "ssl=on" } else { "ssl=off" };
         for setting in
-            ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200"]
+            ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200", tls]
         {
             command.args(["-c", setting]);
         }
@@ -107,24 +121,28 @@ impl PrivateCluster {
         signal("CONT", &self.processes());
     }
 
-    fn initialize(&self) {
-        let password = self.folder.path().join("password");
-        fs::File::create(&password).unwrap().write_all(self.password.as_bytes()).unwrap();
-        if let Some(Owner { user, group }) = self.owner {
-            chown(self.folder.path(), Some(user), Some(group)).unwrap();
+    fn initialize() -> Self {
+        let cluster = Self {
+            folder: tempfile::Builder::new().prefix("latchkey-postgres.").tempdir().unwrap(),
+            binaries: find_binaries(),
+            owner: ordinary_user(),
+            password: random::bytes::<16>().map(|byte| format!("{byte:02x}")).concat(),
+            port: free_port(),
+            has_tls: false,
+            guard: None,
+        };
+        let password = cluster.folder.path().join("password");
+        fs::write(&password, &cluster.password).unwrap();
+        if let Some(Owner { user, group }) = cluster.owner {
+            chown(cluster.folder.path(), Some(user), Some(group)).unwrap();
             chown(&password, Some(user), Some(group)).unwrap();
         }
-        let output = self
-            .command(self.binaries.join("initdb"))
-            .arg("--pgdata")
-            .arg(self.data())
-            .arg("--pwfile")
-            .arg(&password)
-            .args(["--username=latchkey", "--auth=scram-sha-256", "--encoding=UTF8"])
-            .args(["--locale=C", "--no-sync"])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+        let mut initdb = cluster.command(cluster.binaries.join("initdb"));
+        initdb.arg("--pgdata").arg(cluster.data()).arg("--pwfile").arg(&password);
+        initdb.args(["--username=latchkey", "--auth=scram-sha-256", "--encoding=UTF8"]);
+        initdb.args(["--locale=C", "--no-sync"]);
+        run(&mut initdb, "initdb cannot be started");
+        cluster
     }
 
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -170,6 +188,11 @@ impl Drop for PrivateCluster {
         }
         self.end_guard("");
     }
+}
+
+fn run(command: &mut Command, if_missing: &str) {
+    let output = command.stdin(Stdio::null()).output().expect(if_missing);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn is_running(guard: &mut Child, log: &Path) -> bool {

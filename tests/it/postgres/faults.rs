@@ -2,32 +2,51 @@
 
 use std::time::Duration;
 
+use latchkey::clock::Clock;
 use latchkey::config::settings::{Store as StoreSettings, StoreUrl};
+use latchkey::protocol::jwt::Algorithm;
 use latchkey::protocol::secret::Secret;
 use latchkey::store::error::StoreError;
 use latchkey::store::model::FamilyId;
 use latchkey::store::operation::{
-    AdvanceOutcome, CreateUserOutcome, Operation, Outcome, RevokeOutcome, SignInOutcome, Write,
+    AdvanceOutcome, AppendAudit, CreateUserOutcome, Operation, Outcome, RevokeOutcome,
+    RevokeTarget, SignInOutcome, StageKey, StageKeyOutcome, Write,
 };
 use latchkey::store::{self, Store};
 
 use super::cluster::PrivateCluster;
 use super::proxy::{Cut, Proxy};
-use super::sample::{advance, append, create_user, person, revoke, sign_in, stage_key, write};
-use super::{Guard, fresh_settings, open, settings_on};
+use super::{Guard, fresh_store, fresh_store_on};
+use crate::store_contract::fixtures::{
+    advance, apply, at, created, creation, entry, key, revoke, sign_in, try_apply,
+};
 
 /// A store whose connections go through a proxy, and one that looks at the same schema directly.
 async fn stores_by_proxy() -> (Store, Store, Proxy, Guard) {
-    let (settings, guard) = fresh_settings();
-    store::migrate(&settings).await.unwrap();
-    let url = guard.url.expose();
-    let (start, end) = url.rsplit_once("@127.0.0.1:").expect("the server is on this machine");
+    let (direct, guard) = fresh_store().await;
+    let (start, end) =
+        guard.url.expose().rsplit_once("@127.0.0.1:").expect("it is on this machine");
     let (port, path) = end.split_once('/').unwrap();
     let proxy = Proxy::start(port.parse().unwrap()).await;
-    let by_proxy = format!("{start}@127.0.0.1:{}/{path}", proxy.port);
-    let by_proxy = StoreUrl::Postgres(Secret::new(by_proxy));
-    let settings_by_proxy = StoreSettings { url: by_proxy, ..settings.clone() };
-    (open(&settings_by_proxy).await, open(&settings).await, proxy, guard)
+    let url = Secret::new(format!("{start}@127.0.0.1:{}/{path}", proxy.port));
+    let settings = StoreSettings { url: StoreUrl::Postgres(url), ..guard.settings.clone() };
+    let by_proxy = store::open(&settings, &Clock::system()).await.unwrap();
+    (by_proxy, direct, proxy, guard)
+}
+
+/// A family at generation 1, so that the store has its connection and its statement.
+async fn advanced_once(store: &Store) -> FamilyId {
+    let id = created(store, "ada").await.family.id;
+    let outcome = apply(store, advance(id, 0)).await;
+    assert!(matches!(outcome, AdvanceOutcome::Moved { before: 0, .. }), "{outcome:?}");
+    id
+}
+
+/// The second advance of a family.
+fn second(id: FamilyId) -> latchkey::store::operation::AdvanceFamily {
+    let mut second = advance(id, 1);
+    (second.now, second.rotated_before) = (at(2000), at(1940));
+    second
 }
 
 async fn generation(store: &Store, id: FamilyId) -> u64 {
@@ -37,12 +56,10 @@ async fn generation(store: &Store, id: FamilyId) -> u64 {
 #[tokio::test]
 async fn an_advance_whose_answer_was_lost_is_read_back() {
     let (store, direct, proxy, _guard) = stores_by_proxy().await;
-    let (_, id) = person(&store, "rivka").await;
-    write(&store, advance(id, 0)).await.unwrap();
+    let id = advanced_once(&store).await;
 
     proxy.cut(Cut::Answer("UPDATE 1"));
-    let AdvanceOutcome::Moved { live, before } = write(&store, advance(id, 1)).await.unwrap()
-    else {
+    let AdvanceOutcome::Moved { live, before } = apply(&store, second(id)).await else {
         panic!("it moved")
     };
     assert!(proxy.was_cut());
@@ -54,11 +71,10 @@ async fn an_advance_whose_answer_was_lost_is_read_back() {
 #[tokio::test]
 async fn an_advance_that_never_arrived_is_repeated() {
     let (store, direct, proxy, _guard) = stores_by_proxy().await;
-    let (_, id) = person(&store, "rivka").await;
-    write(&store, advance(id, 0)).await.unwrap();
+    let id = advanced_once(&store).await;
 
     proxy.cut(Cut::Request(""));
-    let outcome = write(&store, advance(id, 1)).await.unwrap();
+    let outcome = apply(&store, second(id)).await;
     assert!(proxy.was_cut());
     assert!(matches!(outcome, AdvanceOutcome::Moved { before: 1, .. }), "{outcome:?}");
     assert_eq!(generation(&direct, id).await, 2);
@@ -67,29 +83,30 @@ async fn an_advance_that_never_arrived_is_repeated() {
 #[tokio::test]
 async fn an_old_generation_is_not_taken_for_an_advance_whose_answer_was_lost() {
     let (store, direct, proxy, _guard) = stores_by_proxy().await;
-    let (_, id) = person(&store, "rivka").await;
-    write(&store, advance(id, 0)).await.unwrap();
+    let id = advanced_once(&store).await;
 
     // The row is at presented + 1 already: not by this write, but by one long before.
     let mut late = advance(id, 0);
-    late.now = late.now.plus(Duration::from_secs(600));
+    late.now = at(1600);
     proxy.cut(Cut::Answer("UPDATE 0"));
-    assert_eq!(write(&store, late).await.unwrap(), AdvanceOutcome::Unmoved);
+    assert_eq!(apply(&store, late).await, AdvanceOutcome::Unmoved);
     assert!(proxy.was_cut());
     assert_eq!(generation(&direct, id).await, 1);
 }
 
 /// One of each kind that leaves a trace, all certain to do something.
 async fn mixed_batch(store: &Store) -> Vec<Operation> {
-    let (user, first) = person(store, "rivka").await;
-    let (_, second) = person(store, "noa").await;
+    let first = created(store, "ada").await;
+    let second = created(store, "ben").await;
+    let staging =
+        StageKey { key: key(Algorithm::ES256, 0), newest: None, audit: entry("key.staged") };
     vec![
-        advance(first, 0).into_operation(),
-        sign_in(user.id, "rivka").into_operation(),
-        revoke(second).into_operation(),
-        append().into_operation(),
-        create_user("tamar").into_operation(),
-        stage_key("a").into_operation(),
+        advance(first.family.id, 0).into_operation(),
+        sign_in(&first).into_operation(),
+        revoke(RevokeTarget::Family(second.family.id)).into_operation(),
+        AppendAudit(entry("session.refused")).into_operation(),
+        creation("cem").into_operation(),
+        staging.into_operation(),
     ]
 }
 
@@ -111,7 +128,7 @@ fn assert_all_happened(answers: &[Result<Outcome, StoreError>]) {
         matches!(created, Ok(Outcome::CreateUser(CreateUserOutcome::Created(_)))),
         "{created:?}"
     );
-    assert!(matches!(staged, Ok(Outcome::StageKey(_))), "{staged:?}");
+    assert!(matches!(staged, Ok(Outcome::StageKey(StageKeyOutcome::Staged))), "{staged:?}");
 }
 
 #[tokio::test]
@@ -155,61 +172,70 @@ async fn bounded<T>(answer: impl Future<Output = T>) -> T {
     tokio::time::timeout(BOUND, answer).await.expect("it is answered in bounded time")
 }
 
-async fn store_on(cluster: &PrivateCluster) -> (Store, Guard) {
-    let (settings, guard) = settings_on(cluster.url());
-    store::migrate(&settings).await.unwrap();
-    (open(&settings).await, guard)
-}
-
 #[tokio::test]
 async fn a_server_that_is_gone_is_reported_and_used_again_once_it_is_back() {
     let mut cluster = PrivateCluster::start();
-    let (store, guard) = store_on(&cluster).await;
-    let (user, id) = person(&store, "rivka").await;
+    let (store, _guard) = fresh_store_on(cluster.url()).await;
+    let person = created(&store, "ada").await;
 
     cluster.kill();
-    let read = bounded(store.read.user(user.id)).await;
+    let read = bounded(store.read.user(person.user.id)).await;
     assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
-    let write_while_down = bounded(write(&store, append())).await;
-    assert!(matches!(write_while_down, Err(StoreError::Unavailable(_))), "{write_while_down:?}");
+    let written = bounded(try_apply(&store, AppendAudit(entry("lost")))).await;
+    assert!(matches!(written, Err(StoreError::Unavailable(_))), "{written:?}");
 
     cluster.restart();
-    assert_eq!(store.read.user(user.id).await.unwrap().map(|user| user.id), Some(user.id));
-    assert!(matches!(write(&store, advance(id, 0)).await, Ok(AdvanceOutcome::Moved { .. })));
-    drop(guard);
+    assert_eq!(store.read.user(person.user.id).await.unwrap(), Some(person.user));
+    let outcome = apply(&store, advance(person.family.id, 0)).await;
+    assert!(matches!(outcome, AdvanceOutcome::Moved { before: 0, .. }), "{outcome:?}");
 }
 
 #[tokio::test]
 async fn a_restart_between_two_writes_costs_no_error() {
     let mut cluster = PrivateCluster::start();
-    let (store, guard) = store_on(&cluster).await;
-    let (_, id) = person(&store, "rivka").await;
+    let (store, _guard) = fresh_store_on(cluster.url()).await;
+    let id = created(&store, "ada").await.family.id;
     for generation in 0..3 {
         cluster.kill();
         cluster.restart();
-        let outcome = write(&store, advance(id, generation)).await.unwrap();
+        let mut due = advance(id, generation);
+        due.rotated_before = due.now;
+        let outcome = apply(&store, due).await;
         assert!(matches!(outcome, AdvanceOutcome::Moved { .. }), "{outcome:?}");
     }
-    drop(guard);
 }
 
 #[tokio::test]
 async fn a_frozen_server_is_given_up_and_nothing_happens_twice() {
     let cluster = PrivateCluster::start();
-    let (store, guard) = store_on(&cluster).await;
-    let (user, id) = person(&store, "rivka").await;
-    write(&store, advance(id, 0)).await.unwrap();
+    let (store, _guard) = fresh_store_on(cluster.url()).await;
+    let id = advanced_once(&store).await;
 
     cluster.freeze();
     let (read, written) =
-        bounded(async { tokio::join!(store.read.user(user.id), write(&store, advance(id, 1))) })
-            .await;
+        bounded(async { tokio::join!(store.read.family(id), try_apply(&store, second(id))) }).await;
     assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
     assert!(matches!(written, Err(StoreError::OutcomeUnknown(_))), "{written:?}");
 
     cluster.thaw();
-    // The statement may still be done by the server, before or after this one: one of them moves it.
-    bounded(write(&store, advance(id, 1))).await.unwrap();
+    // The server may still do what it was sent, before this or after it: one of them moves the family.
+    bounded(apply(&store, second(id))).await;
     assert_eq!(generation(&store, id).await, 2);
-    drop(guard);
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_writes_is_read_and_written_again_once_it_does() {
+    let cluster = PrivateCluster::start();
+    let (store, guard) = fresh_store_on(cluster.url()).await;
+    let admin = guard.connect().await;
+    let role = "ALTER ROLE latchkey SET default_transaction_read_only";
+    admin.batch_execute(&format!("{role} = on")).await.unwrap();
+
+    let written = bounded(try_apply(&store, creation("ada"))).await;
+    assert!(matches!(written, Err(StoreError::Unwritable(_))), "{written:?}");
+    assert_eq!(store.read.user_count().await.unwrap(), 0);
+
+    // As after a failover, a new connection reaches a server that can be written.
+    admin.batch_execute(&format!("{role} = off")).await.unwrap();
+    created(&store, "ada").await;
 }

@@ -71,7 +71,8 @@ async fn copy(
         let chunk = &buffer[..length];
         let is_cut = cuts.send_if_modified(|cut| {
             let (Cut::Request(text) | Cut::Answer(text)) = *cut else { return false };
-            let holds = chunk.windows(text.len()).any(|part| part == text.as_bytes());
+            let holds =
+                text.is_empty() || chunk.windows(text.len()).any(|part| part == text.as_bytes());
             let is_now = holds && *cut == direction(text);
             if is_now {
                 *cut = Cut::Never;
