@@ -24,9 +24,6 @@
 //! Dependencies point one way: [`routes`] → [`actors`] → [`store`]; all may use [`protocol`], which
 //! has no I/O, no clock and no actor. The store knows SQL and nothing else.
 
-#[cfg(all(feature = "fault-injection", not(debug_assertions)))]
-compile_error!("fault-injection breaks running servers on request: it is for test builds only");
-
 pub mod actors;
 pub mod app;
 pub mod cli;

@@ -215,6 +215,13 @@ async fn greet(
         anstream::println!();
     }
     anstream::println!("\n  {:<14} {directory} {dim}({contents}){dim:#}", "Data");
+    if cfg!(feature = "fault-injection") {
+        anstream::println!(
+            "  {:<14} {}",
+            "Faults",
+            url.join("/dev/fault/{actor}?kind=panic|stall|stop")
+        );
+    }
     let milliseconds = watch.elapsed().as_millis();
     anstream::println!("\nReady in {milliseconds} ms. Ctrl-C stops it; your data stays.");
     Ok(())

@@ -67,6 +67,9 @@ pub trait ReadStore: Send + Sync {
         subject: &str,
     ) -> Result<Option<User>, StoreError>;
 
+    /// How many people hold this address as a verified one, whatever its case; locked ones included.
+    async fn verified_holders(&self, address: &str) -> Result<u64, StoreError>;
+
     /// A person's identities, oldest first, with their addresses.
     async fn identities(&self, user: UserId) -> Result<Vec<Identity>, StoreError>;
 

@@ -19,6 +19,7 @@ mod sqlite;
 mod store_contract;
 #[cfg(feature = "fault-injection")]
 mod supervision;
+mod tokens;
 
 /// Makes each case a test on SQLite and one on PostgreSQL.
 #[macro_export]

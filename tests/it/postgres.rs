@@ -77,7 +77,7 @@ impl Drop for Guard {
     }
 }
 
-async fn connect(url: &Secret) -> tokio_postgres::Client {
+pub(crate) async fn connect(url: &Secret) -> tokio_postgres::Client {
     let (client, connection) =
         tokio_postgres::connect(url.expose(), tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);

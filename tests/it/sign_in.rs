@@ -142,6 +142,22 @@ pub async fn two_first_sign_ins_of_one_identity_make_one_account(backend: Backen
     assert_eq!(server.app.store.read.user_count().await.unwrap(), 1);
 }
 
+pub async fn a_frontend_learns_what_it_needs_to_draw_the_setup(backend: Backend) {
+    let server = Server::start(backend, "").await;
+    let browser = server.browser();
+    assert_eq!(code(browser.get("/auth/setup").await).await, "setup_expired");
+    browser.sign_in("rivka").await;
+    let shown = body(browser.get("/auth/setup").await).await;
+    let expected = json!({
+        "provider": "dev", "suggested_username": "rivka", "display_name": "Rivka",
+        "masked_email": "r…a@d…v.localhost", "existing_account": false,
+    });
+    assert_eq!(shown, expected);
+    browser.post_json("/auth/setup", &json!({ "username": "rivka" })).await;
+    assert_eq!(server.app.store.read.verified_holders("RIVKA@dev.localhost").await.unwrap(), 1);
+    assert_eq!(server.app.store.read.verified_holders("other@dev.localhost").await.unwrap(), 0);
+}
+
 pub async fn a_taken_name_lets_the_person_choose_again(backend: Backend) {
     let server = Server::start(backend, "").await;
     server.signed_in("alice").await;
@@ -349,6 +365,7 @@ crate::on_both_stores!(
     a_callback_works_once,
     parallel_attempts_do_not_break_each_other_and_are_bounded,
     two_first_sign_ins_of_one_identity_make_one_account,
+    a_frontend_learns_what_it_needs_to_draw_the_setup,
     a_taken_name_lets_the_person_choose_again,
     a_setup_ticket_is_spent_once,
     sign_up_follows_the_deployers_rule,

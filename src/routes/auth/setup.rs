@@ -46,12 +46,23 @@ struct SetupBody {
 /// `setup_expired`.
 pub async fn show(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
     let ticket = open_ticket(&request, &app)?;
+    let existing_account = has_account(&app, &ticket).await?;
     Ok(HttpResponse::Ok().json(json!({
         "provider": ticket.provider,
         "suggested_username": ticket.suggested_username,
         "display_name": ticket.display_name,
         "masked_email": ticket.masked_email(),
+        "existing_account": existing_account,
     })))
+}
+
+/// Whether exactly one account holds an address that this person has verified, too.
+async fn has_account(app: &App, ticket: &SetupTicket) -> Result<bool, ApiError> {
+    let mut holders = 0;
+    for (address, _) in ticket.emails.iter().filter(|(_, verified)| *verified) {
+        holders += app.store.read.verified_holders(address).await?;
+    }
+    Ok(holders == 1)
 }
 
 /// `POST /auth/setup`: 201 with the user, `Location` with where to go, and the session's cookies.

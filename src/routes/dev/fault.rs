@@ -36,14 +36,15 @@ async fn inject(
                 .field("kind"));
         }
     };
-    match actor.as_str() {
-        "db_writer" => break_all(from_ref(&app.writer), fault).await,
-        "key_ring" => break_all(from_ref(&app.key_ring), fault).await,
+    // `DbWriter`, `db_writer` and `db-writer` are the same.
+    match actor.replace(['-', '_'], "").to_ascii_lowercase().as_str() {
+        "dbwriter" => break_all(from_ref(&app.writer), fault).await,
+        "keyring" => break_all(from_ref(&app.key_ring), fault).await,
         "revocations" => break_all(from_ref(&app.revocations), fault).await,
         "janitor" => break_all(from_ref(&app.janitor), fault).await,
-        "token_families" => break_all(app.families.all(), fault).await,
-        "rate_limiter" => break_all(app.rate_limiters.all(), fault).await,
-        "provider_metadata" => break_all(from_ref(&app.provider_metadata), fault).await,
+        "tokenfamilies" => break_all(app.families.all(), fault).await,
+        "ratelimiter" => break_all(app.rate_limiters.all(), fault).await,
+        "providermetadata" => break_all(from_ref(&app.provider_metadata), fault).await,
         _ => return Err(ApiError::new(ErrorCode::NotFound, "There is no such actor.")),
     }
     Ok(HttpResponse::NoContent().finish())

@@ -69,6 +69,19 @@ pub(super) async fn exists(
     Ok(query_first(db, SQL, &[&provider, &subject]).await?.is_some())
 }
 
+/// How many people hold an address as a verified one.
+pub(super) async fn verified_holders(
+    db: &ClientWrapper,
+    address_key: &str,
+) -> Result<u64, Failure> {
+    const SQL: &str = "
+        SELECT count(DISTINCT i.user_id) FROM emails e JOIN identities i USING (provider, subject)
+         WHERE e.address_key = $1 AND e.verified";
+    let row = query_first(db, SQL, &[&address_key]).await?;
+    let count: i64 = row.map_or(Ok(0), |row| row.try_get(0))?;
+    Ok(count.unsigned_abs())
+}
+
 /// Inserts an identity without addresses; `false` if it belongs to an account already.
 pub(super) async fn insert(
     db: &ClientWrapper,

@@ -91,6 +91,12 @@ impl ReadStore for Reader {
         put_back(db, answer)
     }
 
+    async fn verified_holders(&self, address: &str) -> Result<u64, StoreError> {
+        let (db, key) = (self.connection().await?, address.to_lowercase());
+        let answer = within(STATEMENT_LIMIT, identities::verified_holders(&db, &key)).await;
+        put_back(db, answer)
+    }
+
     async fn user_by_identity(
         &self,
         provider: &str,

@@ -97,3 +97,16 @@ pub(super) fn exists(
         .prepare_cached("SELECT 1 FROM identities WHERE provider = ?1 AND subject = ?2")?;
     Ok(statement.exists(params![identity.provider, identity.subject])?)
 }
+
+/// How many people hold an address as a verified one.
+pub(super) fn verified_holders(
+    connection: &Connection,
+    address_key: &str,
+) -> Result<u64, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT count(DISTINCT i.user_id) FROM emails e JOIN identities i USING (provider, subject)
+          WHERE e.address_key = ?1 AND e.verified",
+    )?;
+    let count: i64 = statement.query_row(params![address_key], |row| row.get(0))?;
+    Ok(count.unsigned_abs())
+}
