@@ -1,7 +1,7 @@
 //! Supervision that survives panics.
 //!
 //! actix's own `Supervisor` handles an actor's *completion* only: a panic kills the actor for good.
-//! [`Guardian`] catches the unwinding around the whole actor, waits, and restarts it. Address and
+//! `Guardian` catches the unwinding around the whole actor, waits, and restarts it. Address and
 //! queued messages survive; the message that panicked is lost, and its caller learns so at once.
 
 use std::any::Any;
