@@ -221,3 +221,114 @@ impl Handler<Drain> for Revocations {
 
 #[cfg(feature = "fault-injection")]
 super::fault::injectable!(Revocations);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::mailbox::Mailbox;
+    use crate::actors::supervisor::{Supervision, Terms};
+    use crate::store::double::ScriptedReads;
+    use crate::store::model::{FIRST_PARTY, SessionId, UserId};
+    use actix::Arbiter;
+    use tokio::sync::watch;
+    use uuid::Uuid;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
+    const LIFE: Duration = Duration::from_secs(900);
+
+    fn question() -> IsRevoked {
+        let claims = AccessClaims {
+            iss: String::new(),
+            sub: UserId(Uuid::from_u128(1)),
+            aud: String::new(),
+            client_id: FIRST_PARTY.to_owned(),
+            scope: String::new(),
+            exp: 0,
+            iat: 0,
+            jti: "token".to_owned(),
+            sid: SessionId(Uuid::from_u128(2)),
+            auth_time: 0,
+            username: None,
+            role: None,
+        };
+        IsRevoked::new(&claims, "key")
+    }
+
+    fn revoked(kind: RevocationKind, id: &str) -> Revocation {
+        Revocation { kind, id: id.to_owned(), until: NOW.plus(LIFE) }
+    }
+
+    struct Test {
+        mailbox: Mailbox<Revocations>,
+        store: watch::Sender<Option<Vec<Revocation>>>,
+        clock: Clock,
+    }
+
+    impl Test {
+        fn new(stored: Option<Vec<Revocation>>) -> Self {
+            let (store, revocations) = watch::channel(stored);
+            let clock = Clock::manual(NOW);
+            let shared = clock.clone();
+            let terms = Terms { name: "revocations", shard: 0, capacity: 64, deadline: LIFE };
+            let mailbox = Supervision::default().start(&Arbiter::current(), terms, move |status| {
+                Revocations::new(Arc::new(ScriptedReads { revocations }), shared, status)
+            });
+            Self { mailbox, store, clock }
+        }
+
+        async fn is_revoked(&self) -> Option<bool> {
+            self.mailbox.ask(question()).await.unwrap().ok()
+        }
+    }
+
+    #[actix::test]
+    async fn everything_that_a_token_names_can_be_revoked() {
+        for (kind, id) in [
+            (RevocationKind::Session, SessionId(Uuid::from_u128(2)).to_string()),
+            (RevocationKind::User, UserId(Uuid::from_u128(1)).to_string()),
+            (RevocationKind::Token, "token".to_owned()),
+            (RevocationKind::Key, "key".to_owned()),
+            (RevocationKind::Client, FIRST_PARTY.to_owned()),
+        ] {
+            let test = Test::new(Some(Vec::new()));
+            assert_eq!(test.is_revoked().await, Some(false));
+            test.mailbox.ask(Add(vec![revoked(kind, &id)])).await.unwrap();
+            assert_eq!(test.is_revoked().await, Some(true), "{kind:?}");
+            test.clock.advance(LIFE);
+            assert_eq!(test.is_revoked().await, Some(false), "every token has expired");
+        }
+    }
+
+    #[actix::test]
+    async fn what_the_store_holds_is_known_from_the_start() {
+        let test = Test::new(Some(vec![revoked(RevocationKind::Key, "key")]));
+        assert_eq!(test.is_revoked().await, Some(true));
+    }
+
+    #[actix::test]
+    async fn while_nothing_is_heard_each_check_asks_and_nothing_is_overlooked() {
+        tokio::time::pause();
+        let test = Test::new(Some(Vec::new()));
+        assert_eq!(test.is_revoked().await, Some(false));
+        test.store.send_replace(None);
+        assert_eq!(test.is_revoked().await, Some(false), "what was heard is fresh enough");
+        tokio::time::sleep(FRESH).await;
+        assert_eq!(test.is_revoked().await, None, "nobody can know");
+        test.store.send_replace(Some(vec![revoked(RevocationKind::Token, "token")]));
+        assert_eq!(test.is_revoked().await, Some(true), "found by asking");
+        test.store.send_replace(None);
+        tokio::time::sleep(FRESH).await;
+        assert_eq!(test.is_revoked().await, Some(true), "what is known needs no asking");
+    }
+
+    #[actix::test]
+    async fn a_tick_brings_what_other_nodes_revoked() {
+        tokio::time::pause();
+        let test = Test::new(Some(Vec::new()));
+        assert_eq!(test.is_revoked().await, Some(false));
+        test.store.send_replace(Some(vec![revoked(RevocationKind::Token, "token")]));
+        test.mailbox.ask(Tick).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(test.is_revoked().await, Some(true));
+    }
+}

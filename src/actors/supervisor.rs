@@ -1,12 +1,13 @@
 //! Supervision that survives panics.
 //!
 //! actix's own `Supervisor` handles an actor's *completion* only: a panic kills the actor for good.
-//! [`Guardian`] catches the unwinding around the whole actor, waits, and restarts it. Address and
+//! `Guardian` catches the unwinding around the whole actor, waits, and restarts it. Address and
 //! queued messages survive; the message that panicked is lost, and its caller learns so at once.
 
 use std::any::Any;
 use std::collections::VecDeque;
 use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +23,6 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::mailbox::Mailbox;
 use super::status::{ActorStatus, State};
 use crate::clock::Stopwatch;
-use crate::protocol::random;
 
 /// When a restarting actor is given up.
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +128,11 @@ struct Guardian<A: Actor<Context = Context<A>>> {
 }
 
 impl<A: Supervised + Actor<Context = Context<A>>> Guardian<A> {
+    /// Whether an actor that stopped was meant to: it was drained, or nobody can reach it any more.
+    fn is_over(&mut self) -> bool {
+        self.status.is_draining() || !self.actor.ctx().connected()
+    }
+
     /// Counts, logs and sets the wait before the restart; `false` if the policy is exhausted.
     fn schedule_restart(&mut self, reason: &str) -> bool {
         let now = Instant::now();
@@ -150,8 +155,9 @@ impl<A: Supervised + Actor<Context = Context<A>>> Guardian<A> {
         let wait =
             (self.policy.first_backoff * 2_u32.pow(doublings)).min(self.policy.longest_backoff);
         // Jitter of up to half the wait, so that shards that fail together do not return together.
-        let [random] = random::bytes::<1>();
-        self.backoff = Some(Box::pin(sleep(wait + wait * u32::from(random) / 512)));
+        // Not a secret, so it needs no randomness that could be gone when a process ends.
+        let jitter = RandomState::new().hash_one(now).to_le_bytes()[0];
+        self.backoff = Some(Box::pin(sleep(wait + wait * u32::from(jitter) / 512)));
         true
     }
 }
@@ -177,7 +183,7 @@ impl<A: Supervised + Actor<Context = Context<A>>> Future for Guardian<A> {
             this.status.handle_time.observe(watch.elapsed());
             match polled {
                 Ok(Poll::Pending) => return Poll::Pending,
-                Ok(Poll::Ready(())) if this.status.is_draining() => {
+                Ok(Poll::Ready(())) if this.is_over() => {
                     this.status.set_state(State::Stopped);
                     return Poll::Ready(());
                 }
@@ -329,6 +335,18 @@ mod tests {
         supervision.given_up().notified().await;
         assert_eq!(mailbox.status().state(), State::Failed);
         assert_eq!(mailbox.ask(Do::Count).await, Err(AskError::Dropped));
+    }
+
+    #[actix::test]
+    async fn an_actor_that_nobody_can_reach_ends_without_being_a_failure() {
+        let mailbox = fragile(&mut Supervision::default(), 8);
+        assert_eq!(mailbox.ask(Do::Count).await, Ok(1));
+        let status = Arc::clone(mailbox.status());
+        drop(mailbox);
+        while status.state() == State::Running {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!((status.state(), status.restarts()), (State::Stopped, 0));
     }
 
     #[actix::test]

@@ -4,6 +4,8 @@
 //! `DbWriter` actor alone; the read side ([`ReadStore`]) is pooled and may be asked by anybody.
 //! `tests/it/store_contract.rs` holds both backends to what is said here.
 
+#[cfg(test)]
+pub(crate) mod double;
 pub mod error;
 pub mod model;
 pub mod operation;

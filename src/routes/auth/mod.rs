@@ -4,6 +4,7 @@ pub mod callback;
 pub mod form;
 pub mod logout;
 pub mod me;
+pub mod opening;
 pub mod providers;
 pub mod refresh;
 pub mod resume;

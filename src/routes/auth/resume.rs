@@ -13,7 +13,7 @@ use crate::routes::cookies::Kind;
 use crate::routes::parameters::Parameters;
 use crate::routes::{return_to, session};
 
-/// What a resume came to, kept in a cookie for [`MARKER_LIFE`] so that pages do not loop.
+/// What a resume came to, kept in a cookie for half a minute so that pages do not loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The cookies were renewed: a page that still finds no session knows that they are not kept.

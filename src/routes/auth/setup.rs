@@ -7,7 +7,7 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::callback::{
+use super::opening::{
     audit, last_provider, new_family, refuse_tokens_of, replaced, session_before, spent_login,
 };
 use super::tickets::{LOGIN_LIFE, SPENT_LEEWAY, SetupTicket};

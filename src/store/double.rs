@@ -1,0 +1,76 @@
+//! A read side that answers as a unit test says. Only what actors ask on their own is there; real
+//! stores are asked in `tests/it`.
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::error::StoreError;
+use super::model::{
+    Email, FamilyId, FamilyWithUser, Identity, Revocation, StoredKey, User, UserId,
+};
+use super::{AuditRow, ReadStore};
+use crate::clock::Timestamp;
+
+/// Answers with what the test last put in; `None` is a store that does not answer.
+pub(crate) struct ScriptedReads {
+    pub(crate) revocations: watch::Receiver<Option<Vec<Revocation>>>,
+}
+
+fn silent<T>() -> Result<T, StoreError> {
+    Err(StoreError::Unavailable("scripted".to_owned()))
+}
+
+#[async_trait]
+impl ReadStore for ScriptedReads {
+    async fn ping(&self) -> Result<(), StoreError> {
+        silent()
+    }
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        silent()
+    }
+    async fn user(&self, _: UserId) -> Result<Option<User>, StoreError> {
+        silent()
+    }
+    async fn user_by_name(&self, _: &str) -> Result<Option<User>, StoreError> {
+        silent()
+    }
+    async fn username_is_free(&self, _: &str, _: Timestamp) -> Result<bool, StoreError> {
+        silent()
+    }
+    async fn verified_holders(&self, _: &str) -> Result<u64, StoreError> {
+        silent()
+    }
+    async fn user_by_identity(&self, _: &str, _: &str) -> Result<Option<User>, StoreError> {
+        silent()
+    }
+    async fn identities(&self, _: UserId) -> Result<Vec<Identity>, StoreError> {
+        silent()
+    }
+    async fn emails(&self, _: UserId) -> Result<Vec<Email>, StoreError> {
+        silent()
+    }
+    async fn family(&self, _: FamilyId) -> Result<Option<FamilyWithUser>, StoreError> {
+        silent()
+    }
+    async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {
+        silent()
+    }
+    async fn revocations(
+        &self,
+        _: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<Revocation>, StoreError> {
+        let scripted = self.revocations.borrow().clone();
+        let Some(revocations) = scripted else { return silent() };
+        Ok(revocations.into_iter().filter(|revocation| now < revocation.until).collect())
+    }
+    async fn audit(&self, _: u32) -> Result<Vec<AuditRow>, StoreError> {
+        silent()
+    }
+    async fn user_count(&self) -> Result<u64, StoreError> {
+        silent()
+    }
+    async fn live_families(&self) -> Result<Vec<(FamilyId, u64)>, StoreError> {
+        silent()
+    }
+}

@@ -1,0 +1,136 @@
+//! The documents say what the code does: codes, metrics, dependencies, promises, links.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use latchkey::error::ErrorCode;
+
+use crate::harness::{Backend, Server};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The rows of a document's tables: the cells of each, first cells in backquotes.
+fn rows(document: &str) -> Vec<Vec<String>> {
+    document
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| {
+            line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()
+        })
+        .collect()
+}
+
+/// What stands in backquotes, in order.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn every_error_code_is_explained_with_its_status() {
+    let documented: BTreeSet<(String, String)> = rows(&read("docs/errors.md"))
+        .into_iter()
+        .map(|row| (quoted(&row[0])[0].to_owned(), row[1].clone()))
+        .collect();
+    let known: BTreeSet<(String, String)> = ErrorCode::ALL
+        .into_iter()
+        .map(|code| (code.as_str().to_owned(), code.status().as_u16().to_string()))
+        .collect();
+    assert_eq!(documented, known);
+}
+
+#[actix_web::test]
+async fn every_metric_is_explained_with_its_type() {
+    let documented: BTreeSet<(String, String)> = rows(&read("docs/metrics.md"))
+        .into_iter()
+        .map(|row| (quoted(&row[0])[0].to_owned(), row[1].clone()))
+        .collect();
+    let server = Server::start(Backend::Sqlite, "").await;
+    // What has the labels of requests and errors appears with the first of them.
+    server.browser().get("/nowhere").await;
+    let shown: BTreeSet<(String, String)> = server
+        .app
+        .metrics
+        .encode()
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
+        .collect();
+    assert_eq!(documented, shown);
+}
+
+#[test]
+fn every_direct_dependency_has_its_reason() {
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    let document = read("docs/dependencies.md");
+    let (program, tests) = document.split_once("## Of tests").unwrap();
+    for (section, listed) in [("dependencies", program), ("dev-dependencies", tests)] {
+        let listed: Vec<String> =
+            rows(listed).iter().map(|row| quoted(&row[0])[0].to_owned()).collect();
+        let declared: Vec<String> = manifest[section].as_table().unwrap().keys().cloned().collect();
+        assert_eq!(listed, declared, "[{section}]");
+    }
+}
+
+#[test]
+fn every_promise_of_the_architecture_has_a_test_of_that_name() {
+    let document = read("ARCHITECTURE.md");
+    let (_, promises) = document.split_once("## What must stay true").unwrap();
+    let named: Vec<&str> = promises
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .filter_map(|line| line.rsplit(" | ").next())
+        .flat_map(quoted)
+        .collect();
+    assert!(named.len() > 20, "{named:?}");
+    let sources: Vec<String> = files("rs")
+        .into_iter()
+        .filter(|path| !path.ends_with("documents.rs"))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    for name in named {
+        // By its function, or by the macro that makes it one for each store.
+        let is_there = |source: &String| {
+            source.contains(&format!("fn {name}(")) || source.contains(&format!("    {name}: \""))
+        };
+        assert!(sources.iter().any(is_there), "there is no test {name}");
+    }
+}
+
+#[test]
+fn every_link_between_documents_leads_to_a_file() {
+    for document in files("md") {
+        let text = std::fs::read_to_string(&document).unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = target.split('#').next().unwrap_or_default();
+            if !target.contains("://") && !path.is_empty() {
+                let file = document.parent().unwrap().join(path);
+                assert!(file.exists(), "{} links to {target}", document.display());
+            }
+        }
+    }
+}
+
+/// All files of the project with an extension.
+fn files(extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders: Vec<PathBuf> =
+        vec![root().join("src"), root().join("tests"), root().join("docs")];
+    found.extend(entries(root()));
+    while let Some(folder) = folders.pop() {
+        for path in entries(&folder) {
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found.retain(|path| path.is_file() && path.extension().is_some_and(|found| found == extension));
+    found
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
