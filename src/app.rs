@@ -1,7 +1,7 @@
 //! What every request handler shares: settings, mailboxes and immutable tools. No state of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use crate::actors::db_writer::DbWriter;
 use crate::actors::janitor::Janitor;
@@ -73,6 +73,8 @@ pub struct Parts {
     pub statuses: Vec<Arc<ActorStatus>>,
     /// Everything that /metrics shows.
     pub metrics: Arc<Metrics>,
+    /// How far this machine's own clock is ahead of the store's, in milliseconds.
+    pub clock_skew: Arc<AtomicI64>,
     /// Set when the process is about to end: /ready says so.
     pub draining: AtomicBool,
 }

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use actix::Arbiter;
@@ -46,8 +46,9 @@ use crate::store::error::OpenError;
 use crate::store::{self, Store};
 use crate::telemetry::metrics::{Metrics, Sources};
 
-/// Deadlines nest: the store's (3 s) is below the writer's, that below its askers', that below what
-/// a client waits.
+/// Deadlines nest: a statement's (3 s) is below the writer's, that below its askers', that below what
+/// a client waits. A batch that has to connect anew and read back can outlast its askers: to them the
+/// outcome is unknown, and asking again is safe.
 const WRITER_DEADLINE: Duration = Duration::from_secs(4);
 const OWNER_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -276,7 +277,6 @@ pub async fn start_on(
     let tls = settings.server.tls.as_ref().map(tls_config).transpose()?;
     let database_lock = lock_database(&settings)?;
     let store = open_store(&settings, &clock).await?;
-    synchronize(&clock, &store).await;
 
     let mut supervision = Supervision::new(Policy::default());
     let arbiters = vec![Arbiter::new(), Arbiter::new()];
@@ -306,6 +306,8 @@ async fn start_actors(
     supervision: &mut Supervision,
     arbiters: &[Arbiter],
 ) -> Result<(App, Vec<tokio::task::JoinHandle<()>>), StartError> {
+    let skew: Arc<AtomicI64> = Arc::default();
+    synchronize(clock, &store, &skew).await;
     let (writer_arbiter, owners) = (&arbiters[0], &arbiters[1]);
     let lifetimes = Lifetimes::new(&settings.tokens);
     let access_tokens_live_for = tokens_live_for(settings.tokens.access_ttl);
@@ -397,7 +399,7 @@ async fn start_actors(
         ticker::start(&revocations, revocations::POLL),
         ticker::start(&key_ring, key_ring::POLL),
         ticker::start(&janitor, janitor::PERIOD),
-        start_clock_ticker(clock.clone(), store.clone()),
+        start_clock_ticker(clock.clone(), store.clone(), Arc::clone(&skew)),
     ]
     .into_iter()
     .chain(rate_limiters.all().iter().map(|shard| ticker::start(shard, rate_limiter::SWEEP)))
@@ -432,6 +434,7 @@ async fn start_actors(
         http_client,
         statuses,
         metrics,
+        clock_skew: skew,
         draining: AtomicBool::new(false),
     });
     Ok((app, tickers))
@@ -440,22 +443,28 @@ async fn start_actors(
 /// How far this machine's clock may be off the database's before it is worth a warning.
 const TOLERATED_SKEW: Duration = Duration::from_secs(30);
 
-/// Takes over the store's time, so that all nodes agree.
-async fn synchronize(clock: &Clock, store: &Store) {
+/// Takes over the store's time, so that all nodes agree; `skew` tells /ready how far this machine's
+/// own clock is ahead of it, in milliseconds.
+async fn synchronize(clock: &Clock, store: &Store, skew: &AtomicI64) {
     let Ok(reference) = store.read.time().await else { return };
     clock.synchronize(reference);
-    let skew = Clock::system_time().millis() - reference.millis();
-    if u128::from(skew.unsigned_abs()) > TOLERATED_SKEW.as_millis() {
-        tracing::warn!(skew_ms = skew, "this machine's clock and the database's differ");
+    let ahead = Clock::system_time().millis() - reference.millis();
+    skew.store(ahead, Ordering::Relaxed);
+    if u128::from(ahead.unsigned_abs()) > TOLERATED_SKEW.as_millis() {
+        tracing::warn!(skew_ms = ahead, "this machine's clock and the database's differ");
     }
 }
 
-fn start_clock_ticker(clock: Clock, store: Store) -> tokio::task::JoinHandle<()> {
+fn start_clock_ticker(
+    clock: Clock,
+    store: Store,
+    skew: Arc<AtomicI64>,
+) -> tokio::task::JoinHandle<()> {
     actix_web::rt::spawn(async move {
         let mut interval = tokio::time::interval(Duration::from_secs(60));
         loop {
             interval.tick().await;
-            synchronize(&clock, &store).await;
+            synchronize(&clock, &store, &skew).await;
         }
     })
 }

@@ -62,6 +62,7 @@ pub async fn ready(app: Data<App>) -> HttpResponse {
         "status": if is_ready { "ready" } else { "not_ready" },
         "reasons": reasons,
         "store": app.store.kind,
+        "clock_skew_seconds": app.clock_skew.load(Ordering::Relaxed) / 1000,
         "actors": actors,
     });
     if is_ready {

@@ -50,7 +50,7 @@ pub struct Metrics {
     request_seconds: Histogram,
     errors: Family<ErrorLabels, Counter>,
     rate_limited: Family<TierLabels, Counter>,
-    /// Tokens and tickets of a server secret that is not configured.
+    /// Refresh tokens of a server secret that is not configured.
     pub unknown_secret: Arc<AtomicU64>,
     /// Refresh tokens refused without asking the store.
     pub forged_refresh_tokens: Arc<AtomicU64>,
@@ -290,7 +290,7 @@ impl Collector for Collected {
             ),
             (
                 "unknown_secret",
-                "Tokens and tickets of an unknown server secret",
+                "Refresh tokens of an unknown server secret",
                 of(&self.unknown_secret),
             ),
         ] {
