@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, Context, Handler, Message, Supervised};
-use governor::clock::Clock as GovernorClock;
+use governor::clock::{Clock as GovernorClock, Reference};
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::StateStore;
@@ -112,7 +112,8 @@ impl Hasher for Identity {
     }
 }
 
-/// Theoretical arrival times by hashed key. The actor is its only user, so a cell is enough.
+/// Theoretical arrival times by hashed key, counted from the limiter's start. The actor is its only
+/// user, so a cell is enough.
 #[derive(Default)]
 struct Buckets(RefCell<HashMap<u64, Nanos, BuildHasherDefault<Identity>>>);
 
@@ -173,6 +174,8 @@ impl StateStore for SharedBuckets {
 pub struct RateLimiter {
     limiters: Vec<(Limiter, SharedBuckets)>,
     clock: Nanoseconds,
+    /// governor counts arrival times from when a limiter was made.
+    start: Nanos,
     hasher: RandomState,
     status: Arc<ActorStatus>,
 }
@@ -181,11 +184,17 @@ impl RateLimiter {
     /// One shard with the configured limits.
     pub fn new(limits: &RateLimits, clock: Clock, status: Arc<ActorStatus>) -> Self {
         let clock = Nanoseconds(clock);
+        let start = clock.now();
         let limiters = Tier::ALL.into_iter().map(|tier| {
             let buckets = SharedBuckets::default();
             (Gcra::new(quota(tier.limit(limits)), buckets.clone(), clock.clone()), buckets)
         });
-        Self { limiters: limiters.collect(), clock, hasher: RandomState::new(), status }
+        Self { limiters: limiters.collect(), clock, start, hasher: RandomState::new(), status }
+    }
+
+    /// The present moment as arrival times are counted.
+    fn since_start(&self) -> Nanos {
+        self.clock.now().duration_since(self.start)
     }
 }
 
@@ -219,7 +228,7 @@ impl Handler<Pass> for RateLimiter {
     fn handle(&mut self, Pass { tier, key }: Pass, _: &mut Context<Self>) -> Self::Result {
         let (limiter, buckets) = &self.limiters[tier as usize];
         if buckets.0.len() >= MOST_BUCKETS {
-            buckets.0.sweep(self.clock.now(), MOST_BUCKETS / 2);
+            buckets.0.sweep(self.since_start(), MOST_BUCKETS / 2);
         }
         let key = self.hasher.hash_one((tier, key));
         limiter
@@ -233,7 +242,7 @@ impl Handler<Tick> for RateLimiter {
 
     fn handle(&mut self, Tick: Tick, _: &mut Context<Self>) {
         for (_, buckets) in &self.limiters {
-            buckets.0.sweep(self.clock.now(), MOST_BUCKETS);
+            buckets.0.sweep(self.since_start(), MOST_BUCKETS);
         }
     }
 }
@@ -306,6 +315,18 @@ mod tests {
         assert!(pass(&mailbox, Tier::Login, "a").await.is_err());
         assert_eq!(pass(&mailbox, Tier::Login, "b").await, Ok(()));
         assert_eq!(pass(&mailbox, Tier::Api, "a").await, Ok(()));
+    }
+
+    #[actix::test]
+    async fn a_sweep_forgets_no_bucket_that_is_not_full_again() {
+        let (mailbox, clock) = limiter(1);
+        assert_eq!(pass(&mailbox, Tier::Login, "a").await, Ok(()));
+        clock.advance(MINUTE - Duration::from_millis(1));
+        mailbox.ask(Tick).await.unwrap();
+        assert!(pass(&mailbox, Tier::Login, "a").await.is_err());
+        clock.advance(Duration::from_millis(1));
+        mailbox.ask(Tick).await.unwrap();
+        assert_eq!(pass(&mailbox, Tier::Login, "a").await, Ok(()));
     }
 
     #[test]
