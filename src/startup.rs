@@ -519,7 +519,7 @@ fn serve(
     let is_development = app.is_development;
     let idp = is_development.then(|| {
         Data::new(DevelopmentProvider::new(
-            app.settings.server.public_url.clone(),
+            &app.settings.server,
             app.sealer.clone(),
             app.clock.clone(),
         ))

@@ -88,8 +88,13 @@ impl Scene {
         let public_url = Origin::parse(&url).unwrap();
         let clock = Clock::manual(NOW);
         let sealer = Sealer::new(&[SecretKey::new(vec![7; 32])]);
+        let text = format!(
+            "[server]\npublic_url = \"{url}\"\nreturn_to = [\"http://127.0.0.1:3000\"]\n\
+             secret_key = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"\n"
+        );
+        let configured = latchkey::config::parse(&text, std::path::Path::new(".")).unwrap();
         let provider =
-            Data::new(DevelopmentProvider::new(public_url.clone(), sealer, clock.clone()));
+            Data::new(DevelopmentProvider::new(&configured.server, sealer, clock.clone()));
         let branding = Branding { name: "Acme".to_owned(), logo: None, accent: None };
         let site = Data::new(Site::new(&branding));
         let server = HttpServer::new(move || {

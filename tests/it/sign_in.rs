@@ -54,6 +54,25 @@ pub fn hidden_token(page: &str) -> String {
     rest.split_once('"').unwrap().0.to_owned()
 }
 
+pub async fn a_form_may_end_where_sign_ins_may_lead(backend: Backend) {
+    let server = Server::start(backend, "return_to = [\"http://127.0.0.1:3000\"]\n").await;
+    let browser = server.browser();
+    let form = browser.follow("/auth/dev?return_to=http://127.0.0.1:3000/done").await;
+    assert_eq!(form.url().path(), "/dev/idp/authorize");
+    let policy = |answer: &reqwest::Response| {
+        answer.headers()["content-security-policy"].to_str().unwrap().to_owned()
+    };
+    let expected = "form-action 'self' http://127.0.0.1:3000;";
+    assert!(policy(&form).contains(expected), "{}", policy(&form));
+    let there = "/auth/dev?login_hint=alice&return_to=http://127.0.0.1:3000/done";
+    let onboarding = browser.follow(there).await;
+    assert!(policy(&onboarding).contains(expected), "{}", policy(&onboarding));
+    let created = browser.post_json("/auth/setup", &json!({ "username": "alice" })).await;
+    assert_eq!(location(&created).as_deref(), Some("http://127.0.0.1:3000/done"));
+    let elsewhere = browser.get("/auth/dev?return_to=http://127.0.0.1:3001/").await;
+    assert_eq!(code(elsewhere).await, "invalid_return_to");
+}
+
 pub async fn a_callback_is_bound_to_its_attempt_and_browser(backend: Backend) {
     let server = Server::start(backend, "").await;
     let browser = server.browser();
@@ -361,6 +380,7 @@ pub async fn requests_from_other_sites_change_nothing(backend: Backend) {
 
 crate::on_both_stores!(
     the_way_from_the_login_page_to_the_account,
+    a_form_may_end_where_sign_ins_may_lead,
     a_callback_is_bound_to_its_attempt_and_browser,
     a_callback_works_once,
     parallel_attempts_do_not_break_each_other_and_are_bounded,

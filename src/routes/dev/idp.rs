@@ -16,9 +16,10 @@ use actix_web::HttpResponse;
 use actix_web::web::{Data, ServiceConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::settings::Origin;
+use crate::config::settings::{Origin, Server};
 use crate::protocol::jwt::Algorithm;
 use crate::protocol::key::{SigningKey, generate};
 use crate::protocol::sealed::{Purpose, Sealer};
@@ -48,6 +49,8 @@ pub fn issuer(public_url: &Origin) -> String {
 /// The provider's state: who it is, and a key that lives as long as the process.
 pub struct DevelopmentProvider {
     public_url: Origin,
+    /// Where a sign-in may end beside this server: the form's redirects lead there.
+    destinations: Vec<Url>,
     sealer: Sealer,
     clock: Clock,
     key: SigningKey,
@@ -70,15 +73,24 @@ struct Code {
 }
 
 impl DevelopmentProvider {
-    /// A provider below `public_url`, with a new key.
+    /// A provider below `server.public_url`, with a new key.
     ///
     /// # Panics
     /// If the operating system has no randomness.
-    pub fn new(public_url: Origin, sealer: Sealer, clock: Clock) -> Self {
+    pub fn new(server: &Server, sealer: Sealer, clock: Clock) -> Self {
         let key = generate(Algorithm::ES256, 0)
             .and_then(|pkcs8| SigningKey::from_pkcs8(&pkcs8))
             .expect("a P-256 key can be made");
-        Self { public_url, sealer, clock, key }
+        let destinations = server.return_to.iter().chain(&server.frontend_url);
+        Self {
+            public_url: server.public_url.clone(),
+            destinations: destinations
+                .filter_map(|origin| Url::parse(origin.as_str()).ok())
+                .collect(),
+            sealer,
+            clock,
+            key,
+        }
     }
 
     fn issuer(&self) -> String {

@@ -85,7 +85,7 @@ fn show(
     let status = error.map_or(StatusCode::OK, |error| error.code.status());
     // The form ends, by way of its 303, where the person wanted to go.
     match Url::parse(&ticket.return_to) {
-        Ok(destination) => page_leading_to(status, &view, &destination),
+        Ok(destination) => page_leading_to(status, &view, &[destination]),
         Err(_) => page(status, &view),
     }
 }

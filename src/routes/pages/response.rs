@@ -12,16 +12,19 @@ use super::views::Page;
 
 /// Sends a page whose forms, if any, end on this server.
 pub fn page(status: StatusCode, view: &impl Page) -> HttpResponse {
-    send(status, view, None)
+    page_leading_to(status, view, &[])
 }
 
-/// Sends a page whose form ends, by way of redirects, at `destination`: browsers check each hop
-/// against `form-action`.
-pub fn page_leading_to(status: StatusCode, view: &impl Page, destination: &Url) -> HttpResponse {
-    send(status, view, source_of(destination).as_deref())
-}
-
-fn send<P: Page>(status: StatusCode, view: &P, destination: Option<&str>) -> HttpResponse {
+/// Sends a page whose form ends, by way of redirects, at one of `destinations`: browsers check each
+/// hop against `form-action`.
+pub fn page_leading_to<P: Page>(
+    status: StatusCode,
+    view: &P,
+    destinations: &[Url],
+) -> HttpResponse {
+    let sources: Vec<String> = destinations.iter().filter_map(source_of).collect();
+    let destination = (!sources.is_empty()).then(|| sources.join(" "));
+    let destination = destination.as_deref();
     let policy = policy(view.site().logo_source(), destination, P::HAS_SCRIPT);
     HttpResponse::build(status)
         .content_type(ContentType::html())
@@ -101,7 +104,7 @@ mod tests {
         let site = samples::site();
         let destination = Url::parse("https://app.example:8443/callback?state=a;b").unwrap();
         let view = SignedOut { site: &site, everywhere: false };
-        let answer = page_leading_to(StatusCode::OK, &view, &destination);
+        let answer = page_leading_to(StatusCode::OK, &view, &[destination]);
         let policy = header(&answer, "content-security-policy");
         assert!(policy.contains("; form-action 'self' https://app.example:8443; "), "{policy}");
     }
