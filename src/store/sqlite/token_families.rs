@@ -18,17 +18,19 @@ use crate::store::operation::{
     AdvanceFamily, AdvanceOutcome, RemoveExpired, Revoke, RevokeOutcome, RevokeTarget,
 };
 
+const FIND: &str = concat!(
+    "SELECT f.id, f.user_id, f.session_id, f.client_id, f.scope, f.generation, f.rotated_at,
+            f.created_at, f.auth_time, f.revoked_at, ",
+    user_columns!(),
+    " FROM token_families f JOIN users u ON u.id = f.user_id WHERE f.id = ?1"
+);
+
 /// A family, revoked or not, with its person.
 pub(super) fn find(
     connection: &Connection,
     id: FamilyId,
 ) -> Result<Option<FamilyWithUser>, StoreError> {
-    let mut statement = connection.prepare_cached(concat!(
-        "SELECT f.id, f.user_id, f.session_id, f.client_id, f.scope, f.generation, f.rotated_at,
-                f.created_at, f.auth_time, f.revoked_at, ",
-        user_columns!(),
-        " FROM token_families f JOIN users u ON u.id = f.user_id WHERE f.id = ?1"
-    ))?;
+    let mut statement = connection.prepare_cached(FIND)?;
     Ok(statement.query_row(params![id.0.as_bytes()], read).optional()?)
 }
 
@@ -304,4 +306,26 @@ pub(super) fn remove_expired(
         delete.execute(params![id.as_bytes()])?;
     }
     Ok((over.len() as u64, last.filter(|_| looked_at == remove.limit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::store::sqlite::{connection, migrations};
+
+    #[test]
+    fn a_family_is_found_by_a_plan_that_is_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("latchkey.db");
+        migrations::migrate(&path).unwrap();
+        let connection = connection::open_for_writing(&path).unwrap();
+        for number in 0..3 {
+            assert_eq!(find(&connection, FamilyId(Uuid::from_u128(number))).unwrap(), None);
+        }
+        let statement = connection.prepare_cached(FIND).unwrap();
+        assert_eq!(statement.get_status(StatementStatus::Run), 3);
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+    }
 }
