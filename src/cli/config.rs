@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::cli::output::{self, DIM};
-use crate::cli::{Failure, Format};
-use crate::config::{self, Request};
+use crate::cli::{Failure, Format, load};
+use crate::config::Request;
 
 /// Prints every value with where it comes from; secrets are redacted.
 ///
 /// # Errors
 /// The problems of the configuration.
 pub fn run(explicit: Option<PathBuf>, format: Format) -> Result<(), Failure> {
-    let loaded = config::load(&Request::of_process(explicit)).map_err(Failure::of)?;
+    let loaded = load(&Request::of_process(explicit)).map_err(Failure::of)?;
     if format == Format::Json {
         let items: Vec<_> = loaded
             .entries

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::cli::serve::until_stopped;
-use crate::cli::{Failure, output};
+use crate::cli::{Failure, load, output};
 use crate::clock::{Clock, Stopwatch};
 use crate::config::settings::{Origin, Provider, Settings, Telemetry};
 use crate::protocol::random;
@@ -109,7 +109,7 @@ fn write_private(path: &Path, content: &str) -> Result<(), Failure> {
 /// The configuration of the data directory, made fit for development.
 fn settings(options: &Options) -> Result<Settings, Failure> {
     let request = config::Request::of_process(Some(options.data_dir.join("latchkey.toml")));
-    let mut settings = config::load(&request).map_err(Failure::nothing_was_started)?.settings;
+    let mut settings = load(&request).map_err(Failure::nothing_was_started)?.settings;
     let server = &mut settings.server;
     if let Some(port) = options.port {
         server.listen.set_port(port);

@@ -192,9 +192,16 @@ async fn generate_keys(
 
 fn read_settings(explicit: Option<PathBuf>) -> Result<Settings, Failure> {
     let request = configuration::Request::of_process(explicit);
-    let loaded = configuration::load(&request).map_err(Failure::of)?;
+    Ok(load(&request).map_err(Failure::of)?.settings)
+}
+
+/// Loads a configuration and says what is legal but doubtful in it.
+fn load(
+    request: &configuration::Request,
+) -> Result<configuration::Loaded, configuration::problem::Problems> {
+    let loaded = configuration::load(request)?;
     loaded.warnings.iter().for_each(|warning| anstream::eprintln!("{warning}"));
-    Ok(loaded.settings)
+    Ok(loaded)
 }
 
 fn serving_settings(explicit: Option<PathBuf>) -> Result<Settings, Failure> {
