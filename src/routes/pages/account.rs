@@ -8,7 +8,7 @@ use url::form_urlencoded::Serializer;
 use super::login::redirect;
 use super::places::{self, Place};
 use super::response::page;
-use super::views::{Account, Address, CookiesNotKept};
+use super::views::{Account, Address, CookiesNotKept, ProviderButton, Way};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::{ApiError, ErrorCode};
@@ -57,27 +57,46 @@ async fn show(app: &App, session: &Authenticated) -> Result<HttpResponse, ApiErr
         ApiError::new(ErrorCode::AccountLocked, "Ask the people who run this service to unlock it.")
     })?;
     let identities = app.store.read.identities(claims.sub).await?;
-    let providers = identities
+    let can_be_removed = identities.len() > 1;
+    let ways = identities
         .iter()
-        .map(|identity| {
-            let provider = app.providers.get(&identity.provider);
-            provider
-                .map_or(identity.provider.as_str(), |provider| &provider.settings().display_name)
+        .map(|identity| Way {
+            name: &identity.provider,
+            display_name: app
+                .providers
+                .get(&identity.provider)
+                .map_or(&identity.provider, |provider| &provider.settings().display_name),
+            subject: &identity.subject,
+            address: identity.emails.first().map(|email| email.address.as_str()),
+            can_be_removed,
         })
+        .collect();
+    let is_connected =
+        |name: &str| identities.iter().any(|identity| identity.provider.as_str() == name);
+    let others = app
+        .providers
+        .iter()
+        .map(|provider| provider.settings())
+        .filter(|settings| !is_connected(&settings.name))
+        .map(|settings| ProviderButton::plain(&settings.name, &settings.display_name))
         .collect();
     let emails = identities
         .iter()
         .flat_map(|identity| &identity.emails)
         .map(|email| Address { address: &email.address, verified: email.verified })
         .collect();
-    let form_token = form::token(app, "sign-out", &claims.sid.to_string());
+    let session = claims.sid.to_string();
+    let form_token = form::token(app, "sign-out", &session);
+    let unlink_token = form::token(app, "unlink", &session);
     let view = Account {
         site: &app.site,
         form_token: &form_token,
+        unlink_token: &unlink_token,
         username: &user.username,
         display_name: user.display_name.as_deref(),
         emails,
-        providers,
+        ways,
+        others,
         signed_in_at: Timestamp::from_seconds(claims.auth_time),
     };
     Ok(page(StatusCode::OK, &view))

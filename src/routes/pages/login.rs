@@ -7,6 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::places::{self, Place};
 use super::response::page;
+use super::text::Notice;
 use super::views::{Login, ProviderButton, SignedOut};
 use crate::app::App;
 use crate::error::ApiError;
@@ -24,7 +25,8 @@ pub fn redirect(location: String) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((LOCATION, location)).finish()
 }
 
-/// `GET /login?return_to=…`: one button a provider.
+/// `GET /login?return_to=…&prompt=…&max_age=…&login_hint=…&not_answering=…`: one button a provider,
+/// which passes the first four on.
 ///
 /// # Errors
 /// `invalid_return_to`.
@@ -34,10 +36,14 @@ pub async fn login(request: HttpRequest, app: Data<App>) -> Result<HttpResponse,
         .get("return_to")
         .map(|target| return_to::check(target, &app.settings.server))
         .transpose()?;
+    let further = further(&query);
+    let silent = query.get("not_answering").filter(|name| app.providers.get(name).is_some());
     if app.settings.server.frontend_url.is_some() {
-        let target: Vec<_> =
-            return_to.iter().map(|target| ("return_to", target.as_str())).collect();
-        return Ok(redirect(places::address(&app, Place::Login, &target)));
+        let return_to = return_to.iter().map(|target| ("return_to", target.as_str()));
+        let further = further.iter().map(|(name, value)| (*name, value.as_str()));
+        let silent = silent.iter().map(|name| ("not_answering", *name));
+        let query: Vec<_> = return_to.chain(further).chain(silent).collect();
+        return Ok(redirect(places::address(&app, Place::Login, &query)));
     }
     let last = app.cookies.read(&request, Kind::LastProvider)?;
     let providers = app
@@ -47,13 +53,51 @@ pub async fn login(request: HttpRequest, app: Data<App>) -> Result<HttpResponse,
             name: &provider.settings().name,
             display_name: &provider.settings().display_name,
             last_used: last == Some(provider.settings().name.as_str()),
-            not_answering: query.get("not_answering") == Some(provider.settings().name.as_str()),
+            not_answering: silent == Some(provider.settings().name.as_str()),
         })
         .collect();
+    let notice = if silent.is_some() {
+        Some(Notice::ProviderSilent)
+    } else {
+        asks_for_fresh_sign_in(&further).then_some(Notice::ConfirmIdentity)
+    };
     // Without a wish, the person comes to see the account.
     let return_to = return_to.as_deref().or(Some("/account"));
-    let view = Login { site: &app.site, notice: None, providers, return_to };
+    let view = Login { site: &app.site, notice, providers, return_to, further };
     Ok(page(StatusCode::OK, &view))
+}
+
+/// What the start of a sign-in takes beside `return_to`. What it would refuse is left out: a person
+/// who follows a clumsy link can still sign in.
+fn further(query: &Parameters) -> Vec<(&'static str, String)> {
+    PASSED_ON
+        .into_iter()
+        .filter_map(|(name, is_legal)| {
+            let value = query.get(name).filter(|value| is_legal(value))?;
+            Some((name, value.to_owned()))
+        })
+        .collect()
+}
+
+/// Each parameter that the buttons pass on, and what its value may be.
+const PASSED_ON: [(&str, fn(&str) -> bool); 3] = [
+    ("prompt", |value| value.split(' ').all(|word| PROMPTS.contains(&word))),
+    ("max_age", |value| {
+        value.bytes().all(|byte| byte.is_ascii_digit()) && value.parse::<u64>().is_ok()
+    }),
+    ("login_hint", |value| value.len() <= LONGEST_HINT),
+];
+
+/// Values of `prompt` with which a person is asked something (OpenID Connect Core §3.1.2.1).
+const PROMPTS: [&str; 3] = ["login", "consent", "select_account"];
+
+/// Longest hint that is passed on, in bytes.
+const LONGEST_HINT: usize = 320;
+
+fn asks_for_fresh_sign_in(further: &[(&str, String)]) -> bool {
+    further
+        .iter()
+        .any(|(name, value)| *name == "prompt" && value.split(' ').any(|word| word == "login"))
 }
 
 /// `GET /signed-out`.
@@ -67,4 +111,45 @@ pub async fn signed_out(request: HttpRequest, app: Data<App>) -> Result<HttpResp
     }
     let everywhere = query.get("everywhere") == Some("true");
     Ok(page(StatusCode::OK, &SignedOut { site: &app.site, everywhere }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passed_on(query: &str) -> Vec<(&'static str, String)> {
+        further(&Parameters::parse(query).unwrap())
+    }
+
+    #[test]
+    fn only_what_the_start_of_a_sign_in_takes_is_passed_on() {
+        let own = |name, value: &str| (name, value.to_owned());
+        let all = passed_on("max_age=900&login_hint=r%40example.com&prompt=login+consent&scope=x");
+        assert_eq!(
+            all,
+            [
+                own("prompt", "login consent"),
+                own("max_age", "900"),
+                own("login_hint", "r@example.com")
+            ]
+        );
+        for left_out in [
+            "prompt=none",
+            "prompt=login++consent",
+            "prompt=LOGIN",
+            "max_age=-1",
+            "max_age=%2B1",
+            "max_age=18446744073709551616",
+            &format!("login_hint={}", "a".repeat(321)),
+        ] {
+            assert_eq!(passed_on(left_out), [], "{left_out}");
+        }
+    }
+
+    #[test]
+    fn only_a_wish_for_a_fresh_sign_in_is_explained() {
+        assert!(asks_for_fresh_sign_in(&passed_on("prompt=consent+login")));
+        assert!(!asks_for_fresh_sign_in(&passed_on("prompt=consent")));
+        assert!(!asks_for_fresh_sign_in(&passed_on("login_hint=login")));
+    }
 }

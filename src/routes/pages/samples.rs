@@ -9,8 +9,8 @@ use regex::Regex;
 use super::site::Site;
 use super::text::Notice;
 use super::views::{
-    Account, Address, CookiesNotKept, DevelopmentProvider, ErrorPage, Login, Onboarding, Page,
-    ProviderButton, SignedOut,
+    Account, Address, CookiesNotKept, DevelopmentProvider, ErrorPage, LinkConfirmation, LinkOffer,
+    LinkStart, Login, Onboarding, Page, ProviderButton, Recovery, SignedOut, Way,
 };
 use crate::clock::Timestamp;
 use crate::config::settings::{Branding, Usernames};
@@ -105,6 +105,7 @@ fn rules(pattern: &str) -> Usernames {
 fn pages(words: &Words) -> Vec<(&'static str, String)> {
     let mut pages = login_pages(words);
     pages.extend(onboarding_pages(words));
+    pages.extend(link_pages(words));
     pages.extend(account_pages(words));
     pages.extend(error_pages(words));
     pages.extend(development_pages(words));
@@ -112,32 +113,87 @@ fn pages(words: &Words) -> Vec<(&'static str, String)> {
 }
 
 fn login_pages(words: &Words) -> Vec<(&'static str, String)> {
-    let button = |name, display_name| ProviderButton {
-        name,
-        display_name,
-        last_used: false,
-        not_answering: false,
-    };
     let providers = [
-        button("first", words.provider),
-        button("github", "GitHub"),
-        ProviderButton { last_used: true, ..button("gitlab", "GitLab") },
+        ProviderButton::plain("first", words.provider),
+        ProviderButton::plain("github", "GitHub"),
+        ProviderButton { last_used: true, ..ProviderButton::plain("gitlab", "GitLab") },
     ];
     let failing = [
         ProviderButton { not_answering: true, ..providers[0] },
         providers[1],
         ProviderButton { last_used: false, ..providers[2] },
     ];
-    let login = |notice, providers: &[ProviderButton<'static>]| {
+    let drawn = DRAWN.map(|(name, display_name)| ProviderButton::plain(name, display_name));
+    let further = vec![("prompt", "login".to_owned()), ("login_hint", words.email.to_owned())];
+    let login = |notice, providers: &[ProviderButton<'static>], further| {
         let return_to = Some(words.sentence);
-        Login { site: &words.site, notice, providers: providers.to_vec(), return_to }.to_html()
+        let providers = providers.to_vec();
+        Login { site: &words.site, notice, providers, return_to, further }.to_html()
     };
     vec![
-        ("login", login(None, &providers)),
-        ("login-notice", login(Some(Notice::SessionEnded), &providers)),
-        ("login-cookies", login(Some(Notice::CookiesNotKept), &providers)),
-        ("login-trouble", login(Some(Notice::ProviderSilent), &failing)),
-        ("login-none", login(None, &[])),
+        ("login", login(None, &providers, Vec::new())),
+        ("login-notice", login(Some(Notice::SessionEnded), &providers, Vec::new())),
+        ("login-confirm", login(Some(Notice::ConfirmIdentity), &providers, further)),
+        ("login-cookies", login(Some(Notice::CookiesNotKept), &providers, Vec::new())),
+        ("login-trouble", login(Some(Notice::ProviderSilent), &failing, Vec::new())),
+        ("login-drawn", login(None, &drawn, Vec::new())),
+        ("login-none", login(None, &[], Vec::new())),
+    ]
+}
+
+/// The providers that have a drawing.
+const DRAWN: [(&str, &str); 7] = [
+    ("google", "Google"),
+    ("github", "GitHub"),
+    ("microsoft", "Microsoft"),
+    ("discord", "Discord"),
+    ("gitlab", "GitLab"),
+    ("keycloak", "Keycloak"),
+    ("apple", "Apple"),
+];
+
+fn link_pages(words: &Words) -> Vec<(&'static str, String)> {
+    let site = &words.site;
+    let own = ProviderButton::plain("google", words.provider);
+    let two = vec![own, ProviderButton::plain("gitlab", "GitLab")];
+    let offer = |known, separate| {
+        let (masked_email, return_to) = (words.email, words.sentence);
+        let provider = "GitHub";
+        LinkOffer { site, provider, masked_email, known, return_to, separate }.to_html()
+    };
+    let confirmation = LinkConfirmation {
+        site,
+        form_token: words.email,
+        username: words.username,
+        provider: words.provider,
+        identity: Some(words.email),
+        recovers: false,
+        cancel: words.email,
+    };
+    let anonymous = LinkConfirmation { identity: None, provider: "GitHub", ..confirmation };
+    let recovering = LinkConfirmation { recovers: true, ..confirmation };
+    let start = LinkStart {
+        site,
+        form_token: words.email,
+        username: words.username,
+        name: words.host,
+        provider: words.provider,
+        return_to: words.sentence,
+    };
+    let recovery = |providers| {
+        let until = Timestamp::from_seconds(1_800_000_000);
+        Recovery { site, username: words.username, providers, until }.to_html()
+    };
+    vec![
+        ("link-offer", offer(vec![own], true)),
+        ("link-offer-two", offer(two.clone(), false)),
+        ("link-offer-none", offer(Vec::new(), true)),
+        ("link-confirmation", confirmation.to_html()),
+        ("link-confirmation-anonymous", anonymous.to_html()),
+        ("link-confirmation-recovery", recovering.to_html()),
+        ("link-start", start.to_html()),
+        ("recovery", recovery(two)),
+        ("recovery-none", recovery(Vec::new())),
     ]
 }
 
@@ -170,21 +226,36 @@ fn onboarding_pages(words: &Words) -> Vec<(&'static str, String)> {
 
 fn account_pages(words: &Words) -> Vec<(&'static str, String)> {
     let address = Address { address: words.email, verified: true };
-    let account = |display_name, emails, providers| Account {
+    let emails = vec![address, Address { verified: false, ..address }];
+    let way = Way {
+        name: "google",
+        display_name: words.provider,
+        subject: words.host,
+        address: Some(words.email),
+        can_be_removed: true,
+    };
+    let unnamed = Way { name: "github", display_name: "GitHub", address: None, ..way };
+    let only = Way { can_be_removed: false, ..way };
+    let github = ProviderButton::plain("github", "GitHub");
+    let others = vec![github, ProviderButton::plain("first", words.provider)];
+    let account = |display_name, emails, ways, others| Account {
         site: &words.site,
         form_token: words.email,
+        unlink_token: words.email,
         username: words.username,
         display_name,
         emails,
-        providers,
+        ways,
+        others,
         signed_in_at: Timestamp::from_seconds(1_800_000_000),
     };
-    let emails = vec![address, Address { verified: false, ..address }];
-    let full = account(Some(words.display_name), emails, vec![words.provider, "GitHub"]);
-    let sparse = account(None, Vec::new(), vec![words.provider]);
+    let full = account(Some(words.display_name), emails, vec![way, unnamed], others.clone());
+    let sparse = account(None, Vec::new(), vec![only], Vec::new());
+    let one_way = account(None, vec![address], vec![only], others);
     let signed_out = |everywhere| SignedOut { site: &words.site, everywhere }.to_html();
     vec![
         ("account-sparse", sparse.to_html()),
+        ("account-one-way", one_way.to_html()),
         ("account", full.to_html()),
         ("signed-out", signed_out(false)),
         ("signed-out-everywhere", signed_out(true)),
@@ -266,19 +337,58 @@ fn every_page_says_where_it_is() {
 
 #[test]
 fn every_form_carries_what_was_hidden_in_it() {
-    let mut forms = 0;
+    let mut forms = std::collections::BTreeMap::new();
     for (name, html) in every_page() {
         for form in matches(&html, "(?s)<form method=\"post\"(.*?)</form>") {
-            forms += 1;
             let hidden =
                 matches(form, "<input type=\"hidden\" name=\"([^\"]*)\" value=\"[^\"]+\">");
-            let is_ours = form.contains("action=\"/auth/form/");
-            assert_eq!(hidden.len(), 1, "{name}");
-            assert!(!is_ours || hidden == ["form_token"], "{name}: {hidden:?}");
+            let action = matches(form, "^ action=\"([^\"]+)\"")[0];
+            let Some(action) = action.strip_prefix("/auth/form/") else {
+                assert_eq!(hidden.len(), 1, "{name}");
+                continue;
+            };
+            let expected: &[&str] = match action {
+                "unlink" => &["form_token", "provider", "subject"],
+                "link" if name.starts_with("link-start") => {
+                    &["form_token", "provider", "return_to"]
+                }
+                _ => &["form_token"],
+            };
+            assert_eq!(hidden, expected, "{name}: {action}");
+            *forms.entry(action.to_owned()).or_insert(0) += 1;
         }
         assert_eq!(matches(&html, "(<form)").len(), matches(&html, "(method=\"post\")").len());
     }
-    assert_eq!(forms, 3 * 8);
+    let expected = [("link", 3 * 4), ("setup", 3 * 4), ("sign-out", 3 * 3), ("unlink", 3 * 2)];
+    assert_eq!(forms, expected.map(|(action, count)| (action.to_owned(), count)).into());
+}
+
+#[test]
+fn every_button_says_what_it_takes_away() {
+    let pages = pages(&Words::ordinary());
+    let buttons = |name| {
+        let html = &pages.iter().find(|(own, _)| *own == name).unwrap().1;
+        matches(html, "<button [^>]*aria-label=\"([^\"]+)\">Disconnect<")
+    };
+    let expected = ["Disconnect Google (r•••@example.com)", "Disconnect GitHub"];
+    assert_eq!(buttons("account"), expected);
+    assert!(buttons("account-one-way").is_empty(), "the last way stays");
+}
+
+#[test]
+fn a_provider_has_its_drawing_and_any_other_its_initial() {
+    let pages = pages(&Words::ordinary());
+    let marks = |name| {
+        let html = &pages.iter().find(|(own, _)| *own == name).unwrap().1;
+        matches(html, "(?s)<span class=\"mark\" aria-hidden=\"true\">\\s*(.*?)\\s*</span>")
+    };
+    let drawn = marks("login-drawn");
+    assert_eq!(drawn.len(), DRAWN.len());
+    assert!(drawn.iter().all(|mark| mark.starts_with("<svg")), "{drawn:?}");
+    let distinct: std::collections::BTreeSet<_> = drawn.iter().collect();
+    assert_eq!(distinct.len(), DRAWN.len());
+    assert_eq!(marks("account-one-way"), [drawn[0], drawn[1], "G"]);
+    assert_eq!(marks("recovery"), [drawn[0], drawn[4]]);
 }
 
 #[test]
@@ -324,6 +434,18 @@ fn the_provider_used_last_comes_first() {
     assert_eq!(order, ["gitlab", "first", "github"]);
     assert_eq!(matches(html, "(last used)").len(), 1);
     assert!(html.contains("?return_to=%E2%80%9Crivka%E2%80%9D+belongs+to+another+account.\""));
+}
+
+#[test]
+fn a_button_passes_on_what_the_sign_in_is_to_be_like() {
+    let pages = pages(&Words::ordinary());
+    let html = &pages.iter().find(|(name, _)| *name == "login-confirm").unwrap().1;
+    let queries = matches(html, "href=\"/auth/[a-z]+[?]return_to=[^&\"]+&(?:amp|#38);([^\"]+)\"");
+    assert_eq!(queries.len(), 3);
+    for query in queries {
+        let query = query.replace("&amp;", "&").replace("&#38;", "&");
+        assert_eq!(query, "prompt=login&login_hint=r%E2%80%A2%E2%80%A2%E2%80%A2%40example.com");
+    }
 }
 
 #[test]

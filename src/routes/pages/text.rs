@@ -70,6 +70,8 @@ pub enum Notice {
     AttemptExpired,
     /// A provider could not be asked.
     ProviderSilent,
+    /// What the person wants to do needs a fresh sign-in.
+    ConfirmIdentity,
     /// The account is gone, as the person asked.
     AccountDeleted,
 }
@@ -84,6 +86,7 @@ impl Notice {
             Self::SignInStopped => "The sign-in was stopped before it was complete.",
             Self::AttemptExpired => "That sign-in took too long to be continued.",
             Self::ProviderSilent => "The service that you chose does not answer just now.",
+            Self::ConfirmIdentity => "It has been a while since you signed in.",
             Self::AccountDeleted => "Your account is deleted.",
         }
     }
@@ -100,6 +103,9 @@ impl Notice {
             Self::SignInStopped => "Nothing has changed. Sign in again whenever you like.",
             Self::AttemptExpired => "Nothing is lost. Start once more from here.",
             Self::ProviderSilent => "Choose another way to sign in, or try again in a minute.",
+            Self::ConfirmIdentity => {
+                "Sign in again, to confirm that it is you. Then you go on where you were."
+            }
             Self::AccountDeleted => "You can make a new one at any time by signing in again.",
         }
     }
@@ -142,11 +148,11 @@ pub mod onboarding {
         let later = if rules.allow_changes { " You can change it later." } else { "" };
         format!("It is how people know you at {site}.{later}")
     }
+}
 
-    /// Who comes.
-    pub fn account_at(provider: &str) -> String {
-        format!("Your {provider} account")
-    }
+/// Where a person comes from.
+pub fn account_at(provider: &str) -> String {
+    format!("Your {provider} account")
 }
 
 /// The rules of usernames in one line.
@@ -177,8 +183,10 @@ pub mod account {
     pub const EMAILS: &str = "Email addresses";
     /// Marks an address that nobody vouches for.
     pub const NOT_VERIFIED: &str = "not verified";
-    /// Label of the providers.
+    /// Heading of the providers.
     pub const WAYS: &str = "Ways to sign in";
+    /// Takes a provider away; [`disconnect_which`] says which one to those who do not see it.
+    pub const DISCONNECT: &str = "Disconnect";
     /// Label of the session's start.
     pub const SINCE: &str = "Signed in here since";
     /// Ends this session.
@@ -188,6 +196,142 @@ pub mod account {
     /// What the second button does.
     pub const EVERYWHERE_HINT: &str =
         "“Sign out everywhere” also ends your sessions on all other devices.";
+
+    /// The full name of a button that takes a provider away.
+    pub fn disconnect_which(provider: &str, address: Option<&str>) -> String {
+        match address {
+            Some(address) => format!("{DISCONNECT} {provider} ({address})"),
+            None => format!("{DISCONNECT} {provider}"),
+        }
+    }
+
+    /// Why the only provider cannot be taken away.
+    pub fn only_way(another_can_be_connected: bool) -> &'static str {
+        if another_can_be_connected {
+            "Connect another before you disconnect this one."
+        } else {
+            "It is the only one, so it stays connected."
+        }
+    }
+
+    /// The link that adds a provider.
+    pub fn connect(provider: &str) -> String {
+        format!("Connect {provider}")
+    }
+}
+
+/// The page `/link` for somebody whose address belongs to an account.
+pub mod link_offer {
+    /// The heading.
+    pub const HEADING: &str = "You already have an account here";
+    /// What is so, where no way to sign in to that account is configured.
+    pub const BELONGS: &str = "This address belongs to an account here.";
+    /// What that means.
+    pub const NO_WAY: &str = "What it signs in with is not offered any more, so ask the people \
+        who run this service to help you in.";
+    /// Why the other way to sign in is asked for.
+    pub const WHY: &str = "You are asked to sign in the way that the account knows, so that \
+        nobody gets into it by a stranger’s word.";
+    /// The way round.
+    pub const SEPARATE: &str = "Use a separate account";
+
+    /// What is so, and how that account signs in.
+    pub fn belongs<'a>(ways: impl IntoIterator<Item = &'a str>) -> String {
+        format!("This address belongs to an account that signs in with {}.", super::one_of(ways))
+    }
+
+    /// A button: proves the account by what it knows, to add what it does not.
+    pub fn sign_in_to_connect(known: &str, provider: &str) -> String {
+        format!("Sign in with {known} to connect {provider}")
+    }
+
+    /// What the way round does.
+    pub fn separate_hint(provider: &str) -> String {
+        format!("Or keep the two apart: {provider} then opens a new account of its own.")
+    }
+}
+
+/// The pages that ask before a provider is connected.
+pub mod link {
+    /// Label of the account that the provider is connected to.
+    pub const ACCOUNT_HERE: &str = "Your account here";
+    /// Stands for a provider's account that has neither name nor address.
+    pub const JUST_NOW: &str = "the one that you just signed in to";
+    /// What happens on Cancel.
+    pub const CANCEL_HINT: &str = "If you cancel, nothing is changed.";
+
+    /// The heading.
+    pub fn heading(provider: &str) -> String {
+        format!("Connect {provider} to your account?")
+    }
+
+    /// What the button does.
+    pub fn meaning(provider: &str) -> String {
+        format!(
+            "From now on, you sign in to this account with {provider}, too. You can disconnect it \
+             in your account at any time."
+        )
+    }
+
+    /// What the button does for somebody who was locked out.
+    pub fn meaning_of_recovery(provider: &str, username: &str) -> String {
+        format!(
+            "This gives you back the account of “{username}”: you are signed in at once, and from \
+             now on you sign in with {provider}. You can disconnect it in your account at any time."
+        )
+    }
+
+    /// The button for somebody who was locked out.
+    pub fn submit_of_recovery(provider: &str) -> String {
+        format!("Connect {provider} and sign in")
+    }
+}
+
+/// The page for somebody who followed a link of another site's to connect a provider.
+pub mod link_start {
+    /// Who should not go on.
+    pub const CANCEL_HINT: &str = "If it was not you, cancel. Nothing is changed then.";
+
+    /// How the person came here, and what happens next.
+    pub fn explanation(provider: &str) -> String {
+        format!(
+            "You come from another page. If it was you who wanted this, go on: you go to \
+             {provider} and come back."
+        )
+    }
+
+    /// The button.
+    pub fn submit(provider: &str) -> String {
+        format!("Go to {provider}")
+    }
+}
+
+/// The page `/recover`.
+pub mod recovery {
+    /// The heading.
+    pub const HEADING: &str = "Get back into your account";
+    /// Who made the link; before the username.
+    pub const ORIGIN: &str = "The people who run this service gave you this link for the account";
+    /// What to do.
+    pub const CHOOSE: &str = "Choose what you want to sign in with from now on.";
+    /// No provider is configured.
+    pub const NO_PROVIDER: &str = "No way to sign in is set up yet. Ask the people who run this \
+        service to add one, then open the link again.";
+    /// Before the end of the link's life.
+    pub const WORKS_UNTIL: &str = "The link works once, until";
+    /// For whom it is not meant.
+    pub const NOT_YOU: &str =
+        "If it was not you who asked for it, close this page and nothing changes.";
+}
+
+/// Names as alternatives: “a”, “a or b”, “a, b or c”.
+fn one_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.into_iter().collect();
+    match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
 }
 
 /// The page `/signed-out`.
@@ -282,6 +426,13 @@ mod tests {
         assert_eq!(after(12), "Try again in 12 seconds.");
         assert_eq!(after(121), "Try again in 3 minutes.");
         assert_eq!(after(7201), "Try again in 3 hours.");
+    }
+
+    #[test]
+    fn names_are_listed_as_people_say_them() {
+        assert_eq!(one_of(["Google"]), "Google");
+        assert_eq!(one_of(["Google", "GitHub"]), "Google or GitHub");
+        assert_eq!(one_of(["Google", "GitHub", "GitLab"]), "Google, GitHub or GitLab");
     }
 
     #[test]

@@ -42,9 +42,11 @@ pub struct Login<'a> {
     pub providers: Vec<ProviderButton<'a>>,
     /// Where the person goes after signing in, already checked.
     pub return_to: Option<&'a str>,
+    /// What else of the query a button passes on: names and values, already checked.
+    pub further: Vec<(&'a str, String)>,
 }
 
-/// A provider on `/login`.
+/// A provider that a page leads to.
 #[derive(Clone, Copy, Debug)]
 pub struct ProviderButton<'a> {
     /// Its name in our paths.
@@ -57,6 +59,13 @@ pub struct ProviderButton<'a> {
     pub not_answering: bool,
 }
 
+impl<'a> ProviderButton<'a> {
+    /// A button without a mark.
+    pub fn plain(name: &'a str, display_name: &'a str) -> Self {
+        Self { name, display_name, last_used: false, not_answering: false }
+    }
+}
+
 impl Login<'_> {
     /// The providers, the one used last first.
     fn in_order(&self) -> impl Iterator<Item = &ProviderButton<'_>> {
@@ -67,7 +76,9 @@ impl Login<'_> {
     /// Where a button leads. A link and no form, since the provider's address would have to be
     /// allowed as a form's destination.
     fn address(&self, provider: &str) -> String {
-        with_return_to(&format!("/auth/{provider}"), self.return_to)
+        let return_to = self.return_to.map(|target| ("return_to", target));
+        let further = self.further.iter().map(|(name, value)| (*name, value.as_str()));
+        with_query(&format!("/auth/{provider}"), return_to.into_iter().chain(further))
     }
 }
 
@@ -104,25 +115,165 @@ impl Onboarding<'_> {
     }
 }
 
+/// `/link`: the address that the person comes with belongs to an account, which this provider is
+/// connected to only by somebody who signs in to it.
+#[derive(Debug, Template)]
+#[template(path = "link_offer.html")]
+pub struct LinkOffer<'a> {
+    /// Whose page it is.
+    pub site: &'a Site,
+    /// Display name of the provider that the person comes from.
+    pub provider: &'a str,
+    /// The person's address at the provider, masked.
+    pub masked_email: &'a str,
+    /// The configured providers that the account signs in with.
+    pub known: Vec<ProviderButton<'a>>,
+    /// Where the person goes after signing in, already checked.
+    pub return_to: &'a str,
+    /// Whether a new account may be made instead.
+    pub separate: bool,
+}
+
+impl LinkOffer<'_> {
+    fn belongs(&self) -> String {
+        text::link_offer::belongs(self.known.iter().map(|way| way.display_name))
+    }
+
+    fn address(&self, provider: &str) -> String {
+        with_query(&format!("/auth/{provider}"), [("return_to", self.return_to)])
+    }
+}
+
+/// Asks before a provider is connected to an account. Posts to `/auth/form/link` the field
+/// `form_token`.
+#[derive(Debug, Template)]
+#[template(path = "link_confirmation.html")]
+pub struct LinkConfirmation<'a> {
+    /// Whose page it is.
+    pub site: &'a Site,
+    /// The sealed token of the form.
+    pub form_token: &'a str,
+    /// The account's username.
+    pub username: &'a str,
+    /// Display name of the provider.
+    pub provider: &'a str,
+    /// What the provider calls the person's account there: a name or a masked address.
+    pub identity: Option<&'a str>,
+    /// Whether the person was locked out, and is signed in by this.
+    pub recovers: bool,
+    /// Where Cancel leads: a path of ours.
+    pub cancel: &'a str,
+}
+
+impl LinkConfirmation<'_> {
+    fn meaning(&self) -> String {
+        if self.recovers {
+            text::link::meaning_of_recovery(self.provider, self.username)
+        } else {
+            text::link::meaning(self.provider)
+        }
+    }
+
+    fn submit(&self) -> String {
+        if self.recovers {
+            text::link::submit_of_recovery(self.provider)
+        } else {
+            text::account::connect(self.provider)
+        }
+    }
+}
+
+/// Asks whether to connect a provider, where the request for it comes from elsewhere. Posts to
+/// `/auth/form/link` the fields `form_token`, `provider` and `return_to`.
+#[derive(Debug, Template)]
+#[template(path = "link_start.html")]
+pub struct LinkStart<'a> {
+    /// Whose page it is.
+    pub site: &'a Site,
+    /// The sealed token of the form.
+    pub form_token: &'a str,
+    /// The account's username.
+    pub username: &'a str,
+    /// The provider's name in our paths.
+    pub name: &'a str,
+    /// The provider's display name.
+    pub provider: &'a str,
+    /// Where the person goes afterwards, already checked.
+    pub return_to: &'a str,
+}
+
+/// `/recover`: somebody who is locked out chooses a new way to sign in.
+#[derive(Debug, Template)]
+#[template(path = "recovery.html")]
+pub struct Recovery<'a> {
+    /// Whose page it is.
+    pub site: &'a Site,
+    /// The account's username.
+    pub username: &'a str,
+    /// The configured providers, in the configuration's order.
+    pub providers: Vec<ProviderButton<'a>>,
+    /// When the link stops working.
+    pub until: Timestamp,
+}
+
+impl Recovery<'_> {
+    fn address(&self, provider: &str) -> String {
+        format!("/auth/recover/{provider}")
+    }
+}
+
 /// `/account`: who is signed in. Posts to `/auth/form/sign-out` the fields `form_token` and
-/// `everywhere` (`true` or `false`).
+/// `everywhere` (`true` or `false`), and to `/auth/form/unlink` the fields `form_token`, `provider`
+/// and `subject`.
 #[derive(Debug, Template)]
 #[template(path = "account.html")]
 pub struct Account<'a> {
     /// Whose page it is.
     pub site: &'a Site,
-    /// The sealed token of the form.
+    /// The sealed token of the form that signs out.
     pub form_token: &'a str,
+    /// The sealed token of the forms that disconnect a provider.
+    pub unlink_token: &'a str,
     /// The person's username.
     pub username: &'a str,
     /// The person's display name.
     pub display_name: Option<&'a str>,
     /// The person's addresses.
     pub emails: Vec<Address<'a>>,
-    /// Display names of the providers that the person signs in with.
-    pub providers: Vec<&'a str>,
+    /// What the person signs in with.
+    pub ways: Vec<Way<'a>>,
+    /// The configured providers that can be connected.
+    pub others: Vec<ProviderButton<'a>>,
     /// When this session began.
     pub signed_in_at: Timestamp,
+}
+
+impl Account<'_> {
+    fn connect_address(&self, provider: &str) -> String {
+        with_query(&format!("/auth/link/{provider}"), [("return_to", "/account")])
+    }
+}
+
+/// An identity on `/account`.
+#[derive(Clone, Copy, Debug)]
+pub struct Way<'a> {
+    /// The provider's name in our paths.
+    pub name: &'a str,
+    /// The provider's display name; its name if it is not configured any more.
+    pub display_name: &'a str,
+    /// The provider's stable id of the person.
+    pub subject: &'a str,
+    /// The first address that the provider gave.
+    pub address: Option<&'a str>,
+    /// Whether another way remains without it.
+    pub can_be_removed: bool,
+}
+
+impl Way<'_> {
+    /// The full name of the button that takes it away.
+    fn disconnect(&self) -> String {
+        text::account::disconnect_which(self.display_name, self.address)
+    }
 }
 
 /// An address on `/account`.
@@ -168,7 +319,7 @@ pub struct CookiesNotKept<'a> {
 
 impl CookiesNotKept<'_> {
     fn address(&self) -> String {
-        with_return_to("/login", self.return_to)
+        with_query("/login", self.return_to.map(|target| ("return_to", target)))
     }
 }
 
@@ -306,6 +457,10 @@ macro_rules! pages {
 pages!(
     Login,
     Onboarding { const HAS_SCRIPT: bool = true; },
+    LinkOffer,
+    LinkConfirmation,
+    LinkStart,
+    Recovery,
     Account,
     SignedOut,
     CookiesNotKept,
@@ -313,12 +468,9 @@ pages!(
     DevelopmentProvider
 );
 
-fn with_return_to(path: &str, return_to: Option<&str>) -> String {
-    let Some(return_to) = return_to else { return path.to_owned() };
-    let query = form_urlencoded::Serializer::new(String::new())
-        .append_pair("return_to", return_to)
-        .finish();
-    format!("{path}?{query}")
+fn with_query<'a>(path: &str, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 /// Whether a link to `path` stays on this server: browsers read `//host` and `/\host` as another.
