@@ -227,11 +227,10 @@ pub mod link_offer {
     /// What is so, where no way to sign in to that account is configured.
     pub const BELONGS: &str = "This address belongs to an account here.";
     /// What that means.
-    pub const NO_WAY: &str = "What it signs in with is not offered any more, so ask the people \
+    pub const NO_WAY: &str = "The way that it signs in is not offered any more. Ask the people \
         who run this service to help you in.";
     /// Why the other way to sign in is asked for.
-    pub const WHY: &str = "You are asked to sign in the way that the account knows, so that \
-        nobody gets into it by a stranger’s word.";
+    pub const WHY: &str = "We ask for this so that nobody gets into your account by a stranger’s word.";
     /// The way round.
     pub const SEPARATE: &str = "Use a separate account";
 
