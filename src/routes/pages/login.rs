@@ -72,21 +72,25 @@ pub async fn login(request: HttpRequest, app: Data<App>) -> Result<HttpResponse,
 fn further(query: &Parameters) -> Vec<(&'static str, String)> {
     PASSED_ON
         .into_iter()
-        .filter_map(|(name, is_legal)| {
-            let value = query.get(name).filter(|value| is_legal(value))?;
-            Some((name, value.to_owned()))
-        })
+        .filter_map(|name| Some((name, query.get(name)?)))
+        .filter(|(name, value)| is_legal(name, value))
+        .map(|(name, value)| (name, value.to_owned()))
         .collect()
 }
 
-/// Each parameter that the buttons pass on, and what its value may be.
-const PASSED_ON: [(&str, fn(&str) -> bool); 3] = [
-    ("prompt", |value| value.split(' ').all(|word| PROMPTS.contains(&word))),
-    ("max_age", |value| {
-        value.bytes().all(|byte| byte.is_ascii_digit()) && value.parse::<u64>().is_ok()
-    }),
-    ("login_hint", |value| value.len() <= LONGEST_HINT),
-];
+/// The parameters that the buttons pass on.
+const PASSED_ON: [&str; 3] = ["prompt", "max_age", "login_hint"];
+
+fn is_legal(name: &str, value: &str) -> bool {
+    match name {
+        "prompt" => value.split(' ').all(|word| PROMPTS.contains(&word)),
+        // A number in Rust may have a sign, too.
+        "max_age" => {
+            value.bytes().all(|byte| byte.is_ascii_digit()) && value.parse::<u64>().is_ok()
+        }
+        _ => value.len() <= LONGEST_HINT,
+    }
+}
 
 /// Values of `prompt` with which a person is asked something (OpenID Connect Core §3.1.2.1).
 const PROMPTS: [&str; 3] = ["login", "consent", "select_account"];

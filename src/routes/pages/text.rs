@@ -230,7 +230,8 @@ pub mod link_offer {
     pub const NO_WAY: &str = "The way that it signs in is not offered any more. Ask the people \
         who run this service to help you in.";
     /// Why the other way to sign in is asked for.
-    pub const WHY: &str = "We ask for this so that nobody gets into your account by a stranger’s word.";
+    pub const WHY: &str =
+        "We ask for this so that nobody gets into your account by a stranger’s word.";
     /// The way round.
     pub const SEPARATE: &str = "Use a separate account";
 
