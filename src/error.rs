@@ -42,6 +42,8 @@ pub enum ErrorCode {
     CsrfRejected,
     /// Signed in, but not allowed.
     Forbidden,
+    /// The sign-in is too old for what is asked.
+    ReauthenticationRequired,
     /// New accounts are not made for this identity.
     SignupClosed,
     /// The account is locked.
@@ -54,8 +56,14 @@ pub enum ErrorCode {
     UnknownProvider,
     /// The path exists, the method does not.
     MethodNotAllowed,
+    /// Nothing waits to be connected in this browser.
+    LinkExpired,
+    /// The recovery link is forged, too old or was used.
+    RecoveryExpired,
     /// The ticket was spent before.
     AlreadyUsed,
+    /// It is the only way in that the account has.
+    LastIdentity,
     /// The identity belongs to an account already.
     IdentityTaken,
     /// Another account has the name.
@@ -94,7 +102,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them, for the documentation's test.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 41] = [
         Self::InvalidRequest,
         Self::InvalidField,
         Self::DuplicateParameter,
@@ -108,13 +116,17 @@ impl ErrorCode {
         Self::CookiesNotSent,
         Self::CsrfRejected,
         Self::Forbidden,
+        Self::ReauthenticationRequired,
         Self::SignupClosed,
         Self::AccountLocked,
         Self::ProviderDenied,
         Self::NotFound,
         Self::UnknownProvider,
         Self::MethodNotAllowed,
+        Self::LinkExpired,
+        Self::RecoveryExpired,
         Self::AlreadyUsed,
+        Self::LastIdentity,
         Self::IdentityTaken,
         Self::UsernameTaken,
         Self::UsernameReserved,
@@ -173,6 +185,11 @@ impl ErrorCode {
                 ("csrf_rejected", S::FORBIDDEN, "The request comes from another site")
             }
             Self::Forbidden => ("forbidden", S::FORBIDDEN, "You may not do that"),
+            Self::ReauthenticationRequired => (
+                "reauthentication_required",
+                S::FORBIDDEN,
+                "It has been a while since you signed in",
+            ),
             Self::SignupClosed => {
                 ("signup_closed", S::FORBIDDEN, "New accounts are not open to you")
             }
@@ -187,6 +204,13 @@ impl ErrorCode {
             Self::MethodNotAllowed => {
                 ("method_not_allowed", S::METHOD_NOT_ALLOWED, "This method is not allowed here")
             }
+            Self::LinkExpired => {
+                ("link_expired", S::BAD_REQUEST, "There is nothing waiting to be connected")
+            }
+            Self::RecoveryExpired => {
+                ("recovery_expired", S::BAD_REQUEST, "This link does not work any more")
+            }
+            Self::LastIdentity => ("last_identity", S::CONFLICT, "It is your only way to sign in"),
             Self::AlreadyUsed => ("already_used", S::CONFLICT, "This was used before"),
             Self::IdentityTaken => {
                 ("identity_taken", S::CONFLICT, "There is an account for this sign-in already")
@@ -270,9 +294,11 @@ pub struct ApiError {
     /// When trying again makes sense.
     pub retry_after: Option<Duration>,
     /// What is logged, and never shown.
-    pub cause: Option<String>,
+    pub cause: Option<Box<str>>,
     /// Further headers of the answer, such as `Allow`.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Where its page leads on, if not where its code usually does: a path of ours.
+    pub way_on: Option<Box<str>>,
 }
 
 impl ApiError {
@@ -285,7 +311,15 @@ impl ApiError {
             retry_after: None,
             cause: None,
             headers: Vec::new(),
+            way_on: None,
         }
+    }
+
+    /// Says where its page leads on.
+    #[must_use]
+    pub fn leading_to(mut self, path: impl Into<String>) -> Self {
+        self.way_on = Some(path.into().into_boxed_str());
+        self
     }
 
     /// Names the member at fault.
@@ -322,7 +356,7 @@ impl ApiError {
     /// Keeps what the log should say.
     #[must_use]
     pub fn cause(mut self, cause: impl std::fmt::Display) -> Self {
-        self.cause = Some(cause.to_string());
+        self.cause = Some(cause.to_string().into_boxed_str());
         self
     }
 }

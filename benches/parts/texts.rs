@@ -12,7 +12,7 @@ use latchkey::config::settings::SecretKey;
 use latchkey::protocol::random;
 use latchkey::protocol::refresh_token::{FamilyKind, Presented, RefreshTokens};
 use latchkey::protocol::sealed::{Purpose, Sealer};
-use latchkey::routes::auth::tickets::{LOGIN_LIFE, LoginTicket};
+use latchkey::routes::auth::tickets::{Intent, LOGIN_LIFE, LoginTicket};
 use latchkey::routes::cookies::{Cookies, Kind};
 use latchkey::store::model::FamilyId;
 
@@ -54,6 +54,7 @@ fn login_tickets(criterion: &mut Criterion, sealer: &Sealer) {
         return_to: "https://app.example.com/projects/42?tab=members".to_owned(),
         max_age: None,
         started_at: NOW.millis(),
+        intent: Intent::SignIn,
     };
     let expires = NOW.plus(LOGIN_LIFE);
     let sealed = sealer.seal(Purpose::Login, &ticket, expires);

@@ -159,6 +159,7 @@ fn development_provider(public_url: &Origin) -> Provider {
         userinfo_url: None,
         emails_url: None,
         mapping: config::settings::Mapping::default(),
+        token_endpoint_auth_method: None,
         scopes: ["openid", "profile", "email"].map(str::to_owned).to_vec(),
         trust_email: true,
         allow_private: false,

@@ -310,6 +310,8 @@ pub struct Provider {
     pub emails_url: Option<Url>,
     /// Which userinfo field means what, for OAuth 2 providers.
     pub mapping: Mapping,
+    /// Where the secret goes; `None` follows discovery.
+    pub token_endpoint_auth_method: Option<TokenEndpointAuthMethod>,
     /// Scopes to ask for.
     pub scopes: Vec<String>,
     /// Whether the provider's verified flag counts.
@@ -320,7 +322,16 @@ pub struct Provider {
     pub signup: Option<Signup>,
 }
 
-/// `providers.mapping`: dotted paths into the userinfo answer.
+/// `providers.token_endpoint_auth_method`, by its name in RFC 7591 §2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenEndpointAuthMethod {
+    /// The secret in an `Authorization: Basic` header.
+    ClientSecretBasic,
+    /// The secret in the body.
+    ClientSecretPost,
+}
+
+/// `providers.mapping`: claims, or dotted paths into the userinfo answer.
 #[derive(Clone, Debug, Default)]
 pub struct Mapping {
     /// The stable id.

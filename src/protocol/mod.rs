@@ -1,5 +1,6 @@
 //! Pure rules of the protocols: no I/O, no clock, no actor.
 
+pub mod display_name;
 pub mod jwt;
 pub mod key;
 pub mod key_life;

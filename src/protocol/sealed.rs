@@ -25,6 +25,10 @@ pub enum Purpose {
     Login,
     /// A new person who has yet to choose a name.
     Setup,
+    /// An identity that waits to be connected to an account.
+    Link,
+    /// A way back into an account, made on the command line.
+    Recovery,
     /// The hidden field of a form, bound to a session or a setup ticket.
     Form,
     /// Private halves of signing keys in the store.
@@ -38,6 +42,8 @@ impl Purpose {
         match self {
             Self::Login => "login",
             Self::Setup => "setup",
+            Self::Link => "link",
+            Self::Recovery => "recovery",
             Self::Form => "form",
             Self::SigningKey => "signing key",
             Self::DevelopmentCode => "development code",

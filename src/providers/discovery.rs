@@ -8,7 +8,7 @@ use super::ProviderError;
 use super::address::{Reach, names_loopback};
 use super::http::{HttpClient, check};
 use super::key_set::{self, KeySet, allowed_algorithm};
-use crate::config::settings::Provider;
+use crate::config::settings::{Provider, TokenEndpointAuthMethod};
 
 /// How we prove at the token endpoint who we are (RFC 6749 §2.3, OpenID Connect Core §9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,18 @@ pub enum ClientAuthentication {
     Post,
     /// `none`: we have no secret.
     None,
+}
+
+impl ClientAuthentication {
+    /// As the settings say, for a provider that says nothing: `client_secret_basic` is what every
+    /// server must take (RFC 6749 §2.3.1).
+    pub fn of_settings(provider: &Provider) -> Self {
+        match (&provider.client_secret, provider.token_endpoint_auth_method) {
+            (None, _) => Self::None,
+            (Some(_), Some(TokenEndpointAuthMethod::ClientSecretPost)) => Self::Post,
+            (Some(_), _) => Self::Basic,
+        }
+    }
 }
 
 /// What signing in at a provider needs to know of it.
@@ -64,7 +76,13 @@ pub fn reach_of(provider: &Provider) -> Reach {
         return Reach::Private;
     }
     let issuer = provider.issuer.as_deref().and_then(|issuer| Url::parse(issuer).ok());
-    let configured = [&issuer, &provider.auth_url, &provider.token_url, &provider.userinfo_url];
+    let configured = [
+        &issuer,
+        &provider.auth_url,
+        &provider.token_url,
+        &provider.userinfo_url,
+        &provider.emails_url,
+    ];
     if configured.into_iter().flatten().any(names_loopback) {
         Reach::Loopback
     } else {
@@ -123,10 +141,13 @@ impl Document {
             userinfo_endpoint: provider.userinfo_url.clone().or(self.userinfo_endpoint),
             names_issuer: self.authorization_response_iss_parameter_supported,
             algorithms: algorithms(&self.id_token_signing_alg_values_supported)?,
-            client_authentication: client_authentication(
-                provider.client_secret.is_some(),
-                self.token_endpoint_auth_methods_supported.as_deref(),
-            )?,
+            client_authentication: match provider.token_endpoint_auth_method {
+                Some(_) => ClientAuthentication::of_settings(provider),
+                None => client_authentication(
+                    provider.client_secret.is_some(),
+                    self.token_endpoint_auth_methods_supported.as_deref(),
+                )?,
+            },
             keys,
             reach,
         };

@@ -47,7 +47,7 @@ impl From<ProviderError> for ApiError {
                 (ErrorCode::ProviderError, AGAIN)
             }
             // The code itself is at fault: forged, spent or too old.
-            ProviderError::Refused { error, .. } if error == "invalid_grant" => {
+            ProviderError::Refused { error, .. } if is_about_the_code(error) => {
                 (ErrorCode::ProviderTokenInvalid, START_OVER)
             }
             ProviderError::Refused { .. } => (ErrorCode::ProviderError, AGAIN),
@@ -56,6 +56,11 @@ impl From<ProviderError> for ApiError {
         };
         Self::new(code, detail).cause(error)
     }
+}
+
+/// RFC 6749 §5.2, and what GitHub says in its place.
+fn is_about_the_code(error: &str) -> bool {
+    matches!(error, "invalid_grant" | "bad_verification_code")
 }
 
 #[cfg(test)]
@@ -73,6 +78,7 @@ mod tests {
         assert_eq!(code(ProviderError::Misconfigured(String::new())), ErrorCode::ProviderError);
         assert_eq!(code(refused("invalid_client")), ErrorCode::ProviderError);
         assert_eq!(code(refused("invalid_grant")), ErrorCode::ProviderTokenInvalid);
+        assert_eq!(code(refused("bad_verification_code")), ErrorCode::ProviderTokenInvalid);
         assert_eq!(code(TokenProblem::Nonce.into()), ErrorCode::ProviderTokenInvalid);
         assert_eq!(code(AskError::Full.into()), ErrorCode::Overloaded);
     }

@@ -2,18 +2,19 @@
 //! §3.1, with PKCE and the issuer in the answer).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 use url::Url;
 
 use super::ProviderError;
+use super::authorization::{Attempt, AuthorizationRequest, CallbackParameters, Exchange};
 use super::discovery::Metadata;
 use super::http::HttpClient;
 use super::id_token::{Expected, TokenProblem, UnverifiedToken, Verified};
-use super::identity::{self, ProviderIdentity};
-use super::token_endpoint::{Exchange, exchange};
+use super::identity::{self, Fields, ProviderIdentity};
+use super::oauth::listed_emails;
+use super::token_endpoint::{TokenEndpoint, exchange};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::Provider;
 use crate::protocol::secret::Secret;
@@ -28,49 +29,6 @@ pub trait MetadataSource: Send + Sync {
         provider: &str,
         newer_than: Option<Arc<Metadata>>,
     ) -> Result<Arc<Metadata>, ProviderError>;
-}
-
-/// What the browser is sent to the provider with.
-#[derive(Clone, Copy, Debug)]
-pub struct AuthorizationRequest<'a> {
-    /// Our callback.
-    pub redirect_uri: &'a str,
-    /// Ties the answer to the browser.
-    pub state: &'a str,
-    /// Ties the ID token to the attempt.
-    pub nonce: &'a str,
-    /// The S256 challenge of the attempt's verifier.
-    pub pkce_challenge: &'a str,
-    /// Who probably signs in.
-    pub login_hint: Option<&'a str>,
-    /// `login`, `select_account`, …
-    pub prompt: Option<&'a str>,
-    /// How long ago the person may have signed in at the provider.
-    pub max_age: Option<Duration>,
-}
-
-/// What the callback brought, once its `state` was checked.
-#[derive(Clone, Debug)]
-pub struct CallbackParameters {
-    /// The authorization code.
-    pub code: Secret,
-    /// The issuer, if it was named (RFC 9207).
-    pub iss: Option<String>,
-}
-
-/// What was kept of the attempt since it began.
-#[derive(Clone, Debug)]
-pub struct Attempt {
-    /// Our callback, as it was sent.
-    pub redirect_uri: String,
-    /// The nonce, as it was sent.
-    pub nonce: String,
-    /// Belongs to the challenge that was sent.
-    pub code_verifier: Secret,
-    /// The limit, as it was sent.
-    pub max_age: Option<Duration>,
-    /// When the attempt began.
-    pub started_at: Timestamp,
 }
 
 /// A configured OpenID Connect provider. Cheap to clone.
@@ -94,27 +52,9 @@ impl OpenIdProvider {
         metadata: &Metadata,
         request: &AuthorizationRequest<'_>,
     ) -> Url {
-        let mut url = metadata.authorization_endpoint.clone();
-        let mut query = url.query_pairs_mut();
-        query
-            .append_pair("response_type", "code")
-            .append_pair("client_id", &self.0.client_id)
-            .append_pair("redirect_uri", request.redirect_uri)
-            .append_pair("scope", &self.scope())
-            .append_pair("state", request.state)
-            .append_pair("nonce", request.nonce)
-            .append_pair("code_challenge", request.pkce_challenge)
-            .append_pair("code_challenge_method", "S256");
-        if let Some(login_hint) = request.login_hint {
-            query.append_pair("login_hint", login_hint);
-        }
-        if let Some(prompt) = request.prompt {
-            query.append_pair("prompt", prompt);
-        }
-        if let Some(max_age) = request.max_age {
-            query.append_pair("max_age", &max_age.as_secs().to_string());
-        }
-        drop(query);
+        let endpoint = &metadata.authorization_endpoint;
+        let mut url = request.address(endpoint, &self.0.client_id, &self.scope());
+        url.query_pairs_mut().append_pair("nonce", request.nonce);
         url
     }
 
@@ -142,25 +82,11 @@ impl OpenIdProvider {
         }
     }
 
-    /// Turns what the callback brought into a person, within the client's total time.
+    /// Turns what the callback brought into a person. The caller limits the time.
     ///
     /// # Errors
     /// [`ProviderError`].
-    pub async fn finish(
-        &self,
-        http: &HttpClient,
-        source: &dyn MetadataSource,
-        clock: &Clock,
-        answer: &CallbackParameters,
-        attempt: &Attempt,
-    ) -> Result<ProviderIdentity, ProviderError> {
-        let finishing = self.identify(http, source, clock, answer, attempt);
-        tokio::time::timeout(http.limits().total, finishing)
-            .await
-            .unwrap_or(Err(ProviderError::Timeout))
-    }
-
-    async fn identify(
+    pub async fn identify(
         &self,
         http: &HttpClient,
         source: &dyn MetadataSource,
@@ -171,16 +97,17 @@ impl OpenIdProvider {
         let metadata = source.metadata(&self.0.name, None).await?;
         // Before the code is shown to anybody: the answer may come from another provider.
         self.check_issuer(&metadata, answer.iss.as_deref())?;
-        let sent = Exchange {
-            code: &answer.code,
-            redirect_uri: &attempt.redirect_uri,
-            code_verifier: &attempt.code_verifier,
+        let endpoint = TokenEndpoint {
+            url: &metadata.token_endpoint,
+            authentication: metadata.client_authentication,
+            reach: metadata.reach,
         };
-        let tokens = exchange(http, &self.0, &metadata, sent).await?;
-        let verified =
-            self.verify(source, &metadata, &tokens.id_token, attempt, clock.now()).await?;
+        let tokens = exchange(http, &self.0, &endpoint, Exchange::of(answer, attempt)).await?;
+        let id_token = tokens.id_token.as_ref().ok_or(TokenProblem::Missing)?;
+        let verified = self.verify(source, &metadata, id_token, attempt, clock.now()).await?;
+        let fields = Fields::of_openid(&self.0.mapping);
         let userinfo = match &metadata.userinfo_endpoint {
-            Some(endpoint) if !identity::has_email(&verified.claims) => {
+            Some(endpoint) if !fields.tell_email(&verified.claims) => {
                 let claims = http.get_json(endpoint, Some(&tokens.access_token), metadata.reach);
                 of_same_person(claims.await?, &verified.subject)?
             }
@@ -188,7 +115,12 @@ impl OpenIdProvider {
         };
         let sources = [&verified.claims, &userinfo];
         let (subject, auth_time) = (verified.subject.clone(), verified.auth_time);
-        Ok(identity::read(&self.0.name, self.0.trust_email, subject, auth_time, &sources))
+        let mut person = identity::read(&self.0, &fields, subject, auth_time, &sources);
+        if let Some(url) = &self.0.emails_url {
+            person.emails =
+                listed_emails(http, &self.0, url, &tokens.access_token, metadata.reach).await?;
+        }
+        Ok(person)
     }
 
     /// Verifies an ID token; if its key is not among those known, with newer ones.

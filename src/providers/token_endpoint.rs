@@ -6,35 +6,39 @@ use oauth2::basic::{
     BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
     BasicTokenType,
 };
+use oauth2::http::StatusCode;
 use oauth2::{
     AuthType, AuthorizationCode, Client, ClientId, ClientSecret, ExtraTokenFields, HttpRequest,
-    PkceCodeVerifier, RedirectUrl, RequestTokenError, StandardRevocableToken,
+    HttpResponse, PkceCodeVerifier, RedirectUrl, RequestTokenError, StandardRevocableToken,
     StandardTokenResponse, TokenResponse, TokenUrl,
 };
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::ProviderError;
-use super::discovery::{ClientAuthentication, Metadata};
+use super::address::Reach;
+use super::authorization::Exchange;
+use super::discovery::ClientAuthentication;
 use super::http::HttpClient;
-use super::id_token::TokenProblem;
 use super::identity::clean;
 use crate::config::settings::Provider;
 use crate::protocol::secret::Secret;
 
-/// What is sent.
-pub(super) struct Exchange<'a> {
-    /// The code that the callback brought.
-    pub(super) code: &'a Secret,
-    /// The same as in the authorization request.
-    pub(super) redirect_uri: &'a str,
-    /// Belongs to the challenge in the authorization request.
-    pub(super) code_verifier: &'a Secret,
+/// Where codes are exchanged, and how.
+pub(super) struct TokenEndpoint<'a> {
+    /// Its address.
+    pub(super) url: &'a Url,
+    /// How we prove who we are.
+    pub(super) authentication: ClientAuthentication,
+    /// How far the request may reach.
+    pub(super) reach: Reach,
 }
 
 /// What comes back.
 pub(super) struct Tokens {
-    pub(super) id_token: Secret,
     pub(super) access_token: Secret,
+    /// Of OpenID Connect providers alone.
+    pub(super) id_token: Option<Secret>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -51,7 +55,7 @@ impl fmt::Debug for IdTokenField {
 
 impl ExtraTokenFields for IdTokenField {}
 
-type OpenIdClient = Client<
+type CodeClient = Client<
     BasicErrorResponse,
     StandardTokenResponse<IdTokenField, BasicTokenType>,
     BasicTokenIntrospectionResponse,
@@ -62,38 +66,55 @@ type OpenIdClient = Client<
 /// Exchanges a code for tokens.
 ///
 /// # Errors
-/// [`ProviderError`]; [`TokenProblem::Missing`] without an ID token.
+/// [`ProviderError`].
 pub(super) async fn exchange(
     http: &HttpClient,
     provider: &Provider,
-    metadata: &Metadata,
+    endpoint: &TokenEndpoint<'_>,
     exchange: Exchange<'_>,
 ) -> Result<Tokens, ProviderError> {
     let redirect_uri = RedirectUrl::new(exchange.redirect_uri.to_owned()).map_err(|_| {
         ProviderError::Misconfigured("the redirect URI is not an address".to_owned())
     })?;
-    let mut client = OpenIdClient::new(ClientId::new(provider.client_id.clone()))
-        .set_token_uri(TokenUrl::from_url(metadata.token_endpoint.clone()))
+    let mut client = CodeClient::new(ClientId::new(provider.client_id.clone()))
+        .set_token_uri(TokenUrl::from_url(endpoint.url.clone()))
         .set_redirect_uri(redirect_uri)
-        .set_auth_type(match metadata.client_authentication {
+        .set_auth_type(match endpoint.authentication {
             ClientAuthentication::Basic => AuthType::BasicAuth,
             ClientAuthentication::Post | ClientAuthentication::None => AuthType::RequestBody,
         });
     if let Some(secret) = &provider.client_secret {
         client = client.set_client_secret(ClientSecret::new(secret.expose().to_owned()));
     }
-    let send = |request: HttpRequest| http.send(request, metadata.reach);
+    let send = |request: HttpRequest| async {
+        Ok::<_, ProviderError>(as_refusal(http.send(request, endpoint.reach).await?))
+    };
     let answer = client
         .exchange_code(AuthorizationCode::new(exchange.code.expose().to_owned()))
         .set_pkce_verifier(PkceCodeVerifier::new(exchange.code_verifier.expose().to_owned()))
         .request_async(&send)
         .await
         .map_err(refusal)?;
-    let id_token = answer.extra_fields().id_token.as_deref().ok_or(TokenProblem::Missing)?;
     Ok(Tokens {
-        id_token: Secret::new(id_token),
         access_token: Secret::new(answer.access_token().secret().as_str()),
+        id_token: answer.extra_fields().id_token.as_deref().map(Secret::new),
     })
+}
+
+/// GitHub and others refuse with status 200: what names an error and holds no token is a refusal.
+fn as_refusal(mut answer: HttpResponse) -> HttpResponse {
+    #[derive(Deserialize)]
+    struct Members {
+        error: Option<String>,
+        access_token: Option<serde::de::IgnoredAny>,
+    }
+    if answer.status() == StatusCode::OK
+        && let Ok(Members { error: Some(_), access_token: None }) =
+            serde_json::from_slice(answer.body())
+    {
+        *answer.status_mut() = StatusCode::BAD_REQUEST;
+    }
+    answer
 }
 
 fn refusal(error: RequestTokenError<ProviderError, BasicErrorResponse>) -> ProviderError {

@@ -18,6 +18,10 @@ pub enum Kind {
     Refresh,
     /// The account waiting to be set up.
     Setup,
+    /// The identity waiting to be connected.
+    Link,
+    /// The way back into an account that is being gone.
+    Recovery,
     /// The outcome of a resume, for half a minute.
     Resume,
     /// The provider that was used last: no secret, only a convenience.
@@ -50,8 +54,8 @@ impl Cookies {
     /// The path of a cookie.
     fn path(kind: Kind) -> &'static str {
         match kind {
-            Kind::Refresh => "/auth",
-            Kind::Access | Kind::Setup | Kind::Resume | Kind::LastProvider => "/",
+            Kind::Refresh | Kind::Recovery => "/auth",
+            Kind::Access | Kind::Setup | Kind::Link | Kind::Resume | Kind::LastProvider => "/",
         }
     }
 
@@ -66,6 +70,8 @@ impl Cookies {
             Kind::Access => "access",
             Kind::Refresh => "refresh",
             Kind::Setup => "setup",
+            Kind::Link => "link",
+            Kind::Recovery => "recovery",
             Kind::Resume => "resume",
             Kind::LastProvider => "provider",
         };

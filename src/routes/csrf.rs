@@ -34,7 +34,8 @@ pub fn is_cross_origin(request: &HttpRequest, server: &Server) -> bool {
     !is_same_origin(headers) && origin.is_some_and(|origin| origin != server.public_url.as_str())
 }
 
-fn is_same_origin(headers: &HeaderMap) -> bool {
+/// Whether the browser says that one of our own pages sent this.
+pub fn is_same_origin(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all("sec-fetch-site");
     values.next().is_some_and(|site| site == "same-origin") && values.next().is_none()
 }

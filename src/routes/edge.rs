@@ -120,7 +120,7 @@ pub fn wants_page(headers: &HeaderMap) -> bool {
 /// An error as it was rendered, for the log.
 struct Rendered {
     code: &'static str,
-    cause: Option<String>,
+    cause: Option<Box<str>>,
 }
 
 /// Writes the body of an error answer.

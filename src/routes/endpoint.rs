@@ -50,6 +50,19 @@ impl Endpoint {
         self
     }
 
+    /// Answers DELETE.
+    #[must_use]
+    pub fn delete<F, Arguments>(mut self, handler: F) -> Self
+    where
+        F: Handler<Arguments>,
+        Arguments: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.methods.push("DELETE");
+        self.resource = self.resource.route(web::delete().to(handler));
+        self
+    }
+
     /// Answers POST.
     #[must_use]
     pub fn post<F, Arguments>(mut self, handler: F) -> Self

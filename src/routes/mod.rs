@@ -49,6 +49,15 @@ pub fn configure(config: &mut ServiceConfig, is_development: bool) {
         Endpoint::new("/auth/username-available", login)
             .get(auth::username_available::username_available),
         Endpoint::new("/auth/form/setup", login).post(auth::form::setup),
+        // Ways to sign in.
+        Endpoint::new("/auth/me/links", Limit::InHandler).get(auth::links::links),
+        Endpoint::new("/auth/link/{provider}", login)
+            .get(auth::link::start)
+            .delete(auth::link::unlink),
+        Endpoint::new("/auth/recover", login).get(auth::recover::show),
+        Endpoint::new("/auth/recover/{provider}", login).get(auth::recover::start),
+        Endpoint::new("/auth/form/link", login).post(auth::form::link),
+        Endpoint::new("/auth/form/unlink", Limit::InHandler).post(auth::form::unlink),
         Endpoint::new("/auth/form/sign-out", Limit::InHandler).post(auth::form::leave),
         // Signing in.
         Endpoint::new("/auth/providers", public).get(auth::providers::providers),
@@ -58,6 +67,7 @@ pub fn configure(config: &mut ServiceConfig, is_development: bool) {
         Endpoint::new("/", public).get(pages::login::home),
         Endpoint::new("/login", public).get(pages::login::login),
         Endpoint::new("/onboarding", public).get(pages::onboarding::onboarding),
+        Endpoint::new("/link", public).get(pages::link::link),
         Endpoint::new("/account", Limit::InHandler).get(pages::account::account),
         Endpoint::new("/signed-out", public).get(pages::login::signed_out),
         Endpoint::new("/static/{name}", Limit::None).get(pages::assets::serve),

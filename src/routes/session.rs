@@ -12,6 +12,7 @@ use actix_web::{FromRequest, HttpRequest};
 use serde::Serialize;
 
 use super::cookies::Kind;
+use super::pages::places;
 use super::rate_limit;
 use crate::actors::rate_limiter::Tier;
 use crate::actors::revocations::IsRevoked;
@@ -21,7 +22,7 @@ use crate::error::{ApiError, ErrorCode};
 use crate::protocol::jwt::{ACCESS_TOKEN, AccessClaims, LEEWAY_SECONDS, TokenError};
 use crate::protocol::refresh_token::{FamilyKind, Presented, RefreshTokenError};
 use crate::protocol::{key, random};
-use crate::store::model::{Email, FIRST_PARTY, FamilyWithUser, User};
+use crate::store::model::{Email, FIRST_PARTY, FamilyId, FamilyWithUser, User, UserStatus};
 
 /// Scope of first-party tokens.
 pub const FIRST_PARTY_SCOPE: &str = "openid profile email";
@@ -74,9 +75,11 @@ pub async fn authenticate(request: &HttpRequest, app: &App) -> Result<Authentica
 async fn find_session(request: &HttpRequest, app: &App) -> Result<Authenticated, ApiError> {
     let token = match bearer_token(request)? {
         Some(token) => token,
-        None => app.cookies.read(request, Kind::Access)?.map(str::to_owned).ok_or_else(|| {
-            ApiError::new(ErrorCode::Unauthenticated, "Sign in, or send an access token.")
-        })?,
+        None => app
+            .cookies
+            .read(request, Kind::Access)?
+            .map(str::to_owned)
+            .ok_or_else(unauthenticated)?,
     };
     let (claims, kid) = verify_first_party(&token, app).map_err(|error| {
         ApiError::new(ErrorCode::Unauthenticated, format!("Sign in again: {error}."))
@@ -88,6 +91,62 @@ async fn find_session(request: &HttpRequest, app: &App) -> Result<Authenticated,
         ));
     }
     Ok(Authenticated { claims })
+}
+
+/// The live session of a request and its active person: by the refresh cookie where the browser sends it,
+/// else by the access token.
+///
+/// # Errors
+/// `duplicate_cookie`, `rate_limited`; 503 if it cannot be known.
+pub async fn live(request: &HttpRequest, app: &App) -> Result<Option<FamilyWithUser>, ApiError> {
+    let presented = match request.headers().contains_key(AUTHORIZATION) {
+        true => None,
+        false => presented_refresh(request, app)?,
+    };
+    let family = match presented {
+        Some(presented) => {
+            let session_name = presented.family.to_string();
+            rate_limit::by_name(request, app, Tier::Api, session_name).await?;
+            presented.family
+        }
+        None => match authenticate(request, app).await {
+            Ok(session) => FamilyId(session.claims.sid.0),
+            Err(error) if error.code == ErrorCode::Unauthenticated => return Ok(None),
+            Err(error) => return Err(error),
+        },
+    };
+    let live = app.store.read.family(family).await?;
+    let now = app.clock.now();
+    Ok(live.filter(|live| {
+        live.family.revoked_at.is_none()
+            && live.user.status == UserStatus::Active
+            && now < app.lifetimes.expires(&live.family)
+    }))
+}
+
+/// The answer to who must be signed in and is not.
+pub fn unauthenticated() -> ApiError {
+    ApiError::new(ErrorCode::Unauthenticated, "Sign in, or send an access token.")
+}
+
+/// How long after a sign-in a person may change by what they sign in, and the like.
+pub const RECENT: Duration = Duration::from_secs(15 * 60);
+
+/// Refuses a session whose person signed in too long ago. The page leads by a new sign-in to `here`.
+///
+/// # Errors
+/// `reauthentication_required`.
+pub fn check_recent(auth_time: Timestamp, now: Timestamp, here: &str) -> Result<(), ApiError> {
+    if now < auth_time.plus(RECENT) {
+        return Ok(());
+    }
+    let max_age = RECENT.as_secs().to_string();
+    let query = [("prompt", "login"), ("max_age", max_age.as_str()), ("return_to", here)];
+    Err(ApiError::new(
+        ErrorCode::ReauthenticationRequired,
+        "To change how you sign in, sign in again, so that it is certain that it is you.",
+    )
+    .leading_to(places::with_query("/login", &query)))
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750 §2.1, scheme without regard to case).

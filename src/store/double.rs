@@ -37,7 +37,7 @@ impl ReadStore for ScriptedReads {
     async fn username_is_free(&self, _: &str, _: Timestamp) -> Result<bool, StoreError> {
         silent()
     }
-    async fn verified_holders(&self, _: &str) -> Result<u64, StoreError> {
+    async fn verified_holders(&self, _: &[String]) -> Result<Vec<UserId>, StoreError> {
         silent()
     }
     async fn user_by_identity(&self, _: &str, _: &str) -> Result<Option<User>, StoreError> {

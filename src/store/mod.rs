@@ -69,8 +69,9 @@ pub trait ReadStore: Send + Sync {
         subject: &str,
     ) -> Result<Option<User>, StoreError>;
 
-    /// How many people hold this address as a verified one, whatever its case; locked ones included.
-    async fn verified_holders(&self, address: &str) -> Result<u64, StoreError>;
+    /// Who holds one of these addresses as a verified one, whatever its case; locked people included.
+    /// At most two: more than one is nobody in particular.
+    async fn verified_holders(&self, addresses: &[String]) -> Result<Vec<UserId>, StoreError>;
 
     /// A person's identities, oldest first, with their addresses.
     async fn identities(&self, user: UserId) -> Result<Vec<Identity>, StoreError>;

@@ -136,6 +136,14 @@ pub struct Email {
     pub provider: String,
 }
 
+impl Email {
+    /// What addresses are compared by: case aside, byte for byte. ASCII case alone: by Unicode's rules
+    /// letters of other alphabets fold into ours, and one person's address into another's.
+    pub fn comparison_key(address: &str) -> String {
+        address.to_ascii_lowercase()
+    }
+}
+
 /// The provider's account that signs a person in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -145,6 +153,10 @@ pub struct Identity {
     pub subject: String,
     /// Addresses with their verified flag, all of this provider.
     pub emails: Vec<Email>,
+    /// Since when it signs the person in.
+    pub linked_at: Timestamp,
+    /// When it did so last.
+    pub last_used_at: Timestamp,
 }
 
 /// A refresh-token family: one row, one live token.

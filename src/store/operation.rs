@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::store::model::{
-    AuditEntry, Email, FamilyId, FamilyWithUser, NewFamily, SessionId, StoredKey, User, UserId,
+    AuditEntry, Email, FamilyId, FamilyWithUser, Identity, NewFamily, SessionId, StoredKey, User,
+    UserId,
 };
 
 /// A write that `DbWriter` takes, tied to its outcome.
@@ -31,6 +32,10 @@ pub enum Operation {
     SignIn(Box<SignIn>),
     /// See [`CreateUser`].
     CreateUser(Box<CreateUser>),
+    /// See [`LinkIdentity`].
+    LinkIdentity(Box<LinkIdentity>),
+    /// See [`UnlinkIdentities`].
+    UnlinkIdentities(Box<UnlinkIdentities>),
     /// See [`Revoke`].
     Revoke(Box<Revoke>),
     /// See [`StageKey`].
@@ -53,6 +58,8 @@ impl Operation {
         matches!(
             self,
             Self::CreateUser(_)
+                | Self::LinkIdentity(_)
+                | Self::UnlinkIdentities(_)
                 | Self::StageKey(_)
                 | Self::ActivateKey(_)
                 | Self::RetireKey(_)
@@ -70,6 +77,10 @@ pub enum Outcome {
     SignIn(SignInOutcome),
     /// Of [`CreateUser`].
     CreateUser(CreateUserOutcome),
+    /// Of [`LinkIdentity`].
+    LinkIdentity(LinkOutcome),
+    /// Of [`UnlinkIdentities`].
+    UnlinkIdentities(UnlinkOutcome),
     /// Of [`Revoke`].
     Revoke(RevokeOutcome),
     /// Of [`StageKey`].
@@ -204,6 +215,91 @@ pub enum CreateUserOutcome {
     IdentityTaken,
     /// Another account has the name, or it is held.
     UsernameTaken,
+}
+
+/// Gives a person one more identity, all or nothing.
+#[derive(Clone, Debug)]
+pub struct LinkIdentity {
+    /// Who gets it; must be active.
+    pub user: UserId,
+    /// The identity and its addresses.
+    pub identity: IdentityRefresh,
+    /// Becomes the person's display name, if they have none.
+    pub display_name: Option<String>,
+    /// The person's session that asks; must be live. `None` where a recovery link asks.
+    pub asked_in: Option<FamilyId>,
+    /// The tickets that this spends.
+    pub spends: Vec<Spent>,
+    /// A session to open with it.
+    pub opens: Option<NewFamily>,
+    /// A session of another person in the same browser, which ends.
+    pub ends: Option<Revoke>,
+    /// Now.
+    pub now: Timestamp,
+    /// Written with it; at least one.
+    pub audit: Vec<AuditEntry>,
+}
+
+/// What became of a [`LinkIdentity`]. Tested in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkOutcome {
+    /// The identity is the person's; the session that was opened with it.
+    Linked(Option<Box<FamilyWithUser>>),
+    /// The person is locked or deleted, or the session that asks has ended; nothing changed.
+    NotAllowed,
+    /// The identity was the person's before; nothing changed.
+    AlreadyLinked,
+    /// The identity is somebody else's; nothing changed.
+    IdentityTaken,
+    /// One of the tickets was spent before; nothing changed.
+    AlreadySpent,
+}
+
+/// Takes identities from a person, but never the last one.
+#[derive(Clone, Debug)]
+pub struct UnlinkIdentities {
+    /// Whose they are; must be active.
+    pub user: UserId,
+    /// Of which provider.
+    pub provider: String,
+    /// Only this one of that provider.
+    pub subject: Option<String>,
+    /// The providers that people can sign in with at present: of these one must be left.
+    pub usable: Vec<String>,
+    /// Written if any was taken.
+    pub audit: AuditEntry,
+}
+
+impl UnlinkIdentities {
+    /// What becomes of it for an active person who holds these identities.
+    pub fn judge(&self, held: &[Identity]) -> UnlinkOutcome {
+        let is_meant = |identity: &&Identity| {
+            identity.provider == self.provider
+                && self.subject.as_ref().is_none_or(|subject| *subject == identity.subject)
+        };
+        let (meant, left): (Vec<_>, Vec<_>) = held.iter().partition(is_meant);
+        let is_usable = |identity: &&Identity| self.usable.contains(&identity.provider);
+        let takes_nothing_usable = !meant.iter().any(is_usable);
+        match (meant.is_empty(), left.is_empty()) {
+            (true, _) => UnlinkOutcome::NotLinked,
+            (_, true) => UnlinkOutcome::Last,
+            _ if takes_nothing_usable || left.iter().any(is_usable) => UnlinkOutcome::Unlinked,
+            _ => UnlinkOutcome::Last,
+        }
+    }
+}
+
+/// What became of an [`UnlinkIdentities`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnlinkOutcome {
+    /// They are gone.
+    Unlinked,
+    /// The person has none such.
+    NotLinked,
+    /// The person has no other: nothing changed.
+    Last,
+    /// The person is locked or deleted; nothing changed.
+    NotAllowed,
 }
 
 /// What a [`Revoke`] ends.
@@ -382,6 +478,26 @@ impl Write for CreateUser {
     }
     fn unwrap_outcome(outcome: Outcome) -> Option<CreateUserOutcome> {
         if let Outcome::CreateUser(outcome) = outcome { Some(outcome) } else { None }
+    }
+}
+
+impl Write for LinkIdentity {
+    type Outcome = LinkOutcome;
+    fn into_operation(self) -> Operation {
+        Operation::LinkIdentity(Box::new(self))
+    }
+    fn unwrap_outcome(outcome: Outcome) -> Option<LinkOutcome> {
+        if let Outcome::LinkIdentity(outcome) = outcome { Some(outcome) } else { None }
+    }
+}
+
+impl Write for UnlinkIdentities {
+    type Outcome = UnlinkOutcome;
+    fn into_operation(self) -> Operation {
+        Operation::UnlinkIdentities(Box::new(self))
+    }
+    fn unwrap_outcome(outcome: Outcome) -> Option<UnlinkOutcome> {
+        if let Outcome::UnlinkIdentities(outcome) = outcome { Some(outcome) } else { None }
     }
 }
 

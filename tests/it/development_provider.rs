@@ -13,12 +13,12 @@ use latchkey::protocol::pkce;
 use latchkey::protocol::sealed::Sealer;
 use latchkey::protocol::secret::Secret;
 use latchkey::providers::ProviderError;
+use latchkey::providers::authorization::{Attempt, AuthorizationRequest, CallbackParameters};
+use latchkey::providers::configured::SignInProvider;
 use latchkey::providers::discovery::{Metadata, discover};
 use latchkey::providers::http::{HttpClient, Limits};
 use latchkey::providers::identity::ProviderIdentity;
-use latchkey::providers::openid::{
-    Attempt, AuthorizationRequest, CallbackParameters, MetadataSource, OpenIdProvider,
-};
+use latchkey::providers::openid::MetadataSource;
 use latchkey::routes::dev::idp::{self, DevelopmentProvider};
 use latchkey::routes::pages::site::Site;
 use reqwest::redirect::Policy;
@@ -35,7 +35,7 @@ struct Scene {
     url: String,
     handle: ServerHandle,
     clock: Clock,
-    party: OpenIdProvider,
+    party: SignInProvider,
     http: HttpClient,
     metadata: Fixed,
     browser: reqwest::Client,
@@ -74,6 +74,7 @@ fn settings(public_url: &Origin) -> Provider {
         userinfo_url: None,
         emails_url: None,
         mapping: Mapping::default(),
+        token_endpoint_auth_method: None,
         scopes: Vec::new(),
         trust_email: true,
         allow_private: false,
@@ -111,7 +112,7 @@ impl Scene {
         let settings = Arc::new(settings(&public_url));
         let http = HttpClient::new(Limits::default()).unwrap();
         let metadata = Fixed(Arc::new(discover(&http, &settings).await.unwrap()));
-        let party = OpenIdProvider::new(settings);
+        let party = SignInProvider::new(settings);
         let browser =
             reqwest::Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
         Self { url, handle, clock, party, http, metadata, browser }
@@ -121,7 +122,7 @@ impl Scene {
         format!("{}/auth/dev/callback", self.url)
     }
 
-    fn authorization_url(&self, login_hint: Option<&str>, prompt: Option<&str>) -> Url {
+    async fn authorization_url(&self, login_hint: Option<&str>, prompt: Option<&str>) -> Url {
         let request = AuthorizationRequest {
             redirect_uri: &self.redirect_uri(),
             state: "the state&more",
@@ -131,7 +132,7 @@ impl Scene {
             prompt,
             max_age: None,
         };
-        self.party.authorization_url(&self.metadata.0, &request)
+        self.party.authorization_url(&self.metadata, &request).await.unwrap()
     }
 
     async fn get(&self, url: Url) -> Response {
@@ -167,7 +168,7 @@ impl Scene {
     }
 
     async fn sign_in(&self, name: &str) -> ProviderIdentity {
-        let callback = self.back(&self.get(self.authorization_url(Some(name), None)).await);
+        let callback = self.back(&self.get(self.authorization_url(Some(name), None).await).await);
         self.finish(&callback, VERIFIER).await.unwrap()
     }
 }
@@ -195,7 +196,7 @@ async fn a_hinted_name_signs_in_without_the_form() {
     assert_eq!(alice.emails[0].address, "alice@dev.localhost");
     assert!(alice.emails[0].verified);
     assert_eq!(alice.auth_time, Some(NOW));
-    let repeated = scene.get(scene.authorization_url(Some("alice"), Some("login"))).await;
+    let repeated = scene.get(scene.authorization_url(Some("alice"), Some("login")).await).await;
     scene.back(&repeated);
 }
 
@@ -210,7 +211,7 @@ async fn a_name_is_the_same_person_after_a_restart() {
 #[actix::test]
 async fn the_form_asks_for_a_name_and_leads_back() {
     let scene = Scene::new().await;
-    let asked = scene.authorization_url(None, None);
+    let asked = scene.authorization_url(None, None).await;
     let form = scene.get(asked.clone()).await;
     assert_eq!(form.status(), StatusCode::OK);
     let page = form.text().await.unwrap();
@@ -242,7 +243,7 @@ async fn an_odd_name_gets_the_form_again_and_no_code() {
     let scene = Scene::new().await;
     let long = "a".repeat(65);
     for name in [" ", &long, "a\nb", "a\u{7}b"] {
-        let answer = scene.get(scene.authorization_url(Some(name), None)).await;
+        let answer = scene.get(scene.authorization_url(Some(name), None).await).await;
         assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY, "{name:?}");
         assert!(answer.text().await.unwrap().contains("Type a"), "{name:?}");
     }
@@ -252,7 +253,7 @@ async fn an_odd_name_gets_the_form_again_and_no_code() {
 async fn what_looks_like_markup_is_shown_as_text() {
     let scene = Scene::new().await;
     let name = format!("<script>{}", "a".repeat(80));
-    let answer = scene.get(scene.authorization_url(Some(&name), None)).await;
+    let answer = scene.get(scene.authorization_url(Some(&name), None).await).await;
     let page = answer.text().await.unwrap();
     assert!(!page.contains("<script>") && page.contains("&#60;script&#62;"), "{page}");
 }
@@ -260,7 +261,7 @@ async fn what_looks_like_markup_is_shown_as_text() {
 #[actix::test]
 async fn nobody_else_is_served_and_nobody_sent_elsewhere() {
     let scene = Scene::new().await;
-    let good = scene.authorization_url(Some("alice"), None);
+    let good = scene.authorization_url(Some("alice"), None).await;
     let callback = format!("{}/auth/dev/callback", scene.url);
     for bad in [
         with(&good, "client_id", Some("another")),
@@ -281,20 +282,24 @@ async fn nobody_else_is_served_and_nobody_sent_elsewhere() {
 #[actix::test]
 async fn other_faults_are_told_to_the_relying_party() {
     let scene = Scene::new().await;
-    let good = scene.authorization_url(Some("alice"), None);
+    let good = scene.authorization_url(Some("alice"), None).await;
     for (bad, error) in [
         (with(&good, "response_type", Some("token")), "unsupported_response_type"),
         (with(&good, "scope", Some("email")), "invalid_scope"),
         (with(&good, "code_challenge", None), "invalid_request"),
         (with(&good, "code_challenge", Some("short")), "invalid_request"),
         (with(&good, "code_challenge_method", Some("plain")), "invalid_request"),
-        (scene.authorization_url(None, Some("none")), "login_required"),
+        (scene.authorization_url(None, Some("none")).await, "login_required"),
     ] {
         let back = scene.back(&scene.get(bad).await);
         assert_eq!(parameter(&back, "error").as_deref(), Some(error));
         assert_eq!(parameter(&back, "code"), None);
         assert!(
-            scene.party.check_issuer(&scene.metadata.0, parameter(&back, "iss").as_deref()).is_ok()
+            scene
+                .party
+                .check_issuer(&scene.metadata, parameter(&back, "iss").as_deref())
+                .await
+                .is_ok()
         );
     }
 }
@@ -302,7 +307,7 @@ async fn other_faults_are_told_to_the_relying_party() {
 #[actix::test]
 async fn a_code_is_good_for_its_verifier_and_its_minute() {
     let scene = Scene::new().await;
-    let callback = scene.back(&scene.get(scene.authorization_url(Some("alice"), None)).await);
+    let callback = scene.back(&scene.get(scene.authorization_url(Some("alice"), None).await).await);
     let refused = |outcome: Result<ProviderIdentity, ProviderError>| matches!(outcome, Err(ProviderError::Refused { error, .. }) if error == "invalid_grant");
     assert!(refused(scene.finish(&callback, &VERIFIER.replace('a', "b")).await));
     let forged = with(&callback, "code", Some("forged"));
@@ -316,7 +321,7 @@ async fn a_code_is_good_for_its_verifier_and_its_minute() {
 #[actix::test]
 async fn a_code_is_no_access_token() {
     let scene = Scene::new().await;
-    let callback = scene.back(&scene.get(scene.authorization_url(Some("alice"), None)).await);
+    let callback = scene.back(&scene.get(scene.authorization_url(Some("alice"), None).await).await);
     let userinfo = scene.metadata.0.userinfo_endpoint.clone().unwrap();
     for token in [parameter(&callback, "code").unwrap(), "forged".to_owned()] {
         let answer = scene.browser.get(userinfo.clone()).bearer_auth(token).send().await.unwrap();

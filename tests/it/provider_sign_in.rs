@@ -13,12 +13,12 @@ use latchkey::config::settings::{Mapping, Provider};
 use latchkey::protocol::pkce;
 use latchkey::protocol::secret::Secret;
 use latchkey::providers::ProviderError;
+use latchkey::providers::authorization::{Attempt, AuthorizationRequest, CallbackParameters};
+use latchkey::providers::configured::SignInProvider;
 use latchkey::providers::http::{HttpClient, Limits};
 use latchkey::providers::id_token::TokenProblem;
 use latchkey::providers::identity::ProviderIdentity;
-use latchkey::providers::openid::{
-    Attempt, AuthorizationRequest, CallbackParameters, MetadataSource, OpenIdProvider,
-};
+use latchkey::providers::openid::MetadataSource;
 use serde_json::Value;
 
 use crate::openid_provider::{
@@ -36,7 +36,7 @@ const PATIENCE: Limits =
 /// A provider and the relying party in front of it.
 struct Scene {
     op: TestProvider,
-    party: OpenIdProvider,
+    party: SignInProvider,
     http: HttpClient,
     source: Mailbox<ProviderMetadata>,
     clock: Clock,
@@ -54,6 +54,7 @@ fn settings(issuer: &str) -> Provider {
         userinfo_url: None,
         emails_url: None,
         mapping: Mapping::default(),
+        token_endpoint_auth_method: None,
         scopes: vec!["email".to_owned(), "profile".to_owned()],
         trust_email: true,
         allow_private: false,
@@ -83,7 +84,7 @@ impl Scene {
         let source = Supervision::default().start(&Arbiter::current(), terms, move |status| {
             ProviderMetadata::new(&[kept], client, time, status)
         });
-        Self { op, party: OpenIdProvider::new(provider), http, source, clock }
+        Self { op, party: SignInProvider::new(provider), http, source, clock }
     }
 
     async fn sign_in(&self) -> Result<ProviderIdentity, ProviderError> {
@@ -126,7 +127,6 @@ async fn a_person_comes_back_as_the_provider_knows_them() {
 #[actix::test]
 async fn the_browser_is_sent_with_everything_that_ties_the_answer_to_it() {
     let scene = Scene::new(Behaviour::default());
-    let metadata = scene.source.metadata("op", None).await.unwrap();
     let request = AuthorizationRequest {
         redirect_uri: REDIRECT_URI,
         state: "a state&more",
@@ -136,7 +136,7 @@ async fn the_browser_is_sent_with_everything_that_ties_the_answer_to_it() {
         prompt: Some("login"),
         max_age: Some(Duration::from_secs(900)),
     };
-    let url = scene.party.authorization_url(&metadata, &request);
+    let url = scene.party.authorization_url(&scene.source, &request).await.unwrap();
     assert!(url.as_str().starts_with(&format!("{}/authorize?tenant=a&", scene.op.url)));
     let challenge = pkce::challenge(VERIFIER);
     let expected = [
@@ -146,12 +146,12 @@ async fn the_browser_is_sent_with_everything_that_ties_the_answer_to_it() {
         ("redirect_uri", REDIRECT_URI),
         ("scope", "openid email profile"),
         ("state", "a state&more"),
-        ("nonce", NONCE),
         ("code_challenge", &challenge),
         ("code_challenge_method", "S256"),
         ("login_hint", "rivka"),
         ("prompt", "login"),
         ("max_age", "900"),
+        ("nonce", NONCE),
     ];
     let sent: Vec<_> = url.query_pairs().into_owned().collect();
     assert_eq!(sent, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));

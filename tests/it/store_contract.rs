@@ -14,6 +14,7 @@ pub mod expiry;
 pub mod families;
 pub mod fixtures;
 pub mod keys;
+pub mod links;
 pub mod migrations;
 pub mod odd_text;
 pub mod races;
@@ -90,6 +91,23 @@ macro_rules! store_contract {
                 a_key_is_retired_once,
                 tokens_of_a_compromised_key_are_refused,
                 private_halves_are_resealed_unless_wiped,
+            }
+            links::{
+                a_further_identity_signs_the_same_person_in,
+                the_same_link_again_changes_nothing,
+                an_identity_of_somebody_else_is_not_linked,
+                a_spent_ticket_links_nothing,
+                only_a_live_session_of_an_active_person_links,
+                a_recovery_links_without_a_session_and_opens_one,
+                a_display_name_is_filled_only_where_there_is_none,
+                a_link_that_fails_leaves_nothing,
+                an_identity_is_unlinked_with_its_addresses,
+                the_last_identity_stays,
+                what_nobody_can_sign_in_with_does_not_count,
+                of_two_who_link_one_identity_one_gets_it,
+                of_two_who_unlink_the_last_two_one_does,
+                a_sign_in_and_the_end_of_its_identity_do_not_miss_each_other,
+                verified_holders_are_at_most_two,
             }
             odd_text::{
                 odd_text_breaks_nothing,

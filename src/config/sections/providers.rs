@@ -6,9 +6,9 @@ use super::{refuse_twins, signup};
 use crate::config::problem::Refusal;
 use crate::config::reader::Parsed;
 use crate::config::section::Section;
-use crate::config::settings::{Mapping, Provider};
+use crate::config::settings::{Mapping, Provider, TokenEndpointAuthMethod};
 use crate::config::source::{Provenance, Value};
-use crate::config::values::{boolean, endpoint, issuer, scope_token, secret, text};
+use crate::config::values::{boolean, choice, endpoint, issuer, scope_token, secret, text};
 
 /// What we know of a provider by its name; empty is "does not have one".
 struct Preset {
@@ -19,6 +19,7 @@ struct Preset {
     token_url: &'static str,
     userinfo_url: &'static str,
     emails_url: &'static str,
+    token_endpoint_auth_method: &'static str,
     scopes: &'static [&'static str],
     subject: &'static str,
     username: &'static str,
@@ -35,6 +36,7 @@ const PRESETS: &[Preset] = &[
         token_url: "",
         userinfo_url: "",
         emails_url: "",
+        token_endpoint_auth_method: "",
         scopes: OPENID_SCOPES,
         subject: "",
         username: "",
@@ -49,6 +51,8 @@ const PRESETS: &[Preset] = &[
         token_url: "https://github.com/login/oauth/access_token",
         userinfo_url: "https://api.github.com/user",
         emails_url: "https://api.github.com/user/emails",
+        // The one that GitHub documents.
+        token_endpoint_auth_method: "client_secret_post",
         scopes: &["read:user", "user:email"],
         subject: "id",
         username: "login",
@@ -59,6 +63,11 @@ const PRESETS: &[Preset] = &[
 
 /// What an OpenID Connect provider is asked for unless it is said otherwise.
 const OPENID_SCOPES: &[&str] = &["openid", "profile", "email"];
+
+const AUTH_METHODS: &[(&str, TokenEndpointAuthMethod)] = &[
+    ("client_secret_basic", TokenEndpointAuthMethod::ClientSecretBasic),
+    ("client_secret_post", TokenEndpointAuthMethod::ClientSecretPost),
+];
 
 /// What stands below /auth in our own addresses, where the names of providers stand, too.
 const OWN_WORDS: &[&str] = &[
@@ -103,6 +112,12 @@ fn provider(section: &mut Section<'_>) -> Option<Provider> {
     let token_url = preset.endpoint(section, "token_url", |preset| preset.token_url);
     let userinfo_url = preset.endpoint(section, "userinfo_url", |preset| preset.userinfo_url);
     let emails_url = preset.endpoint(section, "emails_url", |preset| preset.emails_url);
+    let token_endpoint_auth_method = preset.optional(
+        section,
+        "token_endpoint_auth_method",
+        |preset| preset.token_endpoint_auth_method,
+        choice(AUTH_METHODS),
+    );
     let mapping = section.section("mapping", |section| mapping(section, &preset, means));
     means.refuse_gaps(section);
     let scopes = scopes(section, &preset, means);
@@ -121,6 +136,7 @@ fn provider(section: &mut Section<'_>) -> Option<Provider> {
         userinfo_url,
         emails_url,
         mapping,
+        token_endpoint_auth_method,
         scopes,
         trust_email: trust_email?,
         allow_private,
@@ -230,6 +246,13 @@ fn mapping(section: &mut Section<'_>, preset: &Known, means: Means) -> Mapping {
     if is_plain_oauth && preset.0.is_none() && !section.has("subject") {
         section
             .refuse_missing("subject", "name the field of the userinfo answer with the stable id");
+    }
+    if matches!(means, Means::Issuer) && section.has("subject") {
+        section.refuse(
+            "subject",
+            Refusal::new("cannot be chosen: an OpenID Connect provider names people by sub")
+                .remedy("leave it out"),
+        );
     }
     Mapping {
         subject: preset.optional(section, "subject", |preset| preset.subject, text),

@@ -5,6 +5,7 @@ use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
+use super::link;
 use super::logout::{cleared, sign_out, signed_in};
 use super::setup::{create, open_ticket};
 use super::tickets::{FORM_LIFE, FormTicket};
@@ -23,7 +24,15 @@ pub fn token(app: &App, action: &str, bound_to: &str) -> String {
 }
 
 /// Checks the hidden field of a form.
-fn check_token(app: &App, form: &Parameters, action: &str, bound_to: &str) -> Result<(), ApiError> {
+///
+/// # Errors
+/// `csrf_rejected`.
+pub fn check_token(
+    app: &App,
+    form: &Parameters,
+    action: &str,
+    bound_to: &str,
+) -> Result<(), ApiError> {
     let refused = || {
         ApiError::new(
             ErrorCode::CsrfRejected,
@@ -62,6 +71,37 @@ pub async fn setup(
         }
         Err(error) => Err(error),
     }
+}
+
+/// `POST /auth/form/link`: with `provider` on to that provider, without it the answer yes to what waits.
+///
+/// # Errors
+/// Those of [`link::start_by_form`] and [`link::confirm`].
+pub async fn link(
+    request: HttpRequest,
+    payload: Payload,
+    app: Data<App>,
+) -> Result<HttpResponse, ApiError> {
+    csrf::check(&request, &app.settings.server)?;
+    let form = read_form(&request, payload, app.settings.server.max_body).await?;
+    match form.get("provider") {
+        Some(provider) => link::start_by_form(&request, &app, &form, provider).await,
+        None => link::confirm(&request, &app, &form).await,
+    }
+}
+
+/// `POST /auth/form/unlink`: takes a way to sign in away; 303 to the account.
+///
+/// # Errors
+/// Those of [`link::unlink_by_form`].
+pub async fn unlink(
+    request: HttpRequest,
+    payload: Payload,
+    app: Data<App>,
+) -> Result<HttpResponse, ApiError> {
+    csrf::check(&request, &app.settings.server)?;
+    let form = read_form(&request, payload, app.settings.server.max_body).await?;
+    link::unlink_by_form(&request, &app, &form).await
 }
 
 /// `POST /auth/form/sign-out`, with `everywhere=true` for all sessions: 303 to the farewell.

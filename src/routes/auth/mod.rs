@@ -2,10 +2,14 @@
 
 pub mod callback;
 pub mod form;
+pub mod link;
+pub mod links;
 pub mod logout;
 pub mod me;
+pub mod newcomer;
 pub mod opening;
 pub mod providers;
+pub mod recover;
 pub mod refresh;
 pub mod resume;
 pub mod setup;

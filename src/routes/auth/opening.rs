@@ -5,7 +5,6 @@ use std::time::Duration;
 use actix_web::HttpRequest;
 use actix_web::cookie::Cookie;
 
-use super::tickets::{LOGIN_LIFE, SPENT_LEEWAY};
 use crate::actors::revocations::Add;
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -17,7 +16,7 @@ use crate::store::model::{
     Actor, AuditEntry, FIRST_PARTY, FamilyId, FamilyWithUser, NewFamily, Revocation,
     RevocationKind, SessionId, UserId,
 };
-use crate::store::operation::{Revoke, RevokeTarget, Spent};
+use crate::store::operation::{Revoke, RevokeTarget};
 
 /// How long a browser remembers which provider was used last.
 const LAST_PROVIDER_LIFE: Duration = Duration::from_secs(180 * 86_400);
@@ -25,11 +24,6 @@ const LAST_PROVIDER_LIFE: Duration = Duration::from_secs(180 * 86_400);
 /// Remembers which button this person used.
 pub fn last_provider(app: &App, provider: &str) -> Cookie<'static> {
     app.cookies.set(Kind::LastProvider, provider.to_owned(), LAST_PROVIDER_LIFE)
-}
-
-/// The id of a login state, as it is spent: kept until its ticket could not open any more.
-pub fn spent_login(state: &str, started: Timestamp) -> Spent {
-    Spent { id: format!("login:{state}"), until: started.plus(LOGIN_LIFE + SPENT_LEEWAY) }
 }
 
 /// The live session that this browser has, if any.

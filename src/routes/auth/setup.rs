@@ -1,21 +1,24 @@
 //! A new person chooses a name: the account, its identity and its first session, all or nothing.
 
+use std::collections::BTreeSet;
+
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use icu_normalizer::ComposingNormalizerBorrowed;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
+use super::newcomer::{closed, owner_of};
 use super::opening::{
-    audit, last_provider, new_family, refuse_tokens_of, replaced, session_before, spent_login,
+    audit, last_provider, new_family, refuse_tokens_of, replaced, session_before,
 };
-use super::tickets::{LOGIN_LIFE, SPENT_LEEWAY, SetupTicket};
+use super::tickets::{LOGIN_LIFE, SPENT_LEEWAY, SetupTicket, spent_login};
 use super::username_available::refusal;
 use crate::actors::db_writer::apply;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::{ApiError, ErrorCode};
+use crate::protocol::display_name;
 use crate::protocol::sealed::Purpose;
 use crate::protocol::username::{check, comparison_key};
 use crate::routes::cookies::Kind;
@@ -28,16 +31,19 @@ use crate::store::operation::{CreateUser, CreateUserOutcome, IdentityRefresh, Sp
 /// What to do when a ticket was spent or ran out.
 pub const SIGN_IN_AGAIN: &str = "It was finished before or took too long. Sign in again.";
 
-/// Most characters of a display name.
-const LONGEST_DISPLAY_NAME: usize = 80;
-
 /// The body of `POST /auth/setup`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SetupBody {
     username: String,
-    #[serde(default)]
-    display_name: Option<String>,
+    /// Absent: what the provider says. `null` or empty: none.
+    #[serde(default, deserialize_with = "present")]
+    display_name: Option<Option<String>>,
+}
+
+/// Tells a member that is there, even as `null`, from one that is not.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(value).map(Some)
 }
 
 /// `GET /auth/setup`: what a frontend shows while a name is chosen.
@@ -46,29 +52,29 @@ struct SetupBody {
 /// `setup_expired`.
 pub async fn show(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
     let ticket = open_ticket(&request, &app)?;
-    let existing_account = has_account(&app, &ticket).await?;
-    Ok(HttpResponse::Ok().json(json!({
+    let owner = owner_of(&app, &ticket.emails()).await?;
+    let mut shown = json!({
         "provider": ticket.provider,
         "suggested_username": ticket.suggested_username,
         "display_name": ticket.display_name,
         "masked_email": ticket.masked_email(),
-        "existing_account": existing_account,
-    })))
-}
-
-/// Whether exactly one account holds an address that this person has verified, too.
-async fn has_account(app: &App, ticket: &SetupTicket) -> Result<bool, ApiError> {
-    let mut holders = 0;
-    for (address, _) in ticket.emails.iter().filter(|(_, verified)| *verified) {
-        holders += app.store.read.verified_holders(address).await?;
+        "existing_account": owner.is_some(),
+    });
+    if let Some(user) = owner {
+        // What the page `/link` says: by what that account signs in, and whether it must be that one.
+        let identities = app.store.read.identities(user).await?;
+        let providers: BTreeSet<_> =
+            identities.into_iter().map(|identity| identity.provider).collect();
+        shown["existing_providers"] = json!(providers);
+        shown["may_sign_up"] = json!(ticket.may_sign_up);
     }
-    Ok(holders == 1)
+    Ok(HttpResponse::Ok().json(shown))
 }
 
 /// `POST /auth/setup`: 201 with the user, `Location` with where to go, and the session's cookies.
 ///
 /// # Errors
-/// `setup_expired`, `csrf_rejected`, `username_invalid`, `username_reserved`, `username_taken`,
+/// `setup_expired`, `csrf_rejected`, `signup_closed`, `username_invalid`, `username_reserved`, `username_taken`,
 /// `identity_taken`, `already_used`. After a refusal the setup cookie still works.
 pub async fn setup(
     request: HttpRequest,
@@ -78,8 +84,11 @@ pub async fn setup(
     csrf::check(&request, &app.settings.server)?;
     let ticket = open_ticket(&request, &app)?;
     let body: SetupBody = read_json(&request, payload, app.settings.server.max_body).await?;
-    let created =
-        create(&request, &app, &ticket, &body.username, body.display_name.as_deref()).await?;
+    let display_name = match &body.display_name {
+        Some(chosen) => chosen.as_deref(),
+        None => ticket.display_name.as_deref(),
+    };
+    let created = create(&request, &app, &ticket, &body.username, display_name).await?;
     let user = UserBody::new(&created.live.user, &app).with_emails(ticket.emails());
     Ok(created.answer(&app, &ticket, HttpResponse::Created()).json(user))
 }
@@ -127,6 +136,7 @@ impl Created {
             .cookie(self.cookies.access)
             .cookie(self.cookies.refresh)
             .cookie(app.cookies.clear(Kind::Setup))
+            .cookie(app.cookies.clear(Kind::Link))
             .cookie(app.cookies.clear(Kind::Resume))
             .cookie(last_provider(app, &ticket.provider));
         answer
@@ -144,6 +154,9 @@ pub async fn create(
     username: &str,
     display_name: Option<&str>,
 ) -> Result<Created, ApiError> {
+    if !ticket.may_sign_up {
+        return Err(closed());
+    }
     check(username, &app.settings.usernames).map_err(|error| refusal(&error))?;
     let display_name = display_name.map(check_display_name).transpose()?.flatten();
     let now = app.clock.now();
@@ -206,40 +219,12 @@ pub async fn create(
     }
 }
 
-/// A display name in NFC, trimmed; an empty one is none.
+/// A display name as a person may write it.
 ///
 /// # Errors
-/// `invalid_field` for one that is too long or holds characters that cannot be seen.
+/// `invalid_field`.
 fn check_display_name(text: &str) -> Result<Option<String>, ApiError> {
-    let refused =
-        |detail: String| ApiError::new(ErrorCode::InvalidField, detail).field("display_name");
-    let name = ComposingNormalizerBorrowed::new_nfc().normalize(text.trim()).into_owned();
-    if name.chars().count() > LONGEST_DISPLAY_NAME {
-        return Err(refused(format!(
-            "A display name has at most {LONGEST_DISPLAY_NAME} characters."
-        )));
-    }
-    let is_hidden = |character: char| {
-        character.is_control()
-            || matches!(character, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    if name.chars().any(is_hidden) {
-        return Err(refused("A display name holds no control characters.".to_owned()));
-    }
-    Ok((!name.is_empty()).then_some(name))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn display_names_are_normalised_and_bounded() {
-        assert_eq!(check_display_name(" Rene\u{301} ").unwrap().as_deref(), Some("René"));
-        assert_eq!(check_display_name("  ").unwrap(), None);
-        assert!(check_display_name(&"é".repeat(80)).is_ok());
-        for bad in ["a\0b", "a\u{202e}b", &"x".repeat(81)] {
-            assert_eq!(check_display_name(bad).unwrap_err().field, Some("display_name"));
-        }
-    }
+    display_name::check(text).map_err(|error| {
+        ApiError::new(ErrorCode::InvalidField, error.to_string()).field("display_name")
+    })
 }

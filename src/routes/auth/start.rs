@@ -6,12 +6,14 @@ use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
-use super::tickets::{ATTEMPT_LENGTH, LOGIN_LIFE, LoginTicket};
+use super::tickets::{ATTEMPT_LENGTH, Intent, LOGIN_LIFE, LoginTicket};
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::sealed::Purpose;
 use crate::protocol::{pkce, random};
-use crate::providers::openid::{AuthorizationRequest, MetadataSource, OpenIdProvider};
+use crate::providers::authorization::AuthorizationRequest;
+use crate::providers::configured::SignInProvider;
+use crate::routes::pages::places;
 use crate::routes::parameters::Parameters;
 use crate::routes::return_to;
 
@@ -19,10 +21,40 @@ use crate::routes::return_to;
 const MOST_ATTEMPTS: usize = 5;
 
 /// Longest hint that is passed on.
-const LONGEST_HINT: usize = 320;
+pub const LONGEST_HINT: usize = 320;
 
 /// Values of `prompt` that are passed on (OpenID Connect Core §3.1.2.1).
-const PROMPTS: [&str; 3] = ["login", "consent", "select_account"];
+pub const PROMPTS: [&str; 3] = ["login", "consent", "select_account"];
+
+/// What the caller of a sign-in may wish, beside the provider.
+#[derive(Clone, Debug)]
+pub struct Wishes {
+    /// Where the person goes afterwards, checked.
+    pub return_to: String,
+    /// Who probably signs in.
+    pub login_hint: Option<String>,
+    /// Words of [`PROMPTS`], separated by spaces.
+    pub prompt: Option<String>,
+    /// Oldest sign-in at the provider that will do, in seconds.
+    pub max_age: Option<u64>,
+}
+
+impl Wishes {
+    /// Reads `return_to`, `login_hint`, `prompt` and `max_age`.
+    ///
+    /// # Errors
+    /// `invalid_return_to`, `invalid_field`.
+    pub fn of(parameters: &Parameters, app: &App, return_to: &str) -> Result<Self, ApiError> {
+        let return_to = parameters.get("return_to").unwrap_or(return_to);
+        let hint = parameters.get("login_hint").filter(|hint| hint.len() <= LONGEST_HINT);
+        Ok(Self {
+            return_to: return_to::check(return_to, &app.settings.server)?,
+            login_hint: hint.map(str::to_owned),
+            prompt: parameters.get("prompt").map(check_prompt).transpose()?,
+            max_age: parameters.get("max_age").map(check_max_age).transpose()?,
+        })
+    }
+}
 
 /// `GET /auth/{provider}?return_to=…&login_hint=…&prompt=…&max_age=…`: 302 to the provider with
 /// state, PKCE S256 and nonce, which wait in a sealed cookie of this attempt.
@@ -37,49 +69,83 @@ pub async fn start(
 ) -> Result<HttpResponse, ApiError> {
     let query = Parameters::of_query(&request)?;
     let provider = find(&app, &name)?;
-    let return_to = return_to::check(query.get("return_to").unwrap_or("/"), &app.settings.server)?;
-    let prompt = query.get("prompt").map(check_prompt).transpose()?;
-    let max_age = query.get("max_age").map(check_max_age).transpose()?;
-    let login_hint = query.get("login_hint").filter(|hint| hint.len() <= LONGEST_HINT);
+    let wishes = Wishes::of(&query, &app, "/")?;
+    begin(&request, &app, provider, wishes, Intent::SignIn, HttpResponse::Found()).await
+}
 
-    let metadata = app.provider_metadata.metadata(&name, None).await?;
-    let now = app.clock.now();
+/// Sends the browser to a provider.
+///
+/// # Errors
+/// `provider_timeout` and `provider_error` while the provider cannot be asked where to go.
+pub async fn begin(
+    request: &HttpRequest,
+    app: &App,
+    provider: &SignInProvider,
+    wishes: Wishes,
+    intent: Intent,
+    mut answer: HttpResponseBuilder,
+) -> Result<HttpResponse, ApiError> {
+    let name = &provider.settings().name;
     let attempt = random::text::<6>();
-    let ticket = LoginTicket {
+    let mut ticket = LoginTicket {
         state: format!("{attempt}{}", random::text::<24>()),
         provider: name.clone(),
         nonce: random::text::<24>(),
         code_verifier: random::text::<32>(),
-        return_to,
-        max_age,
-        started_at: now.millis(),
+        return_to: wishes.return_to,
+        max_age: wishes.max_age,
+        started_at: 0,
+        intent,
     };
-    let location = provider.authorization_url(
-        &metadata,
-        &AuthorizationRequest {
-            redirect_uri: &callback_address(&app, &name),
-            state: &ticket.state,
-            nonce: &ticket.nonce,
-            pkce_challenge: &pkce::challenge(&ticket.code_verifier),
-            login_hint,
-            prompt,
-            max_age: max_age.map(Duration::from_secs),
-        },
-    );
+    let asked = AuthorizationRequest {
+        redirect_uri: &callback_address(app, name),
+        state: &ticket.state,
+        nonce: &ticket.nonce,
+        pkce_challenge: &pkce::challenge(&ticket.code_verifier),
+        login_hint: wishes.login_hint.as_deref(),
+        prompt: wishes.prompt.as_deref(),
+        max_age: wishes.max_age.map(Duration::from_secs),
+    };
+    let location = provider
+        .authorization_url(&app.provider_metadata, &asked)
+        .await
+        .map_err(|error| lead_back(error.into(), &ticket))?;
+    // Counted from when the person leaves: the provider may have been slow to say where to.
+    let now = app.clock.now();
+    ticket.started_at = now.millis();
     let sealed = app.sealer.seal(Purpose::Login, &ticket, now.plus(LOGIN_LIFE));
-    let mut answer = HttpResponse::Found();
     answer
         .insert_header((LOCATION, location.as_str()))
         .cookie(app.cookies.set_login(&attempt, sealed, LOGIN_LIFE));
-    forget_oldest(&request, &app, &mut answer);
+    forget_oldest(request, app, &mut answer);
     Ok(answer.finish())
+}
+
+/// Lets the page of an error lead to where another way can be chosen, and nothing that was wished be
+/// lost on the way.
+pub fn lead_back(error: ApiError, ticket: &LoginTicket) -> ApiError {
+    let path = match &ticket.intent {
+        Intent::Link { .. } => "/account".to_owned(),
+        Intent::Recover(_) => "/auth/recover".to_owned(),
+        Intent::SignIn => {
+            let mut query = Vec::new();
+            if matches!(error.code, ErrorCode::ProviderError | ErrorCode::ProviderTimeout) {
+                query.push(("not_answering", ticket.provider.as_str()));
+            }
+            if ticket.return_to != "/" {
+                query.push(("return_to", ticket.return_to.as_str()));
+            }
+            places::with_query("/login", &query)
+        }
+    };
+    error.leading_to(path)
 }
 
 /// A configured provider.
 ///
 /// # Errors
 /// `unknown_provider`.
-pub fn find<'a>(app: &'a App, name: &str) -> Result<&'a OpenIdProvider, ApiError> {
+pub fn find<'a>(app: &'a App, name: &str) -> Result<&'a SignInProvider, ApiError> {
     app.providers.get(name).ok_or_else(|| {
         ApiError::new(ErrorCode::UnknownProvider, "Choose one of the ways on the sign-in page.")
     })
@@ -90,11 +156,12 @@ pub fn callback_address(app: &App, provider: &str) -> String {
     app.settings.server.public_url.join(&format!("/auth/{provider}/callback"))
 }
 
-fn check_prompt(prompt: &str) -> Result<&'static str, ApiError> {
-    PROMPTS.into_iter().find(|known| *known == prompt).ok_or_else(|| {
-        let detail = format!("prompt is one of {}.", PROMPTS.join(", "));
-        ApiError::new(ErrorCode::InvalidField, detail).field("prompt")
-    })
+fn check_prompt(prompt: &str) -> Result<String, ApiError> {
+    if prompt.split(' ').all(|word| PROMPTS.contains(&word)) {
+        return Ok(prompt.to_owned());
+    }
+    let detail = format!("prompt is one or several of {}.", PROMPTS.join(", "));
+    Err(ApiError::new(ErrorCode::InvalidField, detail).field("prompt"))
 }
 
 fn check_max_age(max_age: &str) -> Result<u64, ApiError> {

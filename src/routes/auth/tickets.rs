@@ -5,13 +5,20 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::store::model::Email;
+use crate::store::model::{Email, SessionId, UserId};
+use crate::store::operation::Spent;
 
 /// How long a person may take at the provider.
 pub const LOGIN_LIFE: Duration = Duration::from_secs(600);
 
 /// How long a person may take to choose a name.
 pub const SETUP_LIFE: Duration = Duration::from_secs(600);
+
+/// How long a person may take to confirm what is to be connected.
+pub const LINK_LIFE: Duration = Duration::from_secs(600);
+
+/// How long a recovery link works.
+pub const RECOVERY_LIFE: Duration = Duration::from_secs(3600);
 
 /// How much longer than its ticket a spent id is kept.
 pub const SPENT_LEEWAY: Duration = Duration::from_secs(60);
@@ -36,6 +43,49 @@ pub struct LoginTicket {
     pub max_age: Option<u64>,
     /// When it began, in milliseconds since the Unix epoch.
     pub started_at: i64,
+    /// What it is for.
+    #[serde(default)]
+    pub intent: Intent,
+}
+
+/// What a person goes to a provider for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Intent {
+    /// To sign in, or up.
+    #[default]
+    SignIn,
+    /// To add a way to sign in to the account that this session is signed in to.
+    Link {
+        /// Whose account.
+        user: UserId,
+        /// The session.
+        session: SessionId,
+    },
+    /// To get back into an account.
+    Recover(RecoveryTicket),
+}
+
+/// A way back into an account, once: in a link that an operator hands on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryTicket {
+    /// The id that is spent.
+    pub id: String,
+    /// Whose account.
+    pub user: UserId,
+    /// When it ends, in milliseconds since the Unix epoch.
+    pub expires: i64,
+}
+
+impl RecoveryTicket {
+    /// When it ends.
+    pub fn expiry(&self) -> Timestamp {
+        Timestamp::from_millis(self.expires)
+    }
+
+    /// Its id, as it is spent.
+    pub fn spent(&self) -> Spent {
+        Spent { id: format!("recovery:{}", self.id), until: self.expiry().plus(SPENT_LEEWAY) }
+    }
 }
 
 impl LoginTicket {
@@ -64,6 +114,12 @@ pub struct SetupTicket {
     pub display_name: Option<String>,
     /// When the person really signed in, in milliseconds since the Unix epoch.
     pub auth_time: i64,
+    /// Where the person's picture is.
+    #[serde(default)]
+    pub picture: Option<String>,
+    /// Whether an account may be made for it; otherwise it can only be connected to one.
+    #[serde(default = "yes")]
+    pub may_sign_up: bool,
     /// Where to go afterwards.
     pub return_to: String,
     /// When the login state ends, in milliseconds since the Unix epoch.
@@ -72,24 +128,114 @@ pub struct SetupTicket {
     pub expires: i64,
 }
 
+fn yes() -> bool {
+    true
+}
+
 impl SetupTicket {
     /// The addresses as the store keeps them.
     pub fn emails(&self) -> Vec<Email> {
-        self.emails
-            .iter()
-            .map(|(address, verified)| Email {
-                address: address.clone(),
-                verified: *verified,
-                provider: self.provider.clone(),
-            })
-            .collect()
+        with_provider(&self.emails, &self.provider)
     }
 
     /// The first address with all but its ends hidden, verified ones first.
     pub fn masked_email(&self) -> Option<String> {
-        let verified = self.emails.iter().find(|(_, verified)| *verified);
-        verified.or_else(|| self.emails.first()).map(|(address, _)| mask(address))
+        masked(&self.emails)
     }
+}
+
+/// An identity that waits to be connected to an account, sealed in the link cookie.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LinkTicket {
+    /// The id that is spent.
+    pub id: String,
+    /// The login state behind it, spent with it.
+    pub login: String,
+    /// Which provider vouches.
+    pub provider: String,
+    /// The provider's stable id of the person.
+    pub subject: String,
+    /// Address and verified flag, as far as they fit into a cookie.
+    pub emails: Vec<(String, bool)>,
+    /// The person's name there.
+    pub username_hint: Option<String>,
+    /// What the provider calls the person.
+    pub display_name: Option<String>,
+    /// Where the person's picture is.
+    pub picture: Option<String>,
+    /// When the person signed in at the provider, in milliseconds since the Unix epoch.
+    pub auth_time: i64,
+    /// Whose account it is for.
+    pub user: UserId,
+    /// Who may confirm it.
+    pub confirmed_by: Confirmation,
+    /// Where to go afterwards.
+    pub return_to: String,
+    /// When the login state began, in milliseconds since the Unix epoch.
+    pub login_started: i64,
+    /// When this ends, in milliseconds since the Unix epoch.
+    pub expires: i64,
+}
+
+/// Who may confirm that an identity is connected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Confirmation {
+    /// The session that started it.
+    Session(SessionId),
+    /// Any session of the account that has signed in lately: the two have a verified address in common.
+    Owner,
+    /// Whoever holds the recovery link.
+    Recovery(RecoveryTicket),
+}
+
+impl LinkTicket {
+    /// The addresses as the store keeps them.
+    pub fn emails(&self) -> Vec<Email> {
+        with_provider(&self.emails, &self.provider)
+    }
+
+    /// What the person knows that account by: its name there, else its address, masked.
+    pub fn label(&self) -> Option<String> {
+        self.username_hint.clone().or_else(|| masked(&self.emails))
+    }
+
+    /// The first address with all but its ends hidden, verified ones first.
+    pub fn masked_email(&self) -> Option<String> {
+        masked(&self.emails)
+    }
+
+    /// What is spent when it is confirmed.
+    pub fn spends(&self) -> Vec<Spent> {
+        let recovery = match &self.confirmed_by {
+            Confirmation::Recovery(recovery) => Some(recovery.spent()),
+            Confirmation::Session(_) | Confirmation::Owner => None,
+        };
+        let own = Spent {
+            id: format!("link:{}", self.id),
+            until: Timestamp::from_millis(self.expires).plus(SPENT_LEEWAY),
+        };
+        let login = spent_login(&self.login, Timestamp::from_millis(self.login_started));
+        [own, login].into_iter().chain(recovery).collect()
+    }
+}
+
+/// The id of a login state, as it is spent: kept until its ticket could not open any more.
+pub fn spent_login(state: &str, started: Timestamp) -> Spent {
+    Spent { id: format!("login:{state}"), until: started.plus(LOGIN_LIFE + SPENT_LEEWAY) }
+}
+
+fn with_provider(emails: &[(String, bool)], provider: &str) -> Vec<Email> {
+    let email = |(address, verified): &(String, bool)| Email {
+        address: address.clone(),
+        verified: *verified,
+        provider: provider.to_owned(),
+    };
+    emails.iter().map(email).collect()
+}
+
+fn masked(emails: &[(String, bool)]) -> Option<String> {
+    let verified = emails.iter().find(|(_, verified)| *verified);
+    verified.or_else(|| emails.first()).map(|(address, _)| mask(address))
 }
 
 /// `r…a@e…e.com`: enough to recognise one's own address, too little to learn another's.

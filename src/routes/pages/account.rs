@@ -3,19 +3,18 @@
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use url::form_urlencoded::Serializer;
 
 use super::login::redirect;
 use super::places::{self, Place};
 use super::response::page;
-use super::views::{Account, Address, CookiesNotKept, ProviderButton, Way};
+use super::resuming;
+use super::views::{Account, Address, ProviderButton, Way};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::{ApiError, ErrorCode};
 use crate::routes::auth::form;
-use crate::routes::auth::resume::Outcome;
 use crate::routes::session::{Authenticated, authenticate};
-use crate::store::model::UserStatus;
+use crate::store::model::{Identity, UserStatus};
 
 /// `GET /account`; without a session by way of `/auth/resume` to `/login`.
 ///
@@ -27,27 +26,11 @@ pub async fn account(request: HttpRequest, app: Data<App>) -> Result<HttpRespons
     }
     match authenticate(&request, &app).await {
         Ok(session) => show(&app, &session).await,
-        Err(error) if error.code == ErrorCode::Unauthenticated => lead_on(&request, &app),
+        Err(error) if error.code == ErrorCode::Unauthenticated => {
+            resuming::lead_on(&request, &app, Place::Account.path())
+        }
         Err(error) => Err(error),
     }
-}
-
-/// A page that finds no session asks for one to be resumed, once; then decides by the outcome.
-fn lead_on(request: &HttpRequest, app: &App) -> Result<HttpResponse, ApiError> {
-    let here = Place::Account.path();
-    Ok(match Outcome::of(request, app)? {
-        None => {
-            let query = Serializer::new(String::new()).append_pair("return_to", here).finish();
-            redirect(format!("/auth/resume?{query}"))
-        }
-        Some(Outcome::SignedOut) => {
-            redirect(places::address(app, Place::Login, &[("return_to", here)]))
-        }
-        Some(Outcome::Refreshed) => {
-            let host = app.settings.server.public_url.authority();
-            page(StatusCode::OK, &CookiesNotKept { site: &app.site, host, return_to: Some(here) })
-        }
-    })
 }
 
 async fn show(app: &App, session: &Authenticated) -> Result<HttpResponse, ApiError> {
@@ -57,18 +40,21 @@ async fn show(app: &App, session: &Authenticated) -> Result<HttpResponse, ApiErr
         ApiError::new(ErrorCode::AccountLocked, "Ask the people who run this service to unlock it.")
     })?;
     let identities = app.store.read.identities(claims.sub).await?;
-    let can_be_removed = identities.len() > 1;
+    let is_usable = |identity: &Identity| app.providers.get(&identity.provider).is_some();
+    let usable = identities.iter().filter(|identity| is_usable(identity)).count();
+    // What is left must let the person in.
+    let can_be_removed = |identity: &Identity| match is_usable(identity) {
+        true => usable > 1,
+        false => identities.len() > 1,
+    };
     let ways = identities
         .iter()
         .map(|identity| Way {
             name: &identity.provider,
-            display_name: app
-                .providers
-                .get(&identity.provider)
-                .map_or(&identity.provider, |provider| &provider.settings().display_name),
+            display_name: app.providers.display_name(&identity.provider),
             subject: &identity.subject,
             address: identity.emails.first().map(|email| email.address.as_str()),
-            can_be_removed,
+            can_be_removed: can_be_removed(identity),
         })
         .collect();
     let is_connected =

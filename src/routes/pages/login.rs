@@ -11,6 +11,7 @@ use super::text::Notice;
 use super::views::{Login, ProviderButton, SignedOut};
 use crate::app::App;
 use crate::error::ApiError;
+use crate::routes::auth::start::{LONGEST_HINT, PROMPTS};
 use crate::routes::cookies::Kind;
 use crate::routes::parameters::Parameters;
 use crate::routes::return_to;
@@ -91,12 +92,6 @@ fn is_legal(name: &str, value: &str) -> bool {
         _ => value.len() <= LONGEST_HINT,
     }
 }
-
-/// Values of `prompt` with which a person is asked something (OpenID Connect Core §3.1.2.1).
-const PROMPTS: [&str; 3] = ["login", "consent", "select_account"];
-
-/// Longest hint that is passed on, in bytes.
-const LONGEST_HINT: usize = 320;
 
 fn asks_for_fresh_sign_in(further: &[(&str, String)]) -> bool {
     further

@@ -6,10 +6,13 @@
 pub mod account;
 pub mod assets;
 pub mod errors;
+pub mod link;
 pub mod login;
 pub mod onboarding;
 pub mod places;
+pub mod recovery;
 pub mod response;
+pub mod resuming;
 pub mod site;
 pub mod text;
 pub mod theme;

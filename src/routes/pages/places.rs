@@ -11,6 +11,8 @@ pub enum Place {
     Login,
     /// Choose a name.
     Onboarding,
+    /// Connect a sign-in to an account that is there.
+    Link,
     /// The person's account.
     Account,
     /// After signing out.
@@ -23,6 +25,7 @@ impl Place {
         match self {
             Self::Login => "/login",
             Self::Onboarding => "/onboarding",
+            Self::Link => "/link",
             Self::Account => "/account",
             Self::SignedOut => "/signed-out",
         }
@@ -38,8 +41,13 @@ pub fn address(app: &App, place: Place, query: &[(&str, &str)]) -> String {
         .frontend_url
         .as_ref()
         .map_or_else(|| path.to_owned(), |frontend| frontend.join(path));
+    with_query(&base, query)
+}
+
+/// An address with a query, if there is anything to say in it.
+pub fn with_query(address: &str, query: &[(&str, &str)]) -> String {
     if query.is_empty() {
-        return base;
+        return address.to_owned();
     }
-    format!("{base}?{}", Serializer::new(String::new()).extend_pairs(query).finish())
+    format!("{address}?{}", Serializer::new(String::new()).extend_pairs(query).finish())
 }

@@ -462,7 +462,10 @@ fn an_error_page_never_links_to_another_server() {
         let error = ApiError::new(code, "");
         let action = ErrorPage::telling(&site, &error, "id", Some("/here")).action;
         assert!(!action.label.is_empty());
-        assert!(["/", "/here", "/login", "/onboarding"].contains(&&*action.href), "{code:?}");
+        assert!(
+            ["/", "/here", "/login", "/onboarding", "/account"].contains(&&*action.href),
+            "{code:?}"
+        );
     }
 }
 

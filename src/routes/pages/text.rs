@@ -26,6 +26,8 @@ pub mod action {
     pub const SIGN_IN_OTHERWISE: &str = "Sign in another way";
     /// Repeats the request.
     pub const TRY_AGAIN: &str = "Try again";
+    /// Leads to the account.
+    pub const ACCOUNT: &str = "Go to your account";
     /// Leads to `/`: the account or the sign-in page.
     pub const START: &str = "Go to the start page";
 }

@@ -11,6 +11,7 @@ use super::text::{self, Notice};
 use crate::clock::Timestamp;
 use crate::config::settings::Usernames;
 use crate::error::{ApiError, ErrorCode};
+use crate::routes::session::RECENT;
 
 /// A page that can be sent.
 pub trait Page: Template {
@@ -140,7 +141,9 @@ impl LinkOffer<'_> {
     }
 
     fn address(&self, provider: &str) -> String {
-        with_query(&format!("/auth/{provider}"), [("return_to", self.return_to)])
+        let max_age = RECENT.as_secs().to_string();
+        let query = [("return_to", self.return_to), ("max_age", max_age.as_str())];
+        with_query(&format!("/auth/{provider}"), query)
     }
 }
 
@@ -369,7 +372,12 @@ impl<'a> ErrorPage<'a> {
             detail: &error.detail,
             retry_after: error.retry_after,
             request_id,
-            action: way_on(error.code, here),
+            action: match &error.way_on {
+                Some(path) if is_local(path) => {
+                    Action { href: Cow::Borrowed(path), ..way_on(error.code, here) }
+                }
+                _ => way_on(error.code, here),
+            },
         }
     }
 }
@@ -394,6 +402,7 @@ fn way_on(code: ErrorCode, here: Option<&str>) -> Action<'_> {
         | E::Unauthenticated
         | E::SessionEnded
         | E::AlreadyUsed
+        | E::ReauthenticationRequired
         | E::CookiesNotSent => to(action::SIGN_IN_ANEW, "/login"),
         E::SignupClosed
         | E::AccountLocked
@@ -405,7 +414,9 @@ fn way_on(code: ErrorCode, here: Option<&str>) -> Action<'_> {
         E::UsernameTaken | E::UsernameReserved | E::UsernameInvalid => {
             to(text::onboarding::HEADING, "/onboarding")
         }
-        E::InvalidRequest
+        E::LinkExpired | E::LastIdentity => to(action::ACCOUNT, "/account"),
+        E::RecoveryExpired
+        | E::InvalidRequest
         | E::InvalidField
         | E::DuplicateParameter
         | E::DuplicateCookie

@@ -15,7 +15,7 @@ use crate::store::operation::IdentityRefresh;
 /// A person's identities, oldest first, with their addresses.
 pub(super) async fn of_user(db: &ClientWrapper, user: UserId) -> Result<Vec<Identity>, Failure> {
     const SQL: &str = "
-        SELECT i.provider, i.subject, e.address, e.verified
+        SELECT i.provider, i.subject, i.created_at, i.last_used_at, e.address, e.verified
           FROM identities i LEFT JOIN emails e USING (provider, subject)
          WHERE i.user_id = $1
          ORDER BY i.created_at, i.provider, i.subject, e.position";
@@ -26,7 +26,13 @@ pub(super) async fn of_user(db: &ClientWrapper, user: UserId) -> Result<Vec<Iden
             .last()
             .is_some_and(|last| last.provider == provider && last.subject == subject);
         if !is_same {
-            identities.push(Identity { provider, subject, emails: Vec::new() });
+            identities.push(Identity {
+                provider,
+                subject,
+                emails: Vec::new(),
+                linked_at: Timestamp::from_millis(row.try_get("created_at")?),
+                last_used_at: Timestamp::from_millis(row.try_get("last_used_at")?),
+            });
         }
         let address: Option<String> = row.try_get("address")?;
         if let (Some(address), Some(identity)) = (address, identities.last_mut()) {
@@ -59,27 +65,43 @@ fn email_from_row(row: &Row) -> Result<Email, Failure> {
     })
 }
 
-/// Whether the identity belongs to an account.
-pub(super) async fn exists(
+/// Whose the identity is.
+pub(super) async fn owner(
     db: &ClientWrapper,
     provider: &str,
     subject: &str,
-) -> Result<bool, Failure> {
-    const SQL: &str = "SELECT FROM identities WHERE provider = $1 AND subject = $2";
-    Ok(query_first(db, SQL, &[&provider, &subject]).await?.is_some())
+) -> Result<Option<UserId>, Failure> {
+    const SQL: &str = "SELECT user_id FROM identities WHERE provider = $1 AND subject = $2";
+    let row = query_first(db, SQL, &[&provider, &subject]).await?;
+    row.map(|row| Ok(UserId(row.try_get("user_id")?))).transpose()
 }
 
-/// How many people hold an address as a verified one.
+/// At most two people who hold one of these addresses as a verified one.
 pub(super) async fn verified_holders(
     db: &ClientWrapper,
-    address_key: &str,
-) -> Result<u64, Failure> {
+    address_keys: &[String],
+) -> Result<Vec<UserId>, Failure> {
     const SQL: &str = "
-        SELECT count(DISTINCT i.user_id) FROM emails e JOIN identities i USING (provider, subject)
-         WHERE e.address_key = $1 AND e.verified";
-    let row = query_first(db, SQL, &[&address_key]).await?;
-    let count: i64 = row.map_or(Ok(0), |row| row.try_get(0))?;
-    Ok(count.unsigned_abs())
+        SELECT DISTINCT i.user_id
+          FROM emails e JOIN identities i USING (provider, subject)
+         WHERE e.address_key = ANY ($1::text[]) AND e.verified
+         LIMIT 2";
+    let rows = query(db, SQL, &[&address_keys]).await?;
+    rows.iter().map(|row| Ok(UserId(row.try_get("user_id")?))).collect()
+}
+
+/// Takes identities from a person: all of a provider, or one.
+pub(super) async fn remove(
+    db: &ClientWrapper,
+    user: UserId,
+    provider: &str,
+    subject: Option<&str>,
+) -> Result<(), Failure> {
+    const SQL: &str = "
+        DELETE FROM identities
+         WHERE user_id = $1 AND provider = $2 AND ($3::text IS NULL OR subject = $3)";
+    execute(db, SQL, &[&user.0, &provider, &subject]).await?;
+    Ok(())
 }
 
 /// Inserts an identity without addresses; `false` if it belongs to an account already.
@@ -126,7 +148,8 @@ pub(super) async fn replace_emails(
                position = EXCLUDED.position";
     let emails = distinct(&identity.emails);
     let addresses: Vec<&str> = emails.iter().map(|email| email.address.as_str()).collect();
-    let keys: Vec<String> = emails.iter().map(|email| email.address.to_lowercase()).collect();
+    let keys: Vec<String> =
+        emails.iter().map(|email| Email::comparison_key(&email.address)).collect();
     let verified: Vec<bool> = emails.iter().map(|email| email.verified).collect();
     let (provider, subject) = (&identity.provider, &identity.subject);
     let told: Parameters<'_> = &[provider, subject, &addresses, &keys, &verified];

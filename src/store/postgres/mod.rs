@@ -9,6 +9,7 @@ mod audit;
 mod connect;
 mod failure;
 mod identities;
+mod links;
 mod migrations;
 mod operations;
 mod read_back;

@@ -6,7 +6,7 @@ use deadpool_postgres::ClientWrapper;
 use futures_util::try_join;
 
 use super::failure::Failure;
-use super::{audit, identities, revocations, signing_keys, spent, token_families, users};
+use super::{audit, identities, links, revocations, signing_keys, spent, token_families, users};
 use crate::store::model::{AuditEntry, FamilyId};
 use crate::store::operation::{
     AdvanceOutcome, CreateUser, CreateUserOutcome, Operation, Outcome, RemoveExpired, Removed,
@@ -27,6 +27,12 @@ pub(super) async fn perform(
         }
         Operation::SignIn(operation) => Outcome::SignIn(sign_in(db, operation).await?),
         Operation::CreateUser(operation) => Outcome::CreateUser(create_user(db, operation).await?),
+        Operation::LinkIdentity(operation) => {
+            Outcome::LinkIdentity(links::link(db, operation).await?)
+        }
+        Operation::UnlinkIdentities(operation) => {
+            Outcome::UnlinkIdentities(links::unlink(db, operation).await?)
+        }
         Operation::Revoke(operation) => {
             Outcome::Revoke(token_families::revoke(db, operation).await?)
         }
@@ -80,7 +86,7 @@ async fn sign_in(db: &ClientWrapper, operation: &SignIn) -> Result<SignInOutcome
     Ok(SignInOutcome::Opened(Box::new(opened)))
 }
 
-async fn end(db: &ClientWrapper, revoke: Option<&Revoke>) -> Result<(), Failure> {
+pub(super) async fn end(db: &ClientWrapper, revoke: Option<&Revoke>) -> Result<(), Failure> {
     if let Some(revoke) = revoke {
         token_families::revoke(db, revoke).await?;
     }
@@ -99,10 +105,10 @@ async fn create_user(
     }
     let now = user.created_at;
     if !users::insert(db, user, username_key).await? {
-        let is_taken = identities::exists(db, &identity.provider, &identity.subject).await?;
-        return Ok(match is_taken {
-            true => CreateUserOutcome::IdentityTaken,
-            false => CreateUserOutcome::UsernameTaken,
+        let owner = identities::owner(db, &identity.provider, &identity.subject).await?;
+        return Ok(match owner {
+            Some(_) => CreateUserOutcome::IdentityTaken,
+            None => CreateUserOutcome::UsernameTaken,
         });
     }
     if !identities::insert(db, identity, user.id, now).await? {

@@ -6,8 +6,8 @@ use super::failure::Failure;
 use super::{audit, token_families};
 use crate::store::model::{FamilyId, FamilyWithUser, UserStatus};
 use crate::store::operation::{
-    AdvanceFamily, AdvanceOutcome, CreateUserOutcome, Operation, Outcome, RetireKeyOutcome,
-    SignInOutcome, StageKeyOutcome,
+    AdvanceFamily, AdvanceOutcome, CreateUserOutcome, LinkIdentity, LinkOutcome, Operation,
+    Outcome, RetireKeyOutcome, SignInOutcome, StageKeyOutcome, UnlinkOutcome,
 };
 
 /// What an operation did, if it certainly was committed; `None` if it was not, or did nothing.
@@ -29,6 +29,10 @@ pub(super) async fn happened(
             .await?
             .filter(|live| live.user.id == operation.user.id)
             .map(|live| Outcome::CreateUser(CreateUserOutcome::Created(live))),
+        Operation::LinkIdentity(operation) => linked(db, operation).await?,
+        Operation::UnlinkIdentities(operation) => audit::exists(db, operation.audit.id)
+            .await?
+            .then_some(Outcome::UnlinkIdentities(UnlinkOutcome::Unlinked)),
         Operation::Revoke(operation) => match audit::exists(db, operation.audit.id).await? {
             true => Some(Outcome::Revoke(token_families::read_back_revoke(db, operation).await?)),
             false => None,
@@ -66,6 +70,18 @@ async fn advanced(db: &ClientWrapper, advance: &AdvanceFamily) -> Result<Option<
     Ok(live.map(|live| {
         Outcome::AdvanceFamily(AdvanceOutcome::Moved { live, before: advance.presented })
     }))
+}
+
+async fn linked(db: &ClientWrapper, link: &LinkIdentity) -> Result<Option<Outcome>, Failure> {
+    let Some(entry) = link.audit.first() else { return Ok(None) };
+    if !audit::exists(db, entry.id).await? {
+        return Ok(None);
+    }
+    let live = match &link.opens {
+        Some(family) => opened(db, family.id).await?,
+        None => None,
+    };
+    Ok(Some(Outcome::LinkIdentity(LinkOutcome::Linked(live))))
 }
 
 async fn opened(db: &ClientWrapper, id: FamilyId) -> Result<Option<Box<FamilyWithUser>>, Failure> {

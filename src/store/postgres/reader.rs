@@ -91,9 +91,11 @@ impl ReadStore for Reader {
         put_back(db, answer)
     }
 
-    async fn verified_holders(&self, address: &str) -> Result<u64, StoreError> {
-        let (db, key) = (self.connection().await?, address.to_lowercase());
-        let answer = within(STATEMENT_LIMIT, identities::verified_holders(&db, &key)).await;
+    async fn verified_holders(&self, addresses: &[String]) -> Result<Vec<UserId>, StoreError> {
+        let keys: Vec<String> =
+            addresses.iter().map(|address| Email::comparison_key(address)).collect();
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, identities::verified_holders(&db, &keys)).await;
         put_back(db, answer)
     }
 

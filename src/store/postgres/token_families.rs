@@ -157,6 +157,18 @@ pub(super) async fn can_open(db: &ClientWrapper, new: &NewFamily) -> Result<bool
     }
 }
 
+/// Whether a session is this person's and live. Until the transaction ends nobody can end it.
+pub(super) async fn hold_live(
+    db: &ClientWrapper,
+    id: FamilyId,
+    user: UserId,
+) -> Result<bool, Failure> {
+    const SQL: &str = "
+        SELECT FROM token_families
+         WHERE id = $1 AND user_id = $2 AND client_id = $3 AND revoked_at IS NULL FOR SHARE";
+    Ok(query_first(db, SQL, &[&id.0, &user.0, &FIRST_PARTY]).await?.is_some())
+}
+
 /// Opens a family at generation 0, or moves on the person's live session of the same id.
 pub(super) async fn open(
     db: &ClientWrapper,

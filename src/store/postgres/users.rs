@@ -67,7 +67,7 @@ pub(super) async fn by_identity(
 }
 
 /// The person, if active and the owner of the identity. Until the transaction ends nobody can lock or
-/// delete them.
+/// delete them, nor take the identity away.
 pub(super) async fn hold_active_owner(
     db: &ClientWrapper,
     id: UserId,
@@ -79,9 +79,33 @@ pub(super) async fn hold_active_owner(
         user_columns!(),
         " FROM identities i JOIN users u ON u.id = i.user_id
           WHERE i.provider = $2 AND i.subject = $3 AND u.id = $1 AND u.status = 'active'
-            FOR SHARE OF u"
+            FOR SHARE OF u FOR NO KEY UPDATE OF i"
     );
     query_first(db, SQL, &[&id.0, &provider, &subject]).await?.as_ref().map(from_row).transpose()
+}
+
+/// The person, if active. Until the transaction ends nobody else can change them or their identities.
+pub(super) async fn hold_active(db: &ClientWrapper, id: UserId) -> Result<Option<User>, Failure> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        user_columns!(),
+        " FROM users u WHERE u.id = $1 AND u.status = 'active' FOR UPDATE OF u"
+    );
+    query_first(db, SQL, &[&id.0]).await?.as_ref().map(from_row).transpose()
+}
+
+/// Gives a display name to a person who has none.
+pub(super) async fn fill_display_name(
+    db: &ClientWrapper,
+    id: UserId,
+    display_name: &str,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    const SQL: &str = "
+        UPDATE users SET display_name = $2, updated_at = $3
+         WHERE id = $1 AND display_name IS NULL";
+    execute(db, SQL, &[&id.0, &display_name, &now.millis()]).await?;
+    Ok(())
 }
 
 /// Whether nobody has the name and nobody's former name holds it.

@@ -22,7 +22,7 @@ use super::operations::perform;
 use super::read_back::happened;
 use super::token_families::advance;
 use crate::store::error::StoreError;
-use crate::store::operation::{AdvanceFamily, CreateUserOutcome, Operation, Outcome};
+use crate::store::operation::{AdvanceFamily, CreateUserOutcome, LinkOutcome, Operation, Outcome};
 use crate::store::{Counters, WriteStore};
 
 /// How long the statements of one transaction may take, and again its commit.
@@ -241,10 +241,11 @@ async fn run(
     Ok(outcomes)
 }
 
-/// Whether what the operation did so far stays. A refused account leaves no spent tickets.
+/// Whether what the operation did so far stays. A refused account or link leaves no trace.
 fn is_kept(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::CreateUser(outcome) => matches!(outcome, CreateUserOutcome::Created(_)),
+        Outcome::LinkIdentity(outcome) => matches!(outcome, LinkOutcome::Linked(_)),
         _ => true,
     }
 }

@@ -1,7 +1,10 @@
 //! `identities` and the `emails` that providers told for them.
 
-use rusqlite::{Connection, Row, params};
+use std::collections::BTreeSet;
 
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::row;
 use crate::clock::Timestamp;
 use crate::store::error::StoreError;
 use crate::store::model::{Email, Identity, UserId};
@@ -51,7 +54,7 @@ fn replace_emails(connection: &Connection, identity: &IdentityRefresh) -> Result
             identity.provider,
             identity.subject,
             email.address,
-            email.address.to_lowercase(),
+            Email::comparison_key(&email.address),
             email.verified,
             position,
         ])?;
@@ -62,7 +65,7 @@ fn replace_emails(connection: &Connection, identity: &IdentityRefresh) -> Result
 /// A person's identities, oldest first, with their addresses.
 pub(super) fn of_user(connection: &Connection, user: UserId) -> Result<Vec<Identity>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT i.provider, i.subject, e.address, e.verified
+        "SELECT i.provider, i.subject, e.address, e.verified, i.created_at, i.last_used_at
            FROM identities i LEFT JOIN emails e USING (provider, subject)
           WHERE i.user_id = ?1
           ORDER BY i.created_at, i.provider, i.subject, e.position",
@@ -76,7 +79,13 @@ pub(super) fn of_user(connection: &Connection, user: UserId) -> Result<Vec<Ident
             Some(last) if last.provider == provider && last.subject == subject => {
                 last.emails.extend(email);
             }
-            _ => identities.push(Identity { provider, subject, emails: Vec::from_iter(email) }),
+            _ => identities.push(Identity {
+                provider,
+                subject,
+                emails: Vec::from_iter(email),
+                linked_at: row::time(row, 4)?,
+                last_used_at: row::time(row, 5)?,
+            }),
         }
     }
     Ok(identities)
@@ -88,25 +97,49 @@ fn read_email(row: &Row<'_>, provider: &str) -> rusqlite::Result<Option<Email>> 
     Ok(Some(Email { address, verified: row.get(3)?, provider: provider.to_owned() }))
 }
 
-/// Whether the identity belongs to anybody.
-pub(super) fn exists(
+/// Whose the identity is.
+pub(super) fn owner(
     connection: &Connection,
     identity: &IdentityRefresh,
-) -> Result<bool, StoreError> {
+) -> Result<Option<UserId>, StoreError> {
     let mut statement = connection
-        .prepare_cached("SELECT 1 FROM identities WHERE provider = ?1 AND subject = ?2")?;
-    Ok(statement.exists(params![identity.provider, identity.subject])?)
+        .prepare_cached("SELECT user_id FROM identities WHERE provider = ?1 AND subject = ?2")?;
+    let found = statement.query_row(params![identity.provider, identity.subject], |row| {
+        Ok(UserId(row::id(row, 0)?))
+    });
+    Ok(found.optional()?)
 }
 
-/// How many people hold an address as a verified one.
+/// Takes identities from a person: all of a provider, or one.
+pub(super) fn remove(
+    connection: &Connection,
+    user: UserId,
+    provider: &str,
+    subject: Option<&str>,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM identities
+              WHERE user_id = ?1 AND provider = ?2 AND (?3 IS NULL OR subject = ?3)",
+        )?
+        .execute(params![user.0.as_bytes(), provider, subject])?;
+    Ok(())
+}
+
+/// At most two people who hold one of these addresses as a verified one.
 pub(super) fn verified_holders(
     connection: &Connection,
-    address_key: &str,
-) -> Result<u64, StoreError> {
+    address_keys: &[String],
+) -> Result<Vec<UserId>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT count(DISTINCT i.user_id) FROM emails e JOIN identities i USING (provider, subject)
-          WHERE e.address_key = ?1 AND e.verified",
+        "SELECT DISTINCT i.user_id FROM emails e JOIN identities i USING (provider, subject)
+          WHERE e.address_key = ?1 AND e.verified LIMIT 2",
     )?;
-    let count: i64 = statement.query_row(params![address_key], |row| row.get(0))?;
-    Ok(count.unsigned_abs())
+    let mut holders = BTreeSet::new();
+    for key in address_keys {
+        for holder in statement.query_map(params![key], |row| Ok(UserId(row::id(row, 0)?)))? {
+            holders.insert(holder?);
+        }
+    }
+    Ok(holders.into_iter().take(2).collect())
 }

@@ -4,6 +4,7 @@ mod audit;
 mod connection;
 mod expired;
 mod identities;
+mod links;
 mod migrations;
 mod reader;
 mod revocations;

@@ -110,9 +110,10 @@ impl ReadStore for Readers {
         self.ask(move |connection| users::name_is_free(connection, &key, now)).await
     }
 
-    async fn verified_holders(&self, address: &str) -> Result<u64, StoreError> {
-        let key = address.to_lowercase();
-        self.ask(move |connection| identities::verified_holders(connection, &key)).await
+    async fn verified_holders(&self, addresses: &[String]) -> Result<Vec<UserId>, StoreError> {
+        let keys: Vec<String> =
+            addresses.iter().map(|address| Email::comparison_key(address)).collect();
+        self.ask(move |connection| identities::verified_holders(connection, &keys)).await
     }
 
     async fn user_by_identity(

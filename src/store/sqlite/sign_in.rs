@@ -48,7 +48,7 @@ pub(super) fn create_user(
     if any_spent(connection, &request.spends)? {
         return Ok(CreateUserOutcome::AlreadySpent);
     }
-    if identities::exists(connection, &request.identity)? {
+    if identities::owner(connection, &request.identity)?.is_some() {
         return Ok(CreateUserOutcome::IdentityTaken);
     }
     if !users::name_is_free(connection, &request.username_key, now)? {
@@ -69,7 +69,7 @@ pub(super) fn create_user(
     Ok(CreateUserOutcome::Created(Box::new(opened)))
 }
 
-fn any_spent(connection: &Connection, tickets: &[Spent]) -> Result<bool, StoreError> {
+pub(super) fn any_spent(connection: &Connection, tickets: &[Spent]) -> Result<bool, StoreError> {
     for ticket in tickets {
         if spent::is_spent(connection, ticket)? {
             return Ok(true);

@@ -110,6 +110,22 @@ pub(super) fn insert(
     Ok(())
 }
 
+/// Gives a display name to a person who has none.
+pub(super) fn fill_display_name(
+    connection: &Connection,
+    user: UserId,
+    display_name: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "UPDATE users SET display_name = ?2, updated_at = ?3
+              WHERE id = ?1 AND display_name IS NULL",
+        )?
+        .execute(params![user.0.as_bytes(), display_name, now.millis()])?;
+    Ok(())
+}
+
 /// How many people there are, tombstones apart.
 pub(super) fn count(connection: &Connection) -> Result<u64, StoreError> {
     let mut statement =

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 
 use super::worker::{Worker, job, lost, roll_back};
-use super::{audit, connection, expired, sign_in, signing_keys, token_families};
+use super::{audit, connection, expired, links, sign_in, signing_keys, token_families};
 use crate::store::error::{OpenError, StoreError};
 use crate::store::operation::{Operation, Outcome};
 use crate::store::{Counters, WriteStore};
@@ -120,6 +120,10 @@ fn apply(connection: &Connection, operation: &Operation) -> Answer {
         }
         O::SignIn(request) => Outcome::SignIn(sign_in::sign_in(connection, request)?),
         O::CreateUser(request) => Outcome::CreateUser(sign_in::create_user(connection, request)?),
+        O::LinkIdentity(request) => Outcome::LinkIdentity(links::link(connection, request)?),
+        O::UnlinkIdentities(request) => {
+            Outcome::UnlinkIdentities(links::unlink(connection, request)?)
+        }
         O::Revoke(revoke) => Outcome::Revoke(token_families::revoke(connection, revoke)?),
         O::StageKey(staging) => Outcome::StageKey(signing_keys::stage(connection, staging)?),
         O::ActivateKey(activation) => {

@@ -47,7 +47,13 @@ pub async fn a_person_is_created_with_identity_session_and_audit(
     assert!(!read.username_is_free("ada", at(0)).await.unwrap());
     let emails = request.identity.emails;
     assert_eq!(read.emails(request.user.id).await.unwrap(), emails);
-    let identity = Identity { provider: "dev".to_owned(), subject: "Ada".to_owned(), emails };
+    let identity = Identity {
+        provider: "dev".to_owned(),
+        subject: "Ada".to_owned(),
+        emails,
+        linked_at: at(0),
+        last_used_at: at(0),
+    };
     assert_eq!(read.identities(request.user.id).await.unwrap(), [identity]);
     assert_eq!(audited(store, "user.created").await, 1);
     assert_eq!(audited(store, "session.opened").await, 1);

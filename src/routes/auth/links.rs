@@ -1,0 +1,50 @@
+//! The ways to sign in that an account has.
+
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::error::ApiError;
+use crate::routes::session::Authenticated;
+use crate::store::model::{Email, Identity};
+
+/// One of them.
+#[derive(Debug, Serialize)]
+struct Link {
+    provider: String,
+    /// The provider's name on its button; its plain name if it is not configured any more.
+    display_name: String,
+    /// The provider's stable id of the person: tells two accounts at one provider apart.
+    subject: String,
+    emails: Vec<Email>,
+    linked_at: Timestamp,
+    last_used_at: Timestamp,
+}
+
+impl Link {
+    fn new(app: &App, identity: Identity) -> Self {
+        Self {
+            display_name: app.providers.display_name(&identity.provider).to_owned(),
+            provider: identity.provider,
+            subject: identity.subject,
+            emails: identity.emails,
+            linked_at: identity.linked_at,
+            last_used_at: identity.last_used_at,
+        }
+    }
+}
+
+/// `GET /auth/me/links`: `{"items": [{"provider", "display_name", "subject", "emails", "linked_at",
+/// "last_used_at"}], "next_cursor": null}`, oldest first.
+///
+/// # Errors
+/// `unauthenticated`; 503 if the store cannot be asked.
+pub async fn links(session: Authenticated, app: Data<App>) -> Result<HttpResponse, ApiError> {
+    let identities = app.store.read.identities(session.claims.sub).await?;
+    let items: Vec<Link> =
+        identities.into_iter().map(|identity| Link::new(&app, identity)).collect();
+    Ok(HttpResponse::Ok().json(json!({ "items": items, "next_cursor": null })))
+}
