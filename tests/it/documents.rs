@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use latchkey::error::ErrorCode;
 
@@ -113,6 +114,40 @@ fn every_link_between_documents_leads_to_a_file() {
                 assert!(file.exists(), "{} links to {target}", document.display());
             }
         }
+    }
+}
+
+/// A configuration of nothing but what every server needs.
+const SERVER: &str = "[server]\npublic_url = \"https://auth.example.com\"\n\
+                      secret_key = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"\n";
+
+#[test]
+fn every_provider_in_the_documents_is_a_configuration_that_works() {
+    use std::os::unix::fs::PermissionsExt;
+    let document = read("docs/providers.md");
+    let blocks: Vec<&str> =
+        document.split("```toml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    assert!(blocks.len() >= 6, "{blocks:?}");
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("latchkey.toml");
+    for block in blocks {
+        std::fs::write(&config, format!("{SERVER}{block}")).unwrap();
+        std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let named: toml::Table = block.parse().unwrap();
+        let provider = named["providers"][0].as_table().unwrap();
+        let variables = provider.values().filter_map(|value| value.as_str()?.strip_prefix("env:"));
+        let output = Command::new(env!("CARGO_BIN_EXE_latchkey"))
+            .args(["validate", "--offline", "--config"])
+            .arg(&config)
+            .envs(variables.map(|variable| (variable, "a value")))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{block}\n{said}");
+        let name = provider["name"].as_str().unwrap();
+        let redirect_uri = format!("https://auth.example.com/auth/{name}/callback");
+        assert!(document.contains(&redirect_uri), "{redirect_uri} is not told");
     }
 }
 

@@ -80,6 +80,16 @@ impl Server {
         Self::run(listener, settings, true, Clock::manual(BEGIN), guard).await
     }
 
+    /// As [`Server::start`], with a clock that stands at the present until the test moves it: for what
+    /// other people's servers sign. The configuration may depend on the server's own address.
+    pub async fn start_at_present(backend: Backend, further: impl FnOnce(&str) -> String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let further = further(&format!("http://127.0.0.1:{port}"));
+        let (settings, guard) = settings(backend, port, &further).await;
+        Self::run(listener, settings, true, Clock::manual(Clock::system_time()), guard).await
+    }
+
     /// Another node on the same PostgreSQL and clock, as `latchkey serve` runs it.
     pub async fn beside(&self, change: impl FnOnce(&mut Settings)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -7,6 +7,7 @@ mod development_provider;
 mod documents;
 mod harness;
 mod hostile_input;
+mod independent_provider;
 mod keys;
 mod nodes;
 mod openid_provider;
