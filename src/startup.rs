@@ -250,6 +250,12 @@ pub fn start_key_actors(
     Ok(KeyActors { writer, key_ring })
 }
 
+/// The owner of the writes alone, for a command.
+pub fn start_writer_alone(store: &Store) -> Mailbox<DbWriter> {
+    let mut supervision = Supervision::new(Policy::default());
+    start_writer(&mut supervision, &Arbiter::new(), store, &Arc::default())
+}
+
 /// Starts everything and listens on the configured address.
 ///
 /// # Errors

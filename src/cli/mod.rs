@@ -9,6 +9,7 @@ pub mod keys;
 pub mod migrate;
 pub mod output;
 pub mod serve;
+pub mod users;
 pub mod validate;
 
 use std::path::PathBuf;
@@ -31,7 +32,8 @@ pub use failure::Failure;
         latchkey dev                           everything on this machine, made on first start\n  \
         latchkey serve                         the server, from the configuration\n  \
         latchkey validate                      what is wrong with the configuration, all of it\n  \
-        latchkey keys list --format json       the signing keys, for a script\n\n\
+        latchkey keys list --format json       the signing keys, for a script\n  \
+        latchkey users recover rivka           a way back for somebody who lost their provider\n\n\
         The configuration is found by --config, LATCHKEY_CONFIG, ./latchkey.toml,\n\
         ./config/latchkey.toml, ~/.config/latchkey/latchkey.toml, /etc/latchkey/latchkey.toml.\n\
         Any key can be set by the environment: LATCHKEY_SERVER__LISTEN=127.0.0.1:9000.\n\n\
@@ -89,6 +91,9 @@ enum Command {
     /// List, rotate and retire signing keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Look after people
+    #[command(subcommand)]
+    Users(UsersCommand),
     /// Exit with 0 if the local server is ready
     Healthcheck,
     /// Print completions for a shell
@@ -133,6 +138,20 @@ enum KeysCommand {
     Reseal,
 }
 
+#[derive(Debug, Subcommand)]
+enum UsersCommand {
+    /// Print a link, for one use within an hour, that attaches a new way to sign in to an account
+    #[command(
+        after_help = "For people whose only provider is lost. The link is noted in the audit \
+        trail, and so is its use.\n\nExample:\n  latchkey users recover rivka"
+    )]
+    Recover {
+        /// Username or id
+        #[arg(value_name = "USER")]
+        who: String,
+    },
+}
+
 fn parse_algorithm(text: &str) -> Result<Algorithm, String> {
     Algorithm::parse(text).ok_or_else(|| "it is one of RS256, ES256, EdDSA".to_owned())
 }
@@ -166,6 +185,9 @@ async fn dispatch(line: CommandLine) -> Result<(), Failure> {
             keys::retire(&settings()?, format, &kid, compromised).await
         }
         Command::Keys(KeysCommand::Reseal) => keys::reseal(&settings()?, format).await,
+        Command::Users(UsersCommand::Recover { who }) => {
+            users::recover(&settings()?, format, &who).await
+        }
         Command::Healthcheck => healthcheck::run(&settings()?).await,
         Command::Completions { shell } => {
             completions::run(shell);

@@ -1,0 +1,99 @@
+//! `latchkey users …`: people, for operators.
+
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::actors::db_writer::apply;
+use crate::cli::{Failure, Format, output};
+use crate::clock::{Clock, Timestamp};
+use crate::config::settings::Settings;
+use crate::protocol::random;
+use crate::protocol::sealed::{Purpose, Sealer};
+use crate::protocol::username::comparison_key;
+use crate::routes::auth::recover;
+use crate::routes::auth::tickets::{RECOVERY_LIFE, RecoveryTicket};
+use crate::routes::pages::places;
+use crate::startup;
+use crate::store::Store;
+use crate::store::model::{Actor, AuditEntry, User, UserId, UserStatus};
+use crate::store::operation::AppendAudit;
+
+/// A way back into an account.
+#[derive(Debug)]
+pub struct RecoveryLink {
+    /// Whose account.
+    pub user: User,
+    /// The address to open.
+    pub url: String,
+    /// Until when it works.
+    pub expires_at: Timestamp,
+}
+
+/// `users recover USER`: a link that attaches a new way to sign in to an account, once.
+///
+/// # Errors
+/// A sentence on what stood in the way.
+pub async fn recover(settings: &Settings, format: Format, who: &str) -> Result<(), Failure> {
+    let RecoveryLink { user, url, expires_at } =
+        make_recovery_link(settings, &Clock::system(), who).await?;
+    match format {
+        Format::Json => output::json(&json!({
+            "id": user.id, "username": user.username, "url": url, "expires_at": expires_at,
+        })),
+        Format::Text => {
+            let (name, until) = (&user.username, output::minute(expires_at));
+            let accent = output::ACCENT;
+            anstream::println!(
+                "A way back into the account {name}, for one use, until {until}:\n\n  {accent}{url}{accent:#}\n\nWhoever opens it can connect a new way to sign in to this account: hand it to {name} alone."
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Makes the link, and notes in the audit trail that it was made.
+///
+/// # Errors
+/// If there is no such person, if they are locked, or if the store cannot be asked.
+pub async fn make_recovery_link(
+    settings: &Settings,
+    clock: &Clock,
+    who: &str,
+) -> Result<RecoveryLink, Failure> {
+    let store = startup::open_store(settings, clock).await.map_err(Failure::of)?;
+    if let Ok(reference) = store.read.time().await {
+        clock.synchronize(reference);
+    }
+    let user = find(&store, who).await?;
+    if user.status == UserStatus::Locked {
+        let name = &user.username;
+        return Err(Failure::new(format!(
+            "{name} is locked, and a new way to sign in would not let them in. Unlock the account first."
+        )));
+    }
+    let now = clock.now();
+    let expires_at = now.plus(RECOVERY_LIFE);
+    let ticket =
+        RecoveryTicket { id: random::text::<16>(), user: user.id, expires: expires_at.millis() };
+    let target = format!("user:{}", user.id);
+    let mut entry = AuditEntry::new(now, Actor::CommandLine, "user.recovery_offered", target);
+    entry.details = json!({ "expires_at": expires_at });
+    let writer = startup::start_writer_alone(&store);
+    apply(&writer, AppendAudit(entry)).await.map_err(Failure::of)?;
+    let sealer = Sealer::new(&settings.server.secret_key);
+    let sealed = sealer.seal(Purpose::Recovery, &ticket, expires_at);
+    let path = places::with_query(recover::PATH, &[("ticket", &sealed)]);
+    Ok(RecoveryLink { user, url: settings.server.public_url.join(&path), expires_at })
+}
+
+/// A person by username or id.
+async fn find(store: &Store, who: &str) -> Result<User, Failure> {
+    let found = match Uuid::parse_str(who) {
+        Ok(id) => store.read.user(UserId(id)).await,
+        Err(_) => store.read.user_by_name(&comparison_key(who)).await,
+    };
+    let found = found.map_err(Failure::of)?;
+    found
+        .filter(|user| user.status != UserStatus::Deleted)
+        .ok_or_else(|| Failure::new(format!("There is nobody with the username or id {who:?}.")))
+}

@@ -1,0 +1,100 @@
+//! A plain OAuth 2 provider that keeps nothing: the code *is* the person, as JSON in base64url. The test
+//! writes it, so that anybody can come back from it.
+
+use actix_web::dev::ServerHandle;
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::web::Form;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::harness::{Browser, location};
+
+/// The provider, on a port of its own; ends with the test.
+pub struct PeopleProvider {
+    url: String,
+    handle: ServerHandle,
+}
+
+impl Drop for PeopleProvider {
+    fn drop(&mut self) {
+        // The order to stop is given by the call; its future only waits.
+        drop(self.handle.stop(false));
+    }
+}
+
+impl PeopleProvider {
+    pub fn start() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = HttpServer::new(|| {
+            App::new()
+                .route("/token", web::post().to(token))
+                .route("/person", web::get().to(person))
+        })
+        .workers(1)
+        .disable_signals()
+        .shutdown_timeout(0)
+        .listen(listener)
+        .unwrap()
+        .run();
+        let handle = server.handle();
+        actix::spawn(server);
+        Self { url, handle }
+    }
+
+    /// Our configuration for it, under a name of the test's choice.
+    pub fn block(&self, name: &str, further: &str) -> String {
+        let url = &self.url;
+        format!(
+            "[[providers]]\nname = \"{name}\"\nclient_id = \"us\"\nauth_url = \"{url}/authorize\"\n\
+             token_url = \"{url}/token\"\nuserinfo_url = \"{url}/person\"\n{further}\
+             mapping = {{ subject = \"id\", username = \"login\", name = \"name\", email = \"email\", \
+             email_verified = \"verified\", picture = \"picture\" }}\n"
+        )
+    }
+
+    /// The provider's origin.
+    pub fn origin(&self) -> &str {
+        &self.url
+    }
+}
+
+/// A person with an id, and an address that the provider has checked.
+pub fn somebody(id: &str, address: &str) -> Value {
+    json!({ "id": id, "login": id, "name": format!("{id} there"), "email": address, "verified": true })
+}
+
+/// The callback with which `person` comes back to `start`, an answer that leads to the provider.
+pub fn way_back(start: &reqwest::Response, person: &Value) -> String {
+    let target = location(start).unwrap_or_else(|| panic!("{:?}", start.status()));
+    let target = Url::parse(&target).unwrap();
+    let sent =
+        |name: &str| target.query_pairs().find(|(known, _)| known == name).unwrap().1.into_owned();
+    let code = URL_SAFE_NO_PAD.encode(person.to_string());
+    format!("{}?code={code}&state={}", sent("redirect_uri"), sent("state"))
+}
+
+/// Goes from `path` to the provider and comes back as `person`; the answer of our callback.
+pub async fn go_and_come_back(browser: &Browser, path: &str, person: &Value) -> reqwest::Response {
+    let start = browser.get(path).await;
+    browser.page(&way_back(&start, person)).await
+}
+
+#[derive(Deserialize)]
+struct Exchange {
+    code: String,
+}
+
+async fn token(form: Form<Exchange>) -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "access_token": form.code, "token_type": "bearer" }))
+}
+
+async fn person(request: HttpRequest) -> HttpResponse {
+    let header = request.headers().get(AUTHORIZATION).unwrap().to_str().unwrap();
+    let code = header.strip_prefix("Bearer ").unwrap();
+    HttpResponse::Ok().content_type("application/json").body(URL_SAFE_NO_PAD.decode(code).unwrap())
+}
