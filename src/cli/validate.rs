@@ -6,7 +6,7 @@ use crate::cli::{Failure, Format, output};
 use crate::clock::Clock;
 use crate::config::settings::Settings;
 use crate::protocol::sealed::{Purpose, Sealer};
-use crate::providers::configured::Providers;
+use crate::providers::configured::{Providers, SignInProvider};
 use crate::providers::discovery::discover;
 use crate::providers::http::{HttpClient, Limits};
 use crate::startup::read_key_files;
@@ -139,11 +139,17 @@ async fn check_providers(settings: &Settings) -> Vec<Check> {
     );
     let mut checks = Vec::new();
     for provider in providers.iter() {
-        let found = discover(&client, provider.settings()).await;
-        checks.push(Check {
-            what: format!("provider {}", provider.settings().name),
-            result: found.map(|_| "answers".to_owned()).map_err(|error| error.to_string()),
-        });
+        let found = match provider {
+            SignInProvider::OpenId(provider) => discover(&client, provider.settings())
+                .await
+                .map(|_| "answers".to_owned())
+                .map_err(|error| error.to_string()),
+            SignInProvider::OAuth(_) => {
+                Ok("is plain OAuth 2, which has nothing to ask before a sign-in".to_owned())
+            }
+        };
+        checks
+            .push(Check { what: format!("provider {}", provider.settings().name), result: found });
     }
     checks
 }

@@ -21,6 +21,7 @@ use crate::clock::Timestamp;
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::jwt::{ACCESS_TOKEN, AccessClaims, LEEWAY_SECONDS, TokenError};
 use crate::protocol::refresh_token::{FamilyKind, Presented, RefreshTokenError};
+use crate::protocol::rotation::{self, Verdict};
 use crate::protocol::{key, random};
 use crate::store::model::{Email, FIRST_PARTY, FamilyId, FamilyWithUser, User, UserStatus};
 
@@ -94,7 +95,8 @@ async fn find_session(request: &HttpRequest, app: &App) -> Result<Authenticated,
 }
 
 /// The live session of a request and its active person: by the refresh cookie where the browser sends it,
-/// else by the access token.
+/// else by the access token. Changes nothing; a refresh token that would be reuse opens nothing here,
+/// either.
 ///
 /// # Errors
 /// `duplicate_cookie`, `rate_limited`; 503 if it cannot be known.
@@ -103,20 +105,22 @@ pub async fn live(request: &HttpRequest, app: &App) -> Result<Option<FamilyWithU
         true => None,
         false => presented_refresh(request, app)?,
     };
-    let family = match presented {
-        Some(presented) => {
-            let session_name = presented.family.to_string();
-            rate_limit::by_name(request, app, Tier::Api, session_name).await?;
-            presented.family
-        }
-        None => match authenticate(request, app).await {
-            Ok(session) => FamilyId(session.claims.sid.0),
-            Err(error) if error.code == ErrorCode::Unauthenticated => return Ok(None),
-            Err(error) => return Err(error),
-        },
-    };
-    let live = app.store.read.family(family).await?;
     let now = app.clock.now();
+    if let Some(presented) = presented {
+        let session_name = presented.family.to_string();
+        rate_limit::by_name(request, app, Tier::Api, session_name).await?;
+        let live = app.store.read.family(presented.family).await?;
+        return Ok(live.filter(|live| {
+            let verdict = rotation::judge(presented, live, &app.lifetimes, now);
+            matches!(verdict, Verdict::Advance | Verdict::Keep)
+        }));
+    }
+    let session = match authenticate(request, app).await {
+        Ok(session) => session,
+        Err(error) if error.code == ErrorCode::Unauthenticated => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let live = app.store.read.family(FamilyId(session.claims.sid.0)).await?;
     Ok(live.filter(|live| {
         live.family.revoked_at.is_none()
             && live.user.status == UserStatus::Active

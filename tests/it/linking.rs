@@ -395,6 +395,30 @@ async fn a_link_ends_with_the_session_that_began_it(backend: Backend) {
     assert_eq!(code(browser.get("/auth/link/forge").await).await, "unauthenticated");
 }
 
+async fn a_refresh_token_of_the_past_connects_nothing(backend: Backend) {
+    let scene = Scene::start(backend).await;
+    let browser = scene.server.signed_in("alice").await;
+    let mut tokens = Vec::new();
+    for _ in 0..3 {
+        scene.server.clock.advance(Duration::from_secs(61));
+        tokens.push(browser.refresh().await.unwrap());
+    }
+    let bare = Browser::new(&browser.url);
+    let start = async |token: &str| {
+        bare.client
+            .get(format!("{}/auth/link/forge", bare.url))
+            .header("cookie", format!("auth_refresh={token}"))
+            .send()
+            .await
+            .unwrap()
+            .status()
+    };
+    assert_eq!(start(&tokens[2]).await, StatusCode::FOUND);
+    assert_eq!(start(&tokens[1]).await, StatusCode::FOUND, "a tab that is one behind");
+    assert_eq!(start(&tokens[0]).await, StatusCode::UNAUTHORIZED);
+    assert!(browser.refresh().await.is_ok(), "and asking ended nothing");
+}
+
 async fn a_frontend_is_told_of_a_match_and_the_question_stays_ours(backend: Backend) {
     let frontend = "frontend_url = \"http://127.0.0.1:3000\"\n";
     let scene = Scene::start_with(backend, frontend).await;
@@ -510,6 +534,7 @@ crate::on_both_stores!(
     what_changes_the_ways_in_needs_a_fresh_sign_in,
     who_comes_from_elsewhere_is_asked_first,
     a_link_ends_with_the_session_that_began_it,
+    a_refresh_token_of_the_past_connects_nothing,
     a_frontend_is_told_of_a_match_and_the_question_stays_ours,
     a_recovery_link_gives_an_account_back_once,
     a_recovery_link_lasts_an_hour_and_connects_nobody_elses,

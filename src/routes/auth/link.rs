@@ -100,7 +100,7 @@ pub async fn ask(
     (user, session): (UserId, SessionId),
     known: Option<User>,
 ) -> Result<HttpResponse, ApiError> {
-    let live = session_before(request, app).await?;
+    let live = session::live(request, app).await?;
     if live.is_none_or(|live| live.user.id != user || live.family.session != session) {
         return Err(session_is_over());
     }
