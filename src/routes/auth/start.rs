@@ -109,7 +109,7 @@ pub async fn begin(
     let location = provider
         .authorization_url(&app.provider_metadata, &asked)
         .await
-        .map_err(|error| lead_back(error.into(), &ticket))?;
+        .map_err(|error| lead_back(app, error.into(), &ticket))?;
     // Counted from when the person leaves: the provider may have been slow to say where to.
     let now = app.clock.now();
     ticket.started_at = now.millis();
@@ -123,13 +123,20 @@ pub async fn begin(
 
 /// Lets the page of an error lead to where another way can be chosen, and nothing that was wished be
 /// lost on the way.
-pub fn lead_back(error: ApiError, ticket: &LoginTicket) -> ApiError {
+pub fn lead_back(app: &App, mut error: ApiError, ticket: &LoginTicket) -> ApiError {
+    let is_trouble = matches!(error.code, ErrorCode::ProviderError | ErrorCode::ProviderTimeout);
+    if is_trouble {
+        let name = app.providers.display_name(&ticket.provider);
+        error.detail = format!(
+            "We could not finish the sign-in with {name}. Try again in a moment, or sign in another way; the others work as usual."
+        );
+    }
     let path = match &ticket.intent {
         Intent::Link { .. } => "/account".to_owned(),
         Intent::Recover(_) => "/auth/recover".to_owned(),
         Intent::SignIn => {
             let mut query = Vec::new();
-            if matches!(error.code, ErrorCode::ProviderError | ErrorCode::ProviderTimeout) {
+            if is_trouble {
                 query.push(("not_answering", ticket.provider.as_str()));
             }
             if ticket.return_to != "/" {

@@ -66,11 +66,14 @@ async fn show(app: &App, session: &Authenticated) -> Result<HttpResponse, ApiErr
         .filter(|settings| !is_connected(&settings.name))
         .map(|settings| ProviderButton::plain(&settings.name, &settings.display_name))
         .collect();
-    let emails = identities
-        .iter()
-        .flat_map(|identity| &identity.emails)
-        .map(|email| Address { address: &email.address, verified: email.verified })
-        .collect();
+    // What several providers tell is shown once, and is verified if one of them vouches for it.
+    let mut emails: Vec<Address<'_>> = Vec::new();
+    for email in identities.iter().flat_map(|identity| &identity.emails) {
+        match emails.iter_mut().find(|shown| shown.address == email.address) {
+            Some(shown) => shown.verified |= email.verified,
+            None => emails.push(Address { address: &email.address, verified: email.verified }),
+        }
+    }
     let session = claims.sid.to_string();
     let form_token = form::token(app, "sign-out", &session);
     let unlink_token = form::token(app, "unlink", &session);

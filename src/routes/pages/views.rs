@@ -374,7 +374,9 @@ impl<'a> ErrorPage<'a> {
             request_id,
             action: match &error.way_on {
                 Some(path) if is_local(path) => {
-                    Action { href: Cow::Borrowed(path), ..way_on(error.code, here) }
+                    let usual = way_on(error.code, here).label;
+                    let label = if &**path == "/account" { text::action::ACCOUNT } else { usual };
+                    Action { label, href: Cow::Borrowed(path) }
                 }
                 _ => way_on(error.code, here),
             },
