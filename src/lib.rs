@@ -26,6 +26,7 @@
 
 pub mod actors;
 pub mod app;
+pub mod avatars;
 pub mod cli;
 pub mod clock;
 pub mod config;
