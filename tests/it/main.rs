@@ -10,6 +10,7 @@ mod hostile_input;
 mod keys;
 mod nodes;
 mod openid_provider;
+mod pictures;
 mod postgres;
 mod processes;
 mod provider_sign_in;
