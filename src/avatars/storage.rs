@@ -1,5 +1,6 @@
 //! Where avatars are kept: a folder, or a bucket of an S3 server.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +71,7 @@ impl AvatarStorage {
             |error: &dyn std::fmt::Display| StorageError::Misconfigured(error.to_string());
         match settings {
             AvatarStore::File(folder) => {
-                let folder = std::path::absolute(folder).map_err(|error| refused(&error))?;
+                let folder = absolute(folder).map_err(|error| refused(&error))?;
                 Ok(Self {
                     // On the disk before a person's row says that it is there.
                     objects: Arc::new(LocalFileSystem::new().with_fsync(true)),
@@ -186,6 +187,16 @@ impl AvatarStorage {
     }
 }
 
+/// The folder from the root on, without `..`, though it need not be there yet.
+fn absolute(folder: &std::path::Path) -> std::io::Result<PathBuf> {
+    let folder = std::path::absolute(folder)?;
+    let found = folder.ancestors().find_map(|ancestor| {
+        let missing = folder.strip_prefix(ancestor).ok()?;
+        Some(ancestor.canonicalize().ok()?.join(missing))
+    });
+    Ok(found.unwrap_or(folder))
+}
+
 async fn in_time<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, StorageError> {
     match tokio::time::timeout(DEADLINE, call).await {
         Ok(answer) => answer.map_err(|error| StorageError::Failed(error.to_string())),
@@ -203,8 +214,10 @@ mod tests {
     #[actix::test]
     async fn what_is_put_into_a_folder_is_got_until_it_is_removed() {
         let parent = tempfile::tempdir().unwrap();
-        let folder = parent.path().join("a folder (new)");
-        let storage = AvatarStorage::open(&AvatarStore::File(folder.clone())).unwrap();
+        let folder = parent.path().join("100% new (für #1)/pictures~");
+        std::fs::create_dir(parent.path().join("beside")).unwrap();
+        let roundabout = parent.path().join("beside/../100% new (für #1)/pictures~");
+        let storage = AvatarStorage::open(&AvatarStore::File(roundabout)).unwrap();
         let avatar =
             Avatar { format: Format::Jpeg, large: b"large".to_vec(), small: b"small".to_vec() };
         let name = AvatarName::new(UserId::new(Timestamp::from_seconds(1)), &avatar);
