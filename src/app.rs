@@ -7,12 +7,14 @@ use crate::actors::db_writer::DbWriter;
 use crate::actors::janitor::Janitor;
 use crate::actors::key_ring::{KeyRing, KeySnapshot, Keys};
 use crate::actors::mailbox::Mailbox;
+use crate::actors::pictures::Pictures;
 use crate::actors::provider_metadata::ProviderMetadata;
 use crate::actors::rate_limiter::RateLimiter;
 use crate::actors::revocations::Revocations;
 use crate::actors::shards::Shards;
 use crate::actors::status::ActorStatus;
 use crate::actors::token_families::TokenFamilies;
+use crate::avatars::storage::AvatarStorage;
 use crate::clock::Clock;
 use crate::config::settings::Settings;
 use crate::protocol::refresh_token::RefreshTokens;
@@ -63,6 +65,10 @@ pub struct Parts {
     pub janitor: Mailbox<Janitor>,
     /// Owner of what providers say of themselves.
     pub provider_metadata: Mailbox<ProviderMetadata>,
+    /// Owner of the pictures to be fetched.
+    pub pictures: Mailbox<Pictures>,
+    /// Where avatars are kept.
+    pub avatars: AvatarStorage,
     /// The configured providers.
     pub providers: Providers,
     /// The guarded client for calls to providers.

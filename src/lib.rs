@@ -13,19 +13,22 @@
 //!          ├─ IsRevoked ────▶ Revocations            what is revoked and not yet expired ◀─┐ Add
 //!          ├─ Rotate, End ──▶ TokenFamilies × 4      rotations in flight ──────────────────┤
 //!          ├─ MetadataFor ──▶ ProviderMetadata       what providers say of themselves      │
+//!          ├─ Fetch ────────▶ Pictures               pictures to be fetched from providers │
 //!          ├─ RotateKey, … ─▶ KeyRing                keys and their life cycle ────────────┘
 //!          │                    │    ╰─▶ watch: KeySnapshot, with which every worker signs
-//!          ├─ Apply ──────────▶ DbWriter ◀── Apply ── TokenFamilies, KeyRing, Janitor
+//!          ├─ Apply ──────────▶ DbWriter ◀── Apply ── TokenFamilies, KeyRing, Janitor, Pictures
 //!          │                    │ batches: all that queued while one commit was under way
 //!          ▼                    ▼
 //!      ReadStore             WriteStore             SQLite, or PostgreSQL
 //! ```
 //!
 //! Dependencies point one way: [`routes`] → [`actors`] → [`store`]; all may use [`protocol`], which
-//! has no I/O, no clock and no actor. The store knows SQL and nothing else.
+//! has no I/O, no clock and no actor. [`avatars`] and [`providers`] stand beside the store: what is
+//! asked of them is pictures and other people's servers. The store knows SQL and nothing else.
 
 pub mod actors;
 pub mod app;
+pub mod avatars;
 pub mod cli;
 pub mod clock;
 pub mod config;

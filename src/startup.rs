@@ -20,6 +20,7 @@ use crate::actors::db_writer::DbWriter;
 use crate::actors::janitor::{self, Janitor};
 use crate::actors::key_ring::{self, KeyRing, KeyRingError, Reload};
 use crate::actors::mailbox::Mailbox;
+use crate::actors::pictures::{self, Pictures};
 use crate::actors::provider_metadata::ProviderMetadata;
 use crate::actors::rate_limiter::{self, RateLimiter};
 use crate::actors::revocations::{self, Revocations};
@@ -29,12 +30,14 @@ use crate::actors::supervisor::{Policy, Supervision, Terms};
 use crate::actors::ticker;
 use crate::actors::token_families::{self, TokenFamilies};
 use crate::app::{App, Parts};
+use crate::avatars::storage::{AvatarStorage, StorageError};
 use crate::clock::Clock;
 use crate::config::settings::{Settings, Tls};
 use crate::protocol::key::SigningKey;
 use crate::protocol::refresh_token::RefreshTokens;
 use crate::protocol::rotation::Lifetimes;
 use crate::protocol::sealed::Sealer;
+use crate::providers::address::Reach;
 use crate::providers::configured::Providers;
 use crate::providers::http::{HttpClient, Limits};
 use crate::routes;
@@ -88,6 +91,9 @@ pub enum StartError {
     /// Certificate or key cannot be used.
     #[error("server.tls: {0}")]
     Tls(String),
+    /// Pictures cannot be kept as the settings say.
+    #[error(transparent)]
+    Avatars(#[from] StorageError),
     /// The HTTP client could not be made.
     #[error("the HTTP client could not be made: {0}")]
     HttpClient(String),
@@ -401,6 +407,26 @@ async fn start_actors(
         })
     };
 
+    let avatars = AvatarStorage::open(&settings.avatars.store)?;
+    let means = pictures::Means {
+        http: http_client.clone(),
+        reach: match settings.server.allow_private_receivers {
+            true => Reach::Private,
+            false => Reach::Public,
+        },
+        max_bytes: settings.avatars.max_bytes,
+        max_pixels: settings.avatars.max_pixels,
+        storage: avatars.clone(),
+        read: Arc::clone(&store.read),
+        writer: writer.clone(),
+        clock: clock.clone(),
+    };
+    let pictures = supervision.start(
+        &owners.handle(),
+        terms("pictures", 0, 64, Duration::from_secs(30)),
+        move |status| Pictures::new(means, status),
+    );
+
     let tickers = vec![
         ticker::start(&revocations, revocations::POLL),
         ticker::start(&key_ring, key_ring::POLL),
@@ -436,6 +462,8 @@ async fn start_actors(
         rate_limiters,
         janitor,
         provider_metadata,
+        pictures,
+        avatars,
         providers,
         http_client,
         statuses,
@@ -628,6 +656,7 @@ impl Running {
         drained &= app.janitor.drain(grace).await;
         drained &= app.key_ring.drain(grace).await;
         drained &= app.provider_metadata.drain(grace).await;
+        drained &= app.pictures.drain(grace).await;
         drained &= app.writer.drain(grace).await;
         drained &= app.revocations.drain(grace).await;
         for shard in app.rate_limiters.all() {

@@ -108,6 +108,32 @@ impl<A: Actor> Mailbox<A> {
         }
     }
 
+    /// Offers the actor work that may be lost: queued at once if there is room, else counted and
+    /// dropped. The caller waits for nothing; as with an ask, a place is taken until the answer.
+    pub fn offer<M>(&self, message: M)
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+    {
+        let Some(slot) = self.status.admit() else {
+            self.status.count_ask(AskOutcome::Full);
+            return;
+        };
+        // Queued by the call: whatever the caller asks afterwards comes behind it.
+        let answer = self.address.send(message).timeout(self.deadline);
+        let status = Arc::clone(&self.status);
+        actix::spawn(async move {
+            let _slot = slot;
+            status.count_ask(match answer.await {
+                Ok(_) => AskOutcome::Answered,
+                Err(MailboxError::Timeout) => AskOutcome::TimedOut,
+                Err(MailboxError::Closed) => AskOutcome::Dropped,
+            });
+        });
+    }
+
     /// Ends the actor after all that is queued; whether it did so within `deadline`.
     pub async fn drain(&self, deadline: Duration) -> bool
     where

@@ -315,6 +315,20 @@ mod tests {
     }
 
     #[actix::test]
+    async fn what_is_offered_is_bounded_and_handled_before_what_is_asked_afterwards() {
+        let mailbox = fragile(&mut Supervision::default(), 3);
+        (0..5).for_each(|_| mailbox.offer(Do::Count));
+        assert_eq!(mailbox.status().in_flight(), 3);
+        assert_eq!(mailbox.status().asks(AskOutcome::Full), 2);
+        while mailbox.status().in_flight() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(mailbox.status().asks(AskOutcome::Answered), 3);
+        mailbox.offer(Do::Count);
+        assert_eq!(mailbox.ask(Do::Count).await, Ok(5));
+    }
+
+    #[actix::test]
     async fn a_message_that_timed_out_in_the_queue_is_not_handled() {
         tokio::time::pause();
         let mailbox = fragile(&mut Supervision::default(), 8);

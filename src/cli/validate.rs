@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
+use crate::avatars::storage::AvatarStorage;
 use crate::cli::{Failure, Format, output};
 use crate::clock::Clock;
-use crate::config::settings::Settings;
+use crate::config::settings::{AvatarStore, Settings};
 use crate::protocol::sealed::{Purpose, Sealer};
 use crate::providers::configured::{Providers, SignInProvider};
 use crate::providers::discovery::discover;
@@ -31,6 +32,15 @@ pub async fn run(settings: &Settings, format: Format, offline: bool) -> Result<(
             .map(|files| match files.len() {
                 0 => "none: keys live in the store".to_owned(),
                 count => output::count(count as u64, "key"),
+            })
+            .map_err(|error| error.to_string()),
+    });
+    checks.push(Check {
+        what: "pictures".to_owned(),
+        result: AvatarStorage::open(&settings.avatars.store)
+            .map(|_| match settings.avatars.store {
+                AvatarStore::File(_) => "are kept in a folder".to_owned(),
+                AvatarStore::S3 { .. } => "are kept in a bucket".to_owned(),
             })
             .map_err(|error| error.to_string()),
     });

@@ -372,9 +372,9 @@ pub struct Usernames {
 pub struct Avatars {
     /// Where pictures are kept.
     pub store: AvatarStore,
-    /// Largest upload, in bytes.
+    /// Largest picture that is taken, from an upload or a provider, in bytes.
     pub max_bytes: usize,
-    /// Most pixels of an uploaded picture.
+    /// Most pixels of one.
     pub max_pixels: u64,
     /// Address below which pictures are served, if not by us.
     pub public_url: Option<Url>,

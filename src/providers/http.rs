@@ -96,6 +96,15 @@ impl HttpClient {
         request: HttpRequest,
         reach: Reach,
     ) -> Result<HttpResponse, ProviderError> {
+        self.exchange(request, reach, self.limits.body).await
+    }
+
+    async fn exchange(
+        &self,
+        request: HttpRequest,
+        reach: Reach,
+        most: usize,
+    ) -> Result<HttpResponse, ProviderError> {
         let request: reqwest::Request = request.try_into().map_err(failure)?;
         check(request.url(), reach)?;
         let client = if reach == Reach::Private { &self.unguarded } else { &self.guarded };
@@ -105,27 +114,11 @@ impl HttpClient {
             return Err(ProviderError::Answer(format!("status {}", status.as_u16())));
         }
         let headers = answer.headers().clone();
-        let body = self.read(answer).await?;
+        let body = read(answer, most).await?;
         let mut response = HttpResponse::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         Ok(response)
-    }
-
-    async fn read(&self, mut answer: reqwest::Response) -> Result<Vec<u8>, ProviderError> {
-        let most = self.limits.body;
-        let too_large = || ProviderError::Answer(format!("more than {most} bytes"));
-        if answer.content_length().is_some_and(|length| length > most as u64) {
-            return Err(too_large());
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(failure)? {
-            if body.len() + chunk.len() > most {
-                return Err(too_large());
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
     }
 
     /// Asks for a JSON document.
@@ -156,6 +149,47 @@ impl HttpClient {
         strict_json::from_slice(answer.body())
             .map_err(|error| unusable(format!("not the JSON it must be (line {})", error.line())))
     }
+
+    /// Asks for a document of at most `most` bytes whose content is judged elsewhere, `accept` being
+    /// the types that are useful.
+    ///
+    /// # Errors
+    /// As [`HttpClient::send`], and [`ProviderError::Answer`] for anything but 200.
+    pub async fn get_bytes(
+        &self,
+        url: &Url,
+        accept: &'static str,
+        reach: Reach,
+        most: usize,
+    ) -> Result<Vec<u8>, ProviderError> {
+        let mut request = HttpRequest::new(Vec::new());
+        *request.uri_mut() = url
+            .as_str()
+            .parse()
+            .map_err(|_| ProviderError::Misconfigured("no such address".to_owned()))?;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
+        let answer = self.exchange(request, reach, most).await?;
+        if answer.status() != 200 {
+            return Err(ProviderError::Answer(format!("status {}", answer.status().as_u16())));
+        }
+        Ok(answer.into_body())
+    }
+}
+
+/// Reads a body of at most `most` bytes, whatever was announced.
+async fn read(mut answer: reqwest::Response, most: usize) -> Result<Vec<u8>, ProviderError> {
+    let too_large = || ProviderError::Answer(format!("more than {most} bytes"));
+    if answer.content_length().is_some_and(|length| length > most as u64) {
+        return Err(too_large());
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(failure)? {
+        if body.len() + chunk.len() > most {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 /// Checks an address that is about to be asked or kept for asking.

@@ -2,6 +2,7 @@
 //! the actors, SQL in the store.
 
 pub mod auth;
+pub mod avatars;
 pub mod client_address;
 pub mod cookies;
 pub mod cors;
@@ -63,6 +64,8 @@ pub fn configure(config: &mut ServiceConfig, is_development: bool) {
         Endpoint::new("/auth/providers", public).get(auth::providers::providers),
         Endpoint::new("/auth/{provider}", login).get(auth::start::start),
         Endpoint::new("/auth/{provider}/callback", login).get(auth::callback::callback),
+        // Pictures.
+        Endpoint::new("/avatars/{name}", public).get(avatars::serve),
         // Pages.
         Endpoint::new("/", public).get(pages::login::home),
         Endpoint::new("/login", public).get(pages::login::login),

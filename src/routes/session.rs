@@ -17,6 +17,7 @@ use super::rate_limit;
 use crate::actors::rate_limiter::Tier;
 use crate::actors::revocations::IsRevoked;
 use crate::app::App;
+use crate::avatars::name;
 use crate::clock::Timestamp;
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::jwt::{ACCESS_TOKEN, AccessClaims, LEEWAY_SECONDS, TokenError};
@@ -277,10 +278,8 @@ pub struct UserBody {
 impl UserBody {
     /// Without addresses, as `/auth/refresh` answers.
     pub fn new(user: &User, app: &App) -> Self {
-        let avatar_url = user
-            .avatar
-            .as_ref()
-            .map(|name| app.settings.server.public_url.join(&format!("/avatars/{name}")));
+        let avatar_url =
+            user.avatar.as_ref().and_then(|avatar| name::address(&app.settings, avatar));
         Self {
             id: user.id.to_string(),
             username: user.username.clone(),

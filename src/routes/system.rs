@@ -112,7 +112,7 @@ pub async fn jwks(request: HttpRequest, app: Data<App>) -> HttpResponse {
 }
 
 /// RFC 9110 §13.1.2, weak comparison.
-fn matches_etag(request: &HttpRequest, etag: &str) -> bool {
+pub(super) fn matches_etag(request: &HttpRequest, etag: &str) -> bool {
     request
         .headers()
         .get_all(IF_NONE_MATCH)

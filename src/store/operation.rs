@@ -48,6 +48,8 @@ pub enum Operation {
     ResealKeys(ResealKeys),
     /// See [`AppendAudit`].
     AppendAudit(Box<AppendAudit>),
+    /// See [`FillAvatar`].
+    FillAvatar(Box<FillAvatar>),
     /// See [`RemoveExpired`].
     RemoveExpired(RemoveExpired),
 }
@@ -93,6 +95,8 @@ pub enum Outcome {
     ResealKeys(u64),
     /// Of [`AppendAudit`].
     AppendAudit,
+    /// Of [`FillAvatar`]: whether the person has the avatar now by this write.
+    FillAvatar(bool),
     /// Of [`RemoveExpired`].
     RemoveExpired(Removed),
 }
@@ -415,6 +419,17 @@ pub struct ResealKeys {
 #[derive(Clone, Debug)]
 pub struct AppendAudit(pub AuditEntry);
 
+/// Gives a person an avatar, if they are active and have none.
+#[derive(Clone, Debug)]
+pub struct FillAvatar {
+    /// Whose.
+    pub user: UserId,
+    /// The avatar's name; its objects are stored already.
+    pub avatar: String,
+    /// Written if it changed anything; its time is that of the change.
+    pub audit: AuditEntry,
+}
+
 /// Removes rows that nobody can need any more, a bounded number at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoveExpired {
@@ -558,6 +573,16 @@ impl Write for AppendAudit {
     }
     fn unwrap_outcome(outcome: Outcome) -> Option<()> {
         matches!(outcome, Outcome::AppendAudit).then_some(())
+    }
+}
+
+impl Write for FillAvatar {
+    type Outcome = bool;
+    fn into_operation(self) -> Operation {
+        Operation::FillAvatar(Box::new(self))
+    }
+    fn unwrap_outcome(outcome: Outcome) -> Option<bool> {
+        if let Outcome::FillAvatar(outcome) = outcome { Some(outcome) } else { None }
     }
 }
 

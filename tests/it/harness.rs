@@ -6,7 +6,8 @@ use std::time::Duration;
 use latchkey::app::App;
 use latchkey::cli::dev;
 use latchkey::clock::{Clock, Timestamp};
-use latchkey::config::{self, settings::Settings};
+use latchkey::config;
+use latchkey::config::settings::{AvatarStore, Settings};
 use latchkey::startup::{self, Running};
 use reqwest::header::{HeaderMap, ORIGIN, SET_COOKIE};
 use reqwest::redirect::Policy;
@@ -57,8 +58,10 @@ pub async fn settings(backend: Backend, port: u16, further: &str) -> (Settings, 
             Box::new(guard)
         }
     };
+    let pictures = tempfile::tempdir().unwrap();
+    settings.avatars.store = AvatarStore::File(pictures.path().join("avatars"));
     dev::make_fit(&mut settings);
-    (settings, guard)
+    (settings, Box::new((guard, pictures)))
 }
 
 impl Server {

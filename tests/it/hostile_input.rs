@@ -31,6 +31,7 @@ const ENDPOINTS: &[(&str, &str)] = &[
     ("GET", "/onboarding"),
     ("GET", "/account"),
     ("GET", "/signed-out"),
+    ("GET", "/avatars/none.jpg"),
     ("GET", "/static/none.css"),
     ("GET", "/dev/idp/authorize"),
     ("POST", "/dev/idp/authorize"),

@@ -13,6 +13,7 @@ mod linking;
 mod nodes;
 mod openid_provider;
 mod people_provider;
+mod pictures;
 mod postgres;
 mod processes;
 mod provider_sign_in;

@@ -8,6 +8,7 @@
 #![allow(unreachable_pub, reason = "nobody uses this binary as a library")]
 
 pub mod audit;
+pub mod avatars;
 pub mod batches;
 pub mod creation;
 pub mod expiry;
@@ -43,6 +44,12 @@ macro_rules! store_contract {
                 an_entry_is_read_as_it_was_written,
                 entries_come_newest_first_and_no_more_than_asked,
                 personal_values_are_kept_apart,
+            }
+            avatars::{
+                an_avatar_fills_what_is_empty,
+                an_avatar_that_is_there_stays,
+                only_an_active_person_gets_an_avatar,
+                of_two_avatars_at_once_one_is_entered,
             }
             batches::{
                 a_batch_is_one_commit_and_each_that_runs_alone_another,

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::newcomer::without_provider;
 use super::opening::{
-    audit, last_provider, new_family, refuse_tokens_of, replaced, session_before,
+    audit, fetch_picture, last_provider, new_family, refuse_tokens_of, replaced, session_before,
 };
 use super::start::{Wishes, begin, find};
 use super::tickets::{Confirmation, Intent, LINK_LIFE, LinkTicket, LoginTicket};
@@ -269,7 +269,10 @@ pub async fn confirm(
     let write = writing(request, app, &ticket, asked.as_ref(), now).await?;
     let ends = write.ends.clone();
     let opened = match apply(&app.writer, write).await? {
-        LinkOutcome::Linked(opened) => opened,
+        LinkOutcome::Linked(opened) => {
+            fetch_picture(app, ticket.user, ticket.picture.as_deref());
+            opened
+        }
         LinkOutcome::AlreadyLinked => None,
         LinkOutcome::IdentityTaken => return Err(identity_taken(app, &ticket.provider)),
         LinkOutcome::AlreadySpent => {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::cookie::Cookie;
+use url::Url;
 
+use crate::actors::pictures::fetch_later;
 use crate::actors::revocations::Add;
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -24,6 +26,13 @@ const LAST_PROVIDER_LIFE: Duration = Duration::from_secs(180 * 86_400);
 /// Remembers which button this person used.
 pub fn last_provider(app: &App, provider: &str) -> Cookie<'static> {
     app.cookies.set(Kind::LastProvider, provider.to_owned(), LAST_PROVIDER_LIFE)
+}
+
+/// Has the picture that a provider told made the person's, some time soon, unless they have one.
+pub fn fetch_picture(app: &App, user: UserId, told: Option<&str>) {
+    if let Some(address) = told.and_then(|address| Url::parse(address).ok()) {
+        fetch_later(&app.pictures, user, address);
+    }
 }
 
 /// The live session that this browser has, if any.

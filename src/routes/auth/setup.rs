@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::newcomer::{closed, owner_of};
 use super::opening::{
-    audit, last_provider, new_family, refuse_tokens_of, replaced, session_before,
+    audit, fetch_picture, last_provider, new_family, refuse_tokens_of, replaced, session_before,
 };
 use super::tickets::{LOGIN_LIFE, SPENT_LEEWAY, SetupTicket, spent_login};
 use super::username_available::refusal;
@@ -201,6 +201,7 @@ pub async fn create(
     match apply(&app.writer, write).await? {
         CreateUserOutcome::Created(live) => {
             refuse_tokens_of(app, ends.as_ref()).await?;
+            fetch_picture(app, live.user.id, ticket.picture.as_deref());
             let cookies = session::issue(app, &live, now)?;
             let return_to = return_to::check(&ticket.return_to, &app.settings.server)?;
             Ok(Created { live: *live, return_to, cookies })

@@ -52,6 +52,13 @@ pub(super) async fn perform(
             audit::append(db, &[&operation.0]).await?;
             Outcome::AppendAudit
         }
+        Operation::FillAvatar(operation) => {
+            let is_filled = users::fill_avatar(db, operation).await?;
+            if is_filled {
+                audit::append(db, &[&operation.audit]).await?;
+            }
+            Outcome::FillAvatar(is_filled)
+        }
         Operation::RemoveExpired(operation) => {
             Outcome::RemoveExpired(remove_expired(db, operation).await?)
         }

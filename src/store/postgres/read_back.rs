@@ -49,6 +49,9 @@ pub(super) async fn happened(
         Operation::AppendAudit(operation) => {
             audit::exists(db, operation.0.id).await?.then_some(Outcome::AppendAudit)
         }
+        Operation::FillAvatar(operation) => {
+            audit::exists(db, operation.audit.id).await?.then_some(Outcome::FillAvatar(true))
+        }
         Operation::ResealKeys(operation) => audit::exists(db, operation.audit.id)
             .await?
             .then_some(Outcome::ResealKeys(operation.sealed.len() as u64)),

@@ -7,6 +7,7 @@ use super::connect::{execute, query_first};
 use super::failure::Failure;
 use crate::clock::Timestamp;
 use crate::store::model::{Role, User, UserId, UserStatus};
+use crate::store::operation::FillAvatar;
 
 /// The columns of a person, from `users u`, as [`from_row`] reads them.
 macro_rules! user_columns {
@@ -155,6 +156,15 @@ pub(super) async fn insert(db: &ClientWrapper, user: &User, key: &str) -> Result
     )
     .await?;
     Ok(inserted == 1)
+}
+
+/// Gives an active person without an avatar this one; whether there was such a person.
+pub(super) async fn fill_avatar(db: &ClientWrapper, fill: &FillAvatar) -> Result<bool, Failure> {
+    const SQL: &str = "
+        UPDATE users SET avatar = $2, updated_at = $3
+         WHERE id = $1 AND avatar IS NULL AND status = 'active'";
+    let changed = execute(db, SQL, &[&fill.user.0, &fill.avatar, &fill.audit.at.millis()]).await?;
+    Ok(changed == 1)
 }
 
 /// How many people there are, tombstones apart.

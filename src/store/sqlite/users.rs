@@ -6,6 +6,7 @@ use super::row;
 use crate::clock::Timestamp;
 use crate::store::error::StoreError;
 use crate::store::model::{Role, User, UserId, UserStatus};
+use crate::store::operation::FillAvatar;
 
 /// The columns that [`read`] takes, of `users` as `u`.
 macro_rules! user_columns {
@@ -124,6 +125,17 @@ pub(super) fn fill_display_name(
         )?
         .execute(params![user.0.as_bytes(), display_name, now.millis()])?;
     Ok(())
+}
+
+/// Gives an active person without an avatar this one; whether there was such a person.
+pub(super) fn fill_avatar(connection: &Connection, fill: &FillAvatar) -> Result<bool, StoreError> {
+    let changed = connection
+        .prepare_cached(
+            "UPDATE users SET avatar = ?2, updated_at = ?3
+              WHERE id = ?1 AND avatar IS NULL AND status = 'active'",
+        )?
+        .execute(params![fill.user.0.as_bytes(), fill.avatar, fill.audit.at.millis()])?;
+    Ok(changed == 1)
 }
 
 /// How many people there are, tombstones apart.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 
 use super::worker::{Worker, job, lost, roll_back};
-use super::{audit, connection, expired, links, sign_in, signing_keys, token_families};
+use super::{audit, connection, expired, links, sign_in, signing_keys, token_families, users};
 use crate::store::error::{OpenError, StoreError};
 use crate::store::operation::{Operation, Outcome};
 use crate::store::{Counters, WriteStore};
@@ -138,6 +138,13 @@ fn apply(connection: &Connection, operation: &Operation) -> Answer {
         O::AppendAudit(append) => {
             audit::append(connection, &append.0)?;
             Outcome::AppendAudit
+        }
+        O::FillAvatar(fill) => {
+            let is_filled = users::fill_avatar(connection, fill)?;
+            if is_filled {
+                audit::append(connection, &fill.audit)?;
+            }
+            Outcome::FillAvatar(is_filled)
         }
         O::RemoveExpired(remove) => Outcome::RemoveExpired(expired::remove(connection, remove)?),
     })
