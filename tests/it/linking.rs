@@ -70,7 +70,7 @@ async fn confirm(browser: &Browser) -> Response {
 }
 
 /// Connects `person` at `provider` to the account that `browser` is signed in to.
-async fn connect(browser: &Browser, provider: &str, person: &Value) {
+pub async fn connect(browser: &Browser, provider: &str, person: &Value) {
     let asked = go_and_come_back(browser, &format!("/auth/link/{provider}"), person).await;
     assert_eq!(location(&asked).as_deref(), Some("/link"), "{:?}", asked.status());
     let done = confirm(browser).await;

@@ -26,13 +26,16 @@ use latchkey::providers::http::{HttpClient, Limits};
 use latchkey::store::model::{Actor, AuditEntry, User, UserId};
 use latchkey::store::operation::FillAvatar;
 use reqwest::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::harness::{Backend, Browser, Server};
+use crate::linking::connect;
+use crate::people_provider::{PeopleProvider, go_and_come_back, somebody};
 
 crate::on_both_stores!(
+    signing_up_and_connecting_fill_an_empty_avatar,
     a_providers_picture_becomes_the_avatar,
     a_picture_that_cannot_be_had_leaves_no_avatar,
     an_avatar_is_never_replaced,
@@ -222,6 +225,32 @@ async fn a_providers_picture_becomes_the_avatar(backend: Backend) {
         assert_eq!(answer.headers()["cache-control"], "no-store", "{absent}");
     }
     assert!(server.stop().await);
+}
+
+async fn signing_up_and_connecting_fill_an_empty_avatar(backend: Backend) {
+    let (people, pictures) = (PeopleProvider::start(), PictureServer::start());
+    let blocks = format!("{PRIVATE}{}", people.block("forge", "trust_email = true\n"));
+    let server = Server::start(backend, &blocks).await;
+    let with_picture = |id: &str, picture: &str| {
+        let mut person = somebody(id, &format!("{id}@forge.example"));
+        person["picture"] = pictures.address(picture).as_str().into();
+        person
+    };
+    let newcomer = server.browser();
+    go_and_come_back(&newcomer, "/auth/forge", &with_picture("octo", "red")).await;
+    newcomer.post_json("/auth/setup", &json!({ "username": "octo" })).await;
+    server.app.pictures.ask(Idle).await.unwrap();
+    let red = avatar_url(&newcomer).await.expect("the provider's picture");
+    assert_eq!(newcomer.get(&red).await.status(), StatusCode::OK);
+    connect(&newcomer, "forge", &with_picture("octo2", "blue")).await;
+    server.app.pictures.ask(Idle).await.unwrap();
+    assert_eq!(avatar_url(&newcomer).await, Some(red));
+
+    let without = server.signed_in("alice").await;
+    assert_eq!(avatar_url(&without).await, None);
+    connect(&without, "forge", &with_picture("alice", "blue")).await;
+    server.app.pictures.ask(Idle).await.unwrap();
+    assert!(avatar_url(&without).await.is_some());
 }
 
 async fn a_picture_that_cannot_be_had_leaves_no_avatar(backend: Backend) {
