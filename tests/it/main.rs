@@ -10,6 +10,7 @@ mod hostile_input;
 mod independent_provider;
 mod keys;
 mod nodes;
+mod oauth_provider;
 mod openid_provider;
 mod postgres;
 mod processes;
