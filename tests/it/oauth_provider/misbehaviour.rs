@@ -69,6 +69,14 @@ async fn an_unusable_answer_of_any_endpoint_is_a_provider_error_and_leaves_no_ro
 }
 
 #[actix_web::test]
+async fn what_is_not_needed_of_a_token_answer_may_be_written_in_any_way() {
+    let scene = with_replies("token_url", "token", &["unlike-the-rfc", "untyped"]).await;
+    let rivka = person(&json!(true));
+    assert_eq!(scene.refusal("p-untyped", &rivka).await, told(502, "provider_error"));
+    scene.sign_up(&scene.server.browser(), "p-unlike-the-rfc", &rivka, "rivka").await;
+}
+
+#[actix_web::test]
 async fn a_code_that_was_spent_is_at_fault_itself() {
     let scene = with_replies("token_url", "token", &["spent-code"]).await;
     let answered = scene.refusal("p-spent-code", &person(&json!(true))).await;
