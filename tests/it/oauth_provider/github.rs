@@ -149,6 +149,18 @@ async fn an_address_is_verified_if_github_says_so_and_is_trusted() {
 }
 
 #[actix_web::test]
+async fn a_primary_address_behind_many_others_is_the_one() {
+    let scene = at_github(Backend::Sqlite, "").await;
+    let listed: Vec<Value> = (0..40)
+        .map(|number| {
+            json!({ "email": format!("{number}@example.com"), "primary": number == 39, "verified": true })
+        })
+        .collect();
+    let kept = scene.emails_of("github", &json!({ "emails": listed }), "rivka").await;
+    assert_eq!(kept, emails("39@example.com", true, "github"));
+}
+
+#[actix_web::test]
 async fn nobody_gets_in_whose_addresses_may_not_be_seen() {
     // It answers 404 to the one and 403 to the other.
     let without_scope = at_github(Backend::Sqlite, "scopes = [\"read:user\"]\n").await;
