@@ -168,6 +168,8 @@ async fn nobody_gets_in_whose_addresses_may_not_be_seen() {
     for scene in [without_scope, github_app] {
         assert_eq!(scene.refusal("github", &json!({})).await, told(502, "provider_error"));
     }
+    let that_scope = at_github(Backend::Sqlite, "scopes = [\"user:email\"]\n").await;
+    that_scope.sign_up(&that_scope.server.browser(), "github", &json!({}), "rivka").await;
 }
 
 #[actix_web::test]
@@ -180,6 +182,7 @@ async fn a_profile_without_a_usable_id_is_nobodys() {
         let answered = scene.refusal("github", &json!({ "id": id })).await;
         assert_eq!(answered, told(502, "provider_error"), "{id}");
     }
+    scene.sign_up(&scene.server.browser(), "github", &json!({}), "rivka").await;
     let renamed = at_github(Backend::Sqlite, "[providers.mapping]\nsubject = \"missing\"\n").await;
     assert_eq!(renamed.refusal("github", &json!({})).await, told(502, "provider_error"));
 }

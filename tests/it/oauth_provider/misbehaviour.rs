@@ -1,7 +1,7 @@
 //! What a provider does wrong, and what it comes to for the person, for the store, and for others.
 
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
 use super::server::{PUBLIC, TestServer};
@@ -32,6 +32,12 @@ async fn with_replies(key: &str, path: &str, replies: &[&str]) -> Scene {
     Scene::start(Backend::Sqlite, provider, &blocks).await
 }
 
+/// A person who has a list of addresses, too.
+fn with_emails(mut person: Value) -> Value {
+    person["emails"] = json!([{ "email": "rivka@example.com", "primary": true, "verified": true }]);
+    person
+}
+
 /// A provider's name begins with a letter.
 fn named(reply: &str) -> String {
     format!("p-{reply}")
@@ -57,14 +63,16 @@ async fn an_unusable_answer_of_any_endpoint_is_a_provider_error_and_leaves_no_ro
         "redirect",
         "redirect-inside",
     ];
+    let rivka = with_emails(person(&json!(true)));
     for (key, path) in
         [("token_url", "token"), ("userinfo_url", "userinfo"), ("emails_url", "emails")]
     {
-        let scene = with_replies(key, path, &replies).await;
+        let scene = with_replies(key, path, &[&replies[..], &["properly"]].concat()).await;
         for reply in replies {
-            let answered = scene.refusal(&named(reply), &person(&json!(true))).await;
+            let answered = scene.refusal(&named(reply), &rivka).await;
             assert_eq!(answered, told(502, "provider_error"), "{path}: {reply}");
         }
+        scene.sign_up(&scene.server.browser(), "p-properly", &rivka, "rivka").await;
     }
 }
 
