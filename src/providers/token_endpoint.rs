@@ -1,16 +1,18 @@
 //! Exchanging a code at a provider's token endpoint (RFC 6749 §4.1.3, RFC 7636 §4.5).
 
 use std::fmt;
+use std::time::Duration;
 
 use oauth2::basic::{
     BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
     BasicTokenType,
 };
+use oauth2::helpers::deserialize_untagged_enum_case_insensitive;
 use oauth2::http::StatusCode;
 use oauth2::{
-    AuthType, AuthorizationCode, Client, ClientId, ClientSecret, ExtraTokenFields, HttpRequest,
-    HttpResponse, PkceCodeVerifier, RedirectUrl, RequestTokenError, StandardRevocableToken,
-    StandardTokenResponse, TokenResponse, TokenUrl,
+    AccessToken, AuthType, AuthorizationCode, Client, ClientId, ClientSecret, HttpRequest,
+    HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, Scope,
+    StandardRevocableToken, TokenResponse, TokenUrl,
 };
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -41,23 +43,50 @@ pub(super) struct Tokens {
     pub(super) id_token: Option<Secret>,
 }
 
+/// What we read of an answer (RFC 6749 §5.1). The access token is used once and at once: neither its
+/// scope nor its life matters, and some providers write them otherwise than they must.
 #[derive(Deserialize, Serialize)]
-struct IdTokenField {
+struct Answer {
+    access_token: AccessToken,
+    #[serde(deserialize_with = "deserialize_untagged_enum_case_insensitive")]
+    token_type: BasicTokenType,
     #[serde(default)]
     id_token: Option<String>,
 }
 
-impl fmt::Debug for IdTokenField {
+impl fmt::Debug for Answer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("[redacted]")
     }
 }
 
-impl ExtraTokenFields for IdTokenField {}
+impl TokenResponse for Answer {
+    type TokenType = BasicTokenType;
+
+    fn access_token(&self) -> &AccessToken {
+        &self.access_token
+    }
+
+    fn token_type(&self) -> &BasicTokenType {
+        &self.token_type
+    }
+
+    fn expires_in(&self) -> Option<Duration> {
+        None
+    }
+
+    fn refresh_token(&self) -> Option<&RefreshToken> {
+        None
+    }
+
+    fn scopes(&self) -> Option<&Vec<Scope>> {
+        None
+    }
+}
 
 type CodeClient = Client<
     BasicErrorResponse,
-    StandardTokenResponse<IdTokenField, BasicTokenType>,
+    Answer,
     BasicTokenIntrospectionResponse,
     StandardRevocableToken,
     BasicRevocationErrorResponse,
@@ -96,8 +125,8 @@ pub(super) async fn exchange(
         .await
         .map_err(refusal)?;
     Ok(Tokens {
-        access_token: Secret::new(answer.access_token().secret().as_str()),
-        id_token: answer.extra_fields().id_token.as_deref().map(Secret::new),
+        access_token: Secret::new(answer.access_token.secret().as_str()),
+        id_token: answer.id_token.as_deref().map(Secret::new),
     })
 }
 

@@ -40,7 +40,8 @@ pub(crate) enum Reply {
     /// Ten megabytes of which nothing is announced.
     LargeUnannounced,
     Compressed,
-    Redirect,
+    /// To that address.
+    Redirect(&'static str),
     /// Nothing at all.
     Never,
     /// The start of an answer, and then nothing.
@@ -167,7 +168,8 @@ impl TestProvider {
     }
 }
 
-async fn answer(reply: Reply, proper: Value) -> HttpResponse {
+/// What an endpoint that answers so sends, where `proper` is what it should.
+pub(crate) async fn answer(reply: Reply, proper: Value) -> HttpResponse {
     let mut ok = HttpResponse::Ok();
     ok.content_type("application/json");
     let large = || Bytes::from(vec![b' '; 10 * 1024 * 1024]);
@@ -181,8 +183,8 @@ async fn answer(reply: Reply, proper: Value) -> HttpResponse {
         Reply::Large => ok.body(large()),
         Reply::LargeUnannounced => ok.streaming(stream::iter([Ok::<_, actix_web::Error>(large())])),
         Reply::Compressed => ok.insert_header((CONTENT_ENCODING, "gzip")).body("\x1f\x08"),
-        Reply::Redirect => {
-            HttpResponse::TemporaryRedirect().insert_header((LOCATION, "/elsewhere")).finish()
+        Reply::Redirect(address) => {
+            HttpResponse::TemporaryRedirect().insert_header((LOCATION, address)).finish()
         }
         Reply::Never => std::future::pending().await,
         Reply::Stalling => {

@@ -303,7 +303,7 @@ async fn an_unusable_answer_of_any_endpoint_ends_the_sign_in() {
         (Reply::Large, "more than 1048576 bytes"),
         (Reply::LargeUnannounced, "more than 1048576 bytes"),
         (Reply::Compressed, "JSON"),
-        (Reply::Redirect, "status 307"),
+        (Reply::Redirect("/elsewhere"), "status 307"),
     ] {
         let base = Behaviour { claims: without, ..Behaviour::default() };
         for behaviour in [

@@ -50,7 +50,8 @@ const PRESETS: &[Preset] = &[
         auth_url: "https://github.com/login/oauth/authorize",
         token_url: "https://github.com/login/oauth/access_token",
         userinfo_url: "https://api.github.com/user",
-        emails_url: "https://api.github.com/user/emails",
+        // As many as it tells at once: the primary one need not be among the first thirty.
+        emails_url: "https://api.github.com/user/emails?per_page=100",
         // The one that GitHub documents.
         token_endpoint_auth_method: "client_secret_post",
         scopes: &["read:user", "user:email"],
