@@ -201,6 +201,7 @@ async fn a_terminated_server_answers_what_it_took_and_exits_with_0(backend: Back
 crate::on_both_stores!(
     a_killed_server_loses_nothing_that_it_answered,
     a_terminated_server_answers_what_it_took_and_exits_with_0,
+    a_recovery_link_of_the_command_line_opens_at_a_live_server,
 );
 
 fn run(arguments: &[&str], config: &Path) -> Output {
@@ -250,6 +251,33 @@ async fn several_processes_on_one_postgresql_make_one_key() {
     documents.dedup();
     assert_eq!(documents.len(), 1, "all publish the same");
     assert_eq!(run_json(&["keys", "list"], &config)["items"].as_array().unwrap().len(), 1);
+}
+
+async fn a_recovery_link_of_the_command_line_opens_at_a_live_server(backend: Backend) {
+    let (directory, _guard) = data_dir(backend).await;
+    let config = directory.path().join("latchkey.toml");
+    let process = Process::dev(directory.path(), free_port());
+    let browser = Browser::new(&process.url);
+    browser.sign_in("alice").await;
+    let created = browser.post_json("/auth/setup", &json!({ "username": "alice" })).await;
+    assert_eq!(created.status(), StatusCode::CREATED);
+
+    let made = run_json(&["users", "recover", "ALICE"], &config);
+    assert_eq!(made["username"], "alice");
+    // The configuration's public address: `--port` is of that one start alone.
+    let link = made["url"].as_str().unwrap().replace("http://127.0.0.1:8080", &process.url);
+    let page = Browser::new(&process.url).follow(&link).await;
+    assert_eq!((page.status(), page.url().path()), (StatusCode::OK, "/auth/recover"));
+    assert!(page.text().await.unwrap().contains("alice"));
+    let told = run(&["users", "recover", "alice"], &config);
+    let told = text(&told.stdout);
+    assert!(told.contains("alice, for one use, until "), "{told}");
+    assert!(told.contains("\n  http://127.0.0.1:8080/auth/recover?ticket="), "{told}");
+
+    let missing = run(&["users", "recover", "nobody"], &config);
+    assert_eq!(missing.status.code(), Some(1));
+    assert_eq!(text(&missing.stderr), "There is nobody with the username or id \"nobody\".\n");
+    assert_eq!(run(&["users", "recover"], &config).status.code(), Some(2));
 }
 
 /// Asks until the server is ready, for half a minute at most.
