@@ -132,7 +132,8 @@ pub fn lead_back(error: ApiError, ticket: &LoginTicket) -> ApiError {
             if matches!(error.code, ErrorCode::ProviderError | ErrorCode::ProviderTimeout) {
                 query.push(("not_answering", ticket.provider.as_str()));
             }
-            if ticket.return_to != "/" {
+            // What is refused here would be refused there.
+            if ticket.return_to != "/" && error.code != ErrorCode::InvalidReturnTo {
                 query.push(("return_to", ticket.return_to.as_str()));
             }
             places::with_query("/login", &query)

@@ -319,6 +319,56 @@ async fn g21_a_return_to_elsewhere_is_refused_at_the_start(backend: Backend) {
     assert_eq!(location(&created).as_deref(), Some("/%09/evil.example"));
 }
 
+/// What was allowed at the start, and is not any more where the sign-in ends.
+#[actix_web::test]
+async fn g21_a_return_to_that_is_not_allowed_any_more_is_refused_at_its_use() {
+    let allowed = "return_to = [\"https://app.example.com\"]\n";
+    let scene = Scene::start(Backend::Postgres, vec![Behaviour::default()], allowed).await;
+    let one = &scene.server;
+    let other = one.beside(|settings| settings.server.return_to.clear()).await;
+    let there = |browser: &Browser| Browser { url: other.url.clone(), ..browser.clone() };
+    let elsewhere: Refusal = (400, "invalid_return_to");
+    let start = "/auth/op?return_to=https://app.example.com/done";
+
+    // A newcomer, at the callback and with the name chosen.
+    let before = one.rows().await;
+    let browser = one.browser();
+    let attempt = begin(&browser, start).await;
+    let answer = get_with_cookies(&other, &attempt.back(), &attempt.cookie).await;
+    refuses(&other, &before, answer, elsewhere).await;
+    browser.get(&attempt.back()).await;
+    let name = json!({ "username": "rivka" });
+    let answer = there(&browser).post_json("/auth/setup", &name).await;
+    refuses(&other, &before, answer, elsewhere).await;
+    assert_eq!(browser.post_json("/auth/setup", &name).await.status(), StatusCode::CREATED);
+
+    // A known person.
+    let before = one.rows().await;
+    let attempt = begin(&browser, start).await;
+    let answer = there(&browser).page(&attempt.back()).await;
+    let page = refuses(&other, &before, answer, elsewhere).await;
+    let (_, way_on) = page.split_once("<a class=\"button\" href=\"").unwrap();
+    let way_on = way_on.split('"').next().unwrap();
+    assert_eq!(there(&browser).page(way_on).await.status(), StatusCode::OK, "{way_on}");
+
+    // A link that waits for its answer.
+    one.execute("DELETE FROM emails; DELETE FROM identities").await;
+    let alice = one.signed_in("alice").await;
+    let link = start.replace("/auth/op", "/auth/link/op");
+    let attempt = begin(&alice, &link).await;
+    assert_eq!(location(&alice.get(&attempt.back()).await).as_deref(), Some("/link"));
+    let token = hidden_token(&alice.page("/link").await.text().await.unwrap());
+    let before = one.rows().await;
+    let answer = there(&alice).client.post(format!("{}/auth/form/link", other.url));
+    let answer = answer
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(query(&[("form_token", &token)]))
+        .send()
+        .await
+        .unwrap();
+    refuses(&other, &before, answer, elsewhere).await;
+}
+
 /// The same person who signs in again keeps `sid` (spec.md section 6): it was theirs before. Another
 /// person gets a new one, and the old one is dead: what an attacker plants ends with the sign-in.
 async fn g22_a_session_planted_before_a_sign_in_ends_with_it(backend: Backend) {
