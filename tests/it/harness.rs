@@ -7,13 +7,15 @@ use latchkey::app::App;
 use latchkey::cli::dev;
 use latchkey::clock::{Clock, Timestamp};
 use latchkey::config;
-use latchkey::config::settings::{AvatarStore, Settings};
+use latchkey::config::settings::{AvatarStore, Settings, StoreUrl};
 use latchkey::startup::{self, Running};
 use reqwest::header::{HeaderMap, ORIGIN, SET_COOKIE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
+use crate::store_contract::fixtures::TABLES;
 use crate::{postgres, sqlite};
 
 /// When every test begins.
@@ -35,6 +37,7 @@ pub struct Server {
     pub app: App,
     pub clock: Clock,
     pub url: String,
+    connection: OnceCell<tokio_postgres::Client>,
     _guard: Guard,
 }
 
@@ -114,7 +117,14 @@ impl Server {
             .await
             .unwrap_or_else(|error| panic!("{error}"));
         running.signing_key_is_there().await;
-        Self { app: running.app.clone(), running: Some(running), clock, url, _guard: guard }
+        Self {
+            app: running.app.clone(),
+            running: Some(running),
+            clock,
+            url,
+            connection: OnceCell::new(),
+            _guard: guard,
+        }
     }
 
     /// Drains and stops the server; whether all was finished.
@@ -147,6 +157,53 @@ impl Server {
     pub async fn audited(&self, action: &str) -> usize {
         let rows = self.app.store.read.audit(1_000).await.unwrap();
         rows.iter().filter(|row| row.action == action).count()
+    }
+}
+
+/// How many rows each table has.
+pub type Rows = Vec<(&'static str, i64)>;
+
+/// The store, seen past the server.
+impl Server {
+    /// How many rows each table has.
+    pub async fn rows(&self) -> Rows {
+        let counts = TABLES.map(|table| format!("(SELECT count(*) FROM {table})"));
+        let sql = format!("SELECT {}", counts.join(", "));
+        let counted: Vec<i64> = match &self.app.settings.store.url {
+            StoreUrl::Sqlite(path) => rusqlite::Connection::open(path)
+                .unwrap()
+                .query_row(&sql, [], |row| (0..TABLES.len()).map(|at| row.get(at)).collect())
+                .unwrap(),
+            StoreUrl::Postgres(_) => {
+                let row = self.connection().await.query_one(&sql, &[]).await.unwrap();
+                (0..TABLES.len()).map(|at| row.get(at)).collect()
+            }
+        };
+        TABLES.into_iter().zip(counted).collect()
+    }
+
+    /// Runs SQL, as a failover or an operator would change the store.
+    pub async fn execute(&self, sql: &str) {
+        match &self.app.settings.store.url {
+            StoreUrl::Sqlite(path) => {
+                rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
+            }
+            StoreUrl::Postgres(_) => self.connection().await.batch_execute(sql).await.unwrap(),
+        }
+    }
+
+    /// A connection of our own to PostgreSQL.
+    async fn connection(&self) -> &tokio_postgres::Client {
+        self.connection.get_or_init(|| self.connect()).await
+    }
+
+    async fn connect(&self) -> tokio_postgres::Client {
+        let store = &self.app.settings.store;
+        let StoreUrl::Postgres(url) = &store.url else { panic!("no PostgreSQL") };
+        let client = postgres::connect(url).await;
+        let schema = store.schema.as_ref().unwrap();
+        client.batch_execute(&format!("SET search_path TO {schema}")).await.unwrap();
+        client
     }
 }
 

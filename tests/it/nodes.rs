@@ -5,13 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use latchkey::config::settings::{SecretKey, StoreUrl};
+use latchkey::config::settings::SecretKey;
 use latchkey::protocol::refresh_token::{FamilyKind, RefreshTokens};
 use reqwest::{Client, StatusCode};
 
 use crate::harness::{Backend, Server, code, cookie, present};
 use crate::postgres::cluster::PrivateCluster;
-use crate::postgres::{self, settings_on};
+use crate::postgres::settings_on;
 
 const NO_GRACE: &str = "[keys]\nalgorithm = \"ES256\"\n[tokens]\nsession_grace = \"0s\"\n";
 
@@ -21,14 +21,6 @@ fn client() -> Client {
 
 async fn me(url: &str, access: &str) -> StatusCode {
     client().get(format!("{url}/auth/me")).bearer_auth(access).send().await.unwrap().status()
-}
-
-/// Runs SQL on the server's store, as a failover or an operator would change it.
-async fn execute(server: &Server, sql: &str) {
-    let StoreUrl::Postgres(url) = &server.app.settings.store.url else { panic!("no PostgreSQL") };
-    let schema = server.app.settings.store.schema.as_ref().unwrap();
-    let client = postgres::connect(url).await;
-    client.batch_execute(&format!("SET search_path TO {schema}; {sql}")).await.unwrap();
 }
 
 #[actix_web::test]
@@ -75,7 +67,7 @@ async fn lost_commits_are_rolled_forward_and_counted() {
         browser.refresh().await.unwrap();
     }
     // A failover brought back an older state.
-    execute(&server, "UPDATE token_families SET generation = generation - 3").await;
+    server.execute("UPDATE token_families SET generation = generation - 3").await;
     let token = browser.refresh().await.expect("a token that we issued works");
     let counters = server.app.metrics.encode();
     assert!(counters.contains("latchkey_families_rolled_forward_total 1\n"), "{counters}");
@@ -88,7 +80,7 @@ async fn lost_commits_are_rolled_forward_and_counted() {
 async fn a_family_that_was_never_there_is_refused_and_nothing_is_revoked() {
     let server = Server::start(Backend::Postgres, NO_GRACE).await;
     let browser = server.signed_in("alice").await;
-    execute(&server, "DELETE FROM token_families").await;
+    server.execute("DELETE FROM token_families").await;
     assert_eq!(browser.refresh().await, Err(StatusCode::UNAUTHORIZED));
     assert_eq!(server.audited("family.reuse_detected").await, 0);
 }

@@ -42,6 +42,8 @@ pub(crate) enum Reply {
     Compressed,
     /// To that address.
     Redirect(&'static str),
+    /// The start of an answer, and then the end of the connection.
+    Dropped,
     /// Nothing at all.
     Never,
     /// The start of an answer, and then nothing.
@@ -57,6 +59,10 @@ pub(crate) enum Signature {
     Own,
     Missing,
     HmacOfPublicKey,
+    /// Made for other claims.
+    OfOtherClaims,
+    /// By a key that the token's own header brings along.
+    OfKeyInside,
 }
 
 /// What a provider does; by default all as it should.
@@ -90,15 +96,27 @@ impl Default for Behaviour {
 /// What a provider has and what it was asked.
 pub(crate) struct State {
     url: String,
-    behaviour: Behaviour,
+    behaviours: Vec<Behaviour>,
+    behaves: AtomicUsize,
     keys: [SigningKey; 2],
     signs_with: AtomicUsize,
     publishes: AtomicUsize,
     discovery_requests: AtomicUsize,
     token_requests: AtomicUsize,
+    elsewhere_requests: AtomicUsize,
 }
 
 impl State {
+    /// Goes on to another of the behaviours that it was started with.
+    pub(crate) fn behave(&self, behaviour: usize) {
+        assert!(behaviour < self.behaviours.len());
+        self.behaves.store(behaviour, Ordering::SeqCst);
+    }
+
+    fn behaviour(&self) -> Behaviour {
+        self.behaviours[self.behaves.load(Ordering::SeqCst)]
+    }
+
     /// Signs with the other key, whether it is published or not.
     pub(crate) fn sign_with(&self, key: usize) {
         self.signs_with.store(key, Ordering::SeqCst);
@@ -115,6 +133,11 @@ impl State {
 
     pub(crate) fn token_requests(&self) -> usize {
         self.token_requests.load(Ordering::SeqCst)
+    }
+
+    /// How often somebody went where a redirect or a token led.
+    pub(crate) fn elsewhere_requests(&self) -> usize {
+        self.elsewhere_requests.load(Ordering::SeqCst)
     }
 }
 
@@ -134,17 +157,24 @@ impl Drop for TestProvider {
 
 impl TestProvider {
     pub(crate) fn start(behaviour: Behaviour) -> Self {
+        Self::start_changing(vec![behaviour])
+    }
+
+    /// Behaves in the first of these ways until [`State::behave`] chooses another.
+    pub(crate) fn start_changing(behaviours: Vec<Behaviour>) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let key = || SigningKey::from_pkcs8(&generate(Algorithm::ES256, 0).unwrap()).unwrap();
         let state = Data::new(State {
             url: url.clone(),
-            behaviour,
+            behaviours,
+            behaves: AtomicUsize::new(0),
             keys: [key(), key()],
             signs_with: AtomicUsize::new(0),
             publishes: AtomicUsize::new(0),
             discovery_requests: AtomicUsize::new(0),
             token_requests: AtomicUsize::new(0),
+            elsewhere_requests: AtomicUsize::new(0),
         });
         let shared = state.clone();
         let server = HttpServer::new(move || {
@@ -154,7 +184,7 @@ impl TestProvider {
                 .route("/jwks", web::get().to(jwks))
                 .route("/token", web::post().to(token))
                 .route("/userinfo", web::get().to(userinfo))
-                .route("/elsewhere", web::route().to(HttpResponse::Ok))
+                .route("/elsewhere", web::route().to(elsewhere))
         })
         .workers(1)
         .disable_signals()
@@ -186,6 +216,10 @@ pub(crate) async fn answer(reply: Reply, proper: Value) -> HttpResponse {
         Reply::Redirect(address) => {
             HttpResponse::TemporaryRedirect().insert_header((LOCATION, address)).finish()
         }
+        Reply::Dropped => {
+            let end = Err(actix_web::error::ErrorInternalServerError("dropped"));
+            ok.streaming(stream::iter([Ok(Bytes::from_static(b"{")), end]))
+        }
         Reply::Never => std::future::pending().await,
         Reply::Stalling => {
             let start = stream::iter([Ok::<_, actix_web::Error>(Bytes::from_static(b"{"))]);
@@ -207,14 +241,19 @@ async fn discovery(state: Data<State>) -> HttpResponse {
         "jwks_uri": format!("{url}/jwks"),
         "id_token_signing_alg_values_supported": ["ES256", "HS256", "none"],
     });
-    (state.behaviour.discovery)(&mut document);
-    answer(state.behaviour.discovery_reply, document).await
+    (state.behaviour().discovery)(&mut document);
+    answer(state.behaviour().discovery_reply, document).await
+}
+
+async fn elsewhere(state: Data<State>) -> HttpResponse {
+    state.elsewhere_requests.fetch_add(1, Ordering::SeqCst);
+    HttpResponse::Ok().finish()
 }
 
 async fn jwks(state: Data<State>) -> HttpResponse {
     let key = &state.keys[state.publishes.load(Ordering::SeqCst)];
     let jwk: Value = serde_json::from_str(&key.public().jwk).unwrap();
-    answer(state.behaviour.jwks_reply, json!({"keys": [jwk]})).await
+    answer(state.behaviour().jwks_reply, json!({"keys": [jwk]})).await
 }
 
 #[derive(Deserialize)]
@@ -233,9 +272,12 @@ async fn token(state: Data<State>, request: HttpRequest, form: Form<Exchange>) -
     let (nonce, challenge) = form.code.split_once('.').unwrap();
     let good = form.grant_type == "authorization_code"
         && form.redirect_uri.ends_with("/auth/op/callback")
-        && pkce::verify(&form.code_verifier, challenge)
-        && is_authenticated(&request, &form);
-    let reply = if good { state.behaviour.token_reply } else { Reply::Refusal("invalid_client") };
+        && pkce::verify(&form.code_verifier, challenge);
+    let reply = match (is_authenticated(&request, &form), good) {
+        (false, _) => Reply::Refusal("invalid_client"),
+        (true, false) => Reply::Refusal("invalid_grant"),
+        (true, true) => state.behaviour().token_reply,
+    };
     let tokens = json!({
         "access_token": "the access token",
         "token_type": "Bearer",
@@ -264,9 +306,9 @@ fn id_token(state: &State, nonce: &str) -> String {
         "email": "rivka@example.com", "email_verified": true,
         "name": "Rivka Cohen", "preferred_username": "rivka",
     });
-    (state.behaviour.claims)(&mut claims);
+    (state.behaviour().claims)(&mut claims);
     let kid = &key.public().kid;
-    match state.behaviour.signature {
+    match state.behaviour().signature {
         Signature::Own => key.sign("JWT", &claims),
         Signature::Missing => {
             let header = json!({"alg": "none", "kid": kid}).to_string();
@@ -278,12 +320,31 @@ fn id_token(state: &State, nonce: &str) -> String {
             let secret = jsonwebtoken::EncodingKey::from_secret(key.public().jwk.as_bytes());
             jsonwebtoken::encode(&header, &claims, &secret).unwrap()
         }
+        Signature::OfOtherClaims => {
+            let signed = key.sign("JWT", &claims);
+            claims["sub"] = "8".into();
+            let parts: Vec<&str> = signed.split('.').collect();
+            format!("{}.{}.{}", parts[0], URL_SAFE_NO_PAD.encode(claims.to_string()), parts[2])
+        }
+        Signature::OfKeyInside => {
+            let der = generate(Algorithm::ES256, 0).unwrap();
+            let own = SigningKey::from_pkcs8(&der).unwrap();
+            let header = jsonwebtoken::Header {
+                kid: Some(own.public().kid.clone()),
+                jwk: Some(serde_json::from_str(&own.public().jwk).unwrap()),
+                jku: Some(format!("{}/elsewhere", state.url)),
+                x5u: Some(format!("{}/elsewhere", state.url)),
+                ..jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256)
+            };
+            let secret = jsonwebtoken::EncodingKey::from_ec_der(&der);
+            jsonwebtoken::encode(&header, &claims, &secret).unwrap()
+        }
     }
 }
 
 async fn userinfo(state: Data<State>, request: HttpRequest) -> HttpResponse {
     assert_eq!(request.headers().get(AUTHORIZATION).unwrap(), "Bearer the access token");
     let mut claims = json!({"sub": "7", "email": "from@userinfo.example", "email_verified": true});
-    (state.behaviour.userinfo)(&mut claims);
-    answer(state.behaviour.userinfo_reply, claims).await
+    (state.behaviour().userinfo)(&mut claims);
+    answer(state.behaviour().userinfo_reply, claims).await
 }

@@ -34,8 +34,8 @@ use crate::store::operation::{IdentityRefresh, SignIn, SignInOutcome};
 ///
 /// # Errors
 /// `invalid_state`, `provider_denied`, `provider_token_invalid`, `provider_error`,
-/// `provider_timeout`, `signup_closed`, `account_locked`, `identity_taken`. Refusals leave no row
-/// behind.
+/// `provider_timeout`, `signup_closed`, `account_locked`, `identity_taken`, `invalid_return_to` where
+/// it is not allowed any more. Refusals leave no row behind.
 pub async fn callback(
     request: HttpRequest,
     name: Path<String>,
@@ -100,6 +100,8 @@ async fn finish(
     query: &Parameters,
     ticket: &LoginTicket,
 ) -> Result<HttpResponse, ApiError> {
+    // It was allowed when the sign-in started; the configuration may be another by now.
+    return_to::check(&ticket.return_to, &app.settings.server)?;
     if let Some(error) = query.get("error") {
         provider.check_issuer(&app.provider_metadata, query.get("iss")).await?;
         return Err(ApiError::new(
@@ -162,6 +164,7 @@ async fn sign_in(
     if user.status != UserStatus::Active {
         return Err(locked());
     }
+    let target = return_to::check(&ticket.return_to, &app.settings.server)?;
     let now = app.clock.now();
     let before = session_before(request, app).await?;
     let kept = before.as_ref().filter(|live| live.user.id == user.id).map(|live| live.family.id);
@@ -186,7 +189,6 @@ async fn sign_in(
         SignInOutcome::Opened(live) => {
             refuse_tokens_of(app, ends.as_ref()).await?;
             let cookies = session::issue(app, &live, now)?;
-            let target = return_to::check(&ticket.return_to, &app.settings.server)?;
             Ok(HttpResponse::SeeOther()
                 .insert_header((LOCATION, target))
                 .cookie(cookies.access)

@@ -254,8 +254,8 @@ pub fn judge(
 /// The answer yes, from the form: connects what waits. The same again is answered in the same way.
 ///
 /// # Errors
-/// `link_expired`, those of [`judge`], `csrf_rejected`, `identity_taken`, `already_used`,
-/// `account_locked`.
+/// `link_expired`, those of [`judge`], `csrf_rejected`, `invalid_return_to`, `identity_taken`,
+/// `already_used`, `account_locked`.
 pub async fn confirm(
     request: &HttpRequest,
     app: &App,
@@ -265,6 +265,7 @@ pub async fn confirm(
     let asked = judge(app, &ticket, session::live(request, app).await?)?;
     let session = asked.as_ref().map(|live| live.family.session);
     form::check_token(app, fields, "link", &form_binding(&ticket, session))?;
+    let target = crate::routes::return_to::check(&ticket.return_to, &app.settings.server)?;
     let now = app.clock.now();
     let write = writing(request, app, &ticket, asked.as_ref(), now).await?;
     let ends = write.ends.clone();
@@ -282,7 +283,6 @@ pub async fn confirm(
         LinkOutcome::NotAllowed => return Err(super::callback::locked()),
     };
     refuse_tokens_of(app, ends.as_ref()).await?;
-    let target = crate::routes::return_to::check(&ticket.return_to, &app.settings.server)?;
     let mut answer = HttpResponse::SeeOther();
     answer.insert_header((LOCATION, target));
     for over in [Kind::Link, Kind::Setup, Kind::Recovery] {

@@ -75,7 +75,7 @@ pub async fn show(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, 
 ///
 /// # Errors
 /// `setup_expired`, `csrf_rejected`, `signup_closed`, `username_invalid`, `username_reserved`, `username_taken`,
-/// `identity_taken`, `already_used`. After a refusal the setup cookie still works.
+/// `identity_taken`, `already_used`, `invalid_return_to`. After a refusal the setup cookie still works.
 pub async fn setup(
     request: HttpRequest,
     payload: Payload,
@@ -157,6 +157,7 @@ pub async fn create(
     if !ticket.may_sign_up {
         return Err(closed());
     }
+    let return_to = return_to::check(&ticket.return_to, &app.settings.server)?;
     check(username, &app.settings.usernames).map_err(|error| refusal(&error))?;
     let display_name = display_name.map(check_display_name).transpose()?.flatten();
     let now = app.clock.now();
@@ -203,7 +204,6 @@ pub async fn create(
             refuse_tokens_of(app, ends.as_ref()).await?;
             fetch_picture(app, live.user.id, ticket.picture.as_deref());
             let cookies = session::issue(app, &live, now)?;
-            let return_to = return_to::check(&ticket.return_to, &app.settings.server)?;
             Ok(Created { live: *live, return_to, cookies })
         }
         CreateUserOutcome::AlreadySpent => {

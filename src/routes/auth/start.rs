@@ -139,7 +139,8 @@ pub fn lead_back(app: &App, mut error: ApiError, ticket: &LoginTicket) -> ApiErr
             if is_trouble {
                 query.push(("not_answering", ticket.provider.as_str()));
             }
-            if ticket.return_to != "/" {
+            // What is refused here would be refused there.
+            if ticket.return_to != "/" && error.code != ErrorCode::InvalidReturnTo {
                 query.push(("return_to", ticket.return_to.as_str()));
             }
             places::with_query("/login", &query)

@@ -44,20 +44,23 @@ pub async fn apply<W: Write>(store: &Store, write: W) -> W::Outcome {
     try_apply(store, write).await.unwrap()
 }
 
+/// The tables that a write can leave something in.
+pub const TABLES: [&str; 9] = [
+    "users",
+    "identities",
+    "emails",
+    "token_families",
+    "spent",
+    "revocations",
+    "signing_keys",
+    "audit_events",
+    "audit_details",
+];
+
 /// How many rows each table has.
 pub async fn rows(database: &impl Database) -> Vec<(&'static str, i64)> {
     let mut rows = Vec::new();
-    for table in [
-        "users",
-        "identities",
-        "emails",
-        "token_families",
-        "spent",
-        "revocations",
-        "signing_keys",
-        "audit_events",
-        "audit_details",
-    ] {
+    for table in TABLES {
         rows.push((table, database.number(&format!("SELECT count(*) FROM {table}")).await));
     }
     rows
