@@ -213,7 +213,8 @@ mod tests {
         ActorContext, Arbiter, AsyncContext, Handler, Message, ResponseFuture, WrapFuture,
     };
 
-    const SECOND: Duration = Duration::from_secs(1);
+    /// Long enough for any loaded machine; what waits for it does so on a paused clock.
+    const DEADLINE: Duration = Duration::from_secs(60);
 
     struct Fragile {
         status: Arc<ActorStatus>,
@@ -257,7 +258,7 @@ mod tests {
                 }
                 Do::PanicLater => Box::pin(async { panic!("injected later") }),
                 Do::Slow => {
-                    context.wait(tokio::time::sleep(SECOND * 3).into_actor(self));
+                    context.wait(tokio::time::sleep(DEADLINE * 3).into_actor(self));
                     Box::pin(async move { handled })
                 }
             }
@@ -272,7 +273,7 @@ mod tests {
     }
 
     fn fragile(supervision: &mut Supervision, capacity: usize) -> Mailbox<Fragile> {
-        let terms = Terms { name: "fragile", shard: 0, capacity, deadline: SECOND };
+        let terms = Terms { name: "fragile", shard: 0, capacity, deadline: DEADLINE };
         supervision.start(&Arbiter::current(), terms, |status| Fragile { status, handled: 0 })
     }
 
@@ -334,7 +335,7 @@ mod tests {
         let mailbox = fragile(&mut Supervision::default(), 8);
         assert_eq!(mailbox.ask(Do::Slow).await, Ok(1));
         assert_eq!(mailbox.ask(Do::Count).await, Err(AskError::TimedOut));
-        tokio::time::sleep(SECOND * 3).await;
+        tokio::time::sleep(DEADLINE * 3).await;
         assert_eq!(mailbox.ask(Do::Count).await, Ok(2), "the late one was skipped");
     }
 
@@ -366,7 +367,7 @@ mod tests {
     #[actix::test]
     async fn draining_answers_what_was_queued_and_ends_the_actor() {
         let mailbox = fragile(&mut Supervision::default(), 8);
-        let (counted, drained) = tokio::join!(mailbox.ask(Do::Count), mailbox.drain(SECOND));
+        let (counted, drained) = tokio::join!(mailbox.ask(Do::Count), mailbox.drain(DEADLINE));
         assert_eq!((counted, drained), (Ok(1), true));
         assert_eq!(mailbox.ask(Do::Count).await, Err(AskError::Dropped));
         assert_eq!(mailbox.status().state(), State::Stopped);

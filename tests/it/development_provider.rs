@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
-use actix_web::{App, HttpServer};
 use async_trait::async_trait;
 use latchkey::clock::Clock;
 use latchkey::config::settings::{Branding, Mapping, Origin, Provider, SecretKey};
@@ -26,6 +24,7 @@ use reqwest::{Response, StatusCode};
 use url::Url;
 
 use crate::openid_provider::NOW;
+use crate::stub_server::StubServer;
 
 const VERIFIER: &str = "a-code-verifier-of-at-least-forty-three-characters";
 const NONCE: &str = "the nonce of this attempt";
@@ -33,19 +32,12 @@ const NONCE: &str = "the nonce of this attempt";
 /// A server with nothing but the development provider.
 struct Scene {
     url: String,
-    handle: ServerHandle,
+    _server: StubServer,
     clock: Clock,
     party: SignInProvider,
     http: HttpClient,
     metadata: Fixed,
     browser: reqwest::Client,
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        // The order to stop is given by the call; its future only waits.
-        drop(self.handle.stop(false));
-    }
 }
 
 /// What was discovered once.
@@ -98,24 +90,16 @@ impl Scene {
             Data::new(DevelopmentProvider::new(&configured.server, sealer, clock.clone()));
         let branding = Branding { name: "Acme".to_owned(), logo: None, accent: None };
         let site = Data::new(Site::new(&branding));
-        let server = HttpServer::new(move || {
-            App::new().app_data(provider.clone()).app_data(site.clone()).configure(idp::configure)
-        })
-        .workers(1)
-        .disable_signals()
-        .shutdown_timeout(0)
-        .listen(listener)
-        .unwrap()
-        .run();
-        let handle = server.handle();
-        actix::spawn(server);
+        let server = StubServer::start_on(listener, move |routes| {
+            routes.app_data(provider.clone()).app_data(site.clone()).configure(idp::configure);
+        });
         let settings = Arc::new(settings(&public_url));
         let http = HttpClient::new(Limits::default()).unwrap();
         let metadata = Fixed(Arc::new(discover(&http, &settings).await.unwrap()));
         let party = SignInProvider::new(settings);
         let browser =
             reqwest::Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
-        Self { url, handle, clock, party, http, metadata, browser }
+        Self { url, _server: server, clock, party, http, metadata, browser }
     }
 
     fn redirect_uri(&self) -> String {

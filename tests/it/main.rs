@@ -24,6 +24,7 @@ mod rotation;
 mod sign_in;
 mod sqlite;
 mod store_contract;
+mod stub_server;
 #[cfg(feature = "fault-injection")]
 mod supervision;
 mod tokens;

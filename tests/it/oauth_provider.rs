@@ -12,16 +12,16 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::harness::{Backend, Browser, Server, code, cookie, location};
-use server::TestServer;
+use crate::stub_server::StubServer;
 
 /// A server, and a provider where it is registered.
 struct Scene {
     server: Server,
-    provider: TestServer,
+    provider: StubServer,
 }
 
 impl Scene {
-    async fn start(backend: Backend, provider: TestServer, blocks: &str) -> Self {
+    async fn start(backend: Backend, provider: StubServer, blocks: &str) -> Self {
         Self { server: Server::start(backend, blocks).await, provider }
     }
 

@@ -3,10 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
 use actix_web::http::header::{AUTHORIZATION, CONTENT_ENCODING, LOCATION};
 use actix_web::web::{Bytes, Data, Form};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use futures_util::{StreamExt, stream};
@@ -16,6 +15,8 @@ use latchkey::protocol::key::{SigningKey, generate};
 use latchkey::protocol::pkce;
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use crate::stub_server::StubServer;
 
 /// When every test begins.
 pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -145,14 +146,7 @@ impl State {
 pub(crate) struct TestProvider {
     pub(crate) url: String,
     pub(crate) state: Data<State>,
-    handle: ServerHandle,
-}
-
-impl Drop for TestProvider {
-    fn drop(&mut self) {
-        // The order to stop is given by the call; its future only waits.
-        drop(self.handle.stop(false));
-    }
+    _server: StubServer,
 }
 
 impl TestProvider {
@@ -177,24 +171,16 @@ impl TestProvider {
             elsewhere_requests: AtomicUsize::new(0),
         });
         let shared = state.clone();
-        let server = HttpServer::new(move || {
-            App::new()
+        let server = StubServer::start_on(listener, move |routes| {
+            routes
                 .app_data(shared.clone())
                 .route("/.well-known/openid-configuration", web::get().to(discovery))
                 .route("/jwks", web::get().to(jwks))
                 .route("/token", web::post().to(token))
                 .route("/userinfo", web::get().to(userinfo))
-                .route("/elsewhere", web::route().to(elsewhere))
-        })
-        .workers(1)
-        .disable_signals()
-        .shutdown_timeout(0)
-        .listen(listener)
-        .unwrap()
-        .run();
-        let handle = server.handle();
-        actix::spawn(server);
-        Self { url, state, handle }
+                .route("/elsewhere", web::route().to(elsewhere));
+        });
+        Self { url, state, _server: server }
     }
 }
 

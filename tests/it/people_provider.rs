@@ -1,10 +1,9 @@
 //! A plain OAuth 2 provider that keeps nothing: the code *is* the person, as JSON in base64url. The test
 //! writes it, so that anybody can come back from it.
 
-use actix_web::dev::ServerHandle;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::web::Form;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
@@ -12,43 +11,21 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::harness::{Browser, location};
+use crate::stub_server::StubServer;
 
-/// The provider, on a port of its own; ends with the test.
-pub struct PeopleProvider {
-    url: String,
-    handle: ServerHandle,
-}
-
-impl Drop for PeopleProvider {
-    fn drop(&mut self) {
-        // The order to stop is given by the call; its future only waits.
-        drop(self.handle.stop(false));
-    }
-}
+/// The provider.
+pub struct PeopleProvider(StubServer);
 
 impl PeopleProvider {
     pub fn start() -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let server = HttpServer::new(|| {
-            App::new()
-                .route("/token", web::post().to(token))
-                .route("/person", web::get().to(person))
-        })
-        .workers(1)
-        .disable_signals()
-        .shutdown_timeout(0)
-        .listen(listener)
-        .unwrap()
-        .run();
-        let handle = server.handle();
-        actix::spawn(server);
-        Self { url, handle }
+        Self(StubServer::start(|routes| {
+            routes.route("/token", web::post().to(token)).route("/person", web::get().to(person));
+        }))
     }
 
     /// Our configuration for it, under a name of the test's choice.
     pub fn block(&self, name: &str, further: &str) -> String {
-        let url = &self.url;
+        let url = self.origin();
         format!(
             "[[providers]]\nname = \"{name}\"\nclient_id = \"us\"\nauth_url = \"{url}/authorize\"\n\
              token_url = \"{url}/token\"\nuserinfo_url = \"{url}/person\"\n{further}\
@@ -59,7 +36,7 @@ impl PeopleProvider {
 
     /// The provider's origin.
     pub fn origin(&self) -> &str {
-        &self.url
+        &self.0.url
     }
 }
 

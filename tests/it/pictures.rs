@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
 use actix_web::http::header::{CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION};
 use actix_web::web::{Bytes, Data, Path};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::{StreamExt, stream};
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use latchkey::actors::db_writer;
@@ -33,6 +32,7 @@ use url::Url;
 use crate::harness::{Backend, Browser, Server};
 use crate::linking::connect;
 use crate::people_provider::{PeopleProvider, go_and_come_back, somebody};
+use crate::stub_server::StubServer;
 
 crate::on_both_stores!(
     signing_up_and_connecting_fill_an_empty_avatar,
@@ -66,44 +66,26 @@ struct State {
 
 /// A picture server on a port of its own; ends with the test.
 struct PictureServer {
-    url: String,
+    server: StubServer,
     state: Data<State>,
-    handle: ServerHandle,
-}
-
-impl Drop for PictureServer {
-    fn drop(&mut self) {
-        // The order to stop is given by the call; its future only waits.
-        drop(self.handle.stop(false));
-    }
 }
 
 impl PictureServer {
     fn start() -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let state = Data::new(State {
             requests: AtomicUsize::new(0),
             arrived: Semaphore::new(0),
             released: Semaphore::new(0),
         });
         let shared = state.clone();
-        let server = HttpServer::new(move || {
-            App::new().app_data(shared.clone()).route("/{name}", web::get().to(answer))
-        })
-        .workers(1)
-        .disable_signals()
-        .shutdown_timeout(0)
-        .listen(listener)
-        .unwrap()
-        .run();
-        let handle = server.handle();
-        actix::spawn(server);
-        Self { url, state, handle }
+        let server = StubServer::start(move |routes| {
+            routes.app_data(shared.clone()).route("/{name}", web::get().to(answer));
+        });
+        Self { server, state }
     }
 
     fn address(&self, name: &str) -> Url {
-        Url::parse(&format!("{}/{name}", self.url)).unwrap()
+        Url::parse(&format!("{}/{name}", self.server.url)).unwrap()
     }
 
     fn requests(&self) -> usize {
@@ -442,25 +424,15 @@ async fn s3(
 #[actix_web::test]
 async fn a_bucket_keeps_pictures_with_their_headers() {
     let folder = tempfile::tempdir().unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let shared = Data::new(folder.path().to_owned());
-    let running = HttpServer::new(move || {
-        App::new().app_data(shared.clone()).route("/{key:.*}", web::route().to(s3))
-    })
-    .workers(1)
-    .disable_signals()
-    .shutdown_timeout(0)
-    .listen(listener)
-    .unwrap()
-    .run();
-    let handle = running.handle();
-    actix::spawn(running);
+    let server = StubServer::start(move |routes| {
+        routes.app_data(shared.clone()).route("/{key:.*}", web::route().to(s3));
+    });
 
     let storage = AvatarStorage::open(&AvatarStore::S3 {
         bucket: "bucket".to_owned(),
         prefix: "some/people".to_owned(),
-        endpoint: Some(Url::parse(&endpoint).unwrap()),
+        endpoint: Some(Url::parse(&server.url).unwrap()),
         region: Some("eu-central-1".to_owned()),
         access_key: Some(Secret::new("the key")),
         secret_access_key: Some(Secret::new("hunter2")),
@@ -476,5 +448,5 @@ async fn a_bucket_keeps_pictures_with_their_headers() {
     assert_eq!(storage.get(small).await.unwrap().unwrap(), avatar.small);
     storage.remove(name).await.unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-    handle.stop(false).await;
+    drop(server);
 }

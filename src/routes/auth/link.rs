@@ -16,7 +16,7 @@ use super::opening::{
     audit, fetch_picture, last_provider, new_family, refuse_tokens_of, replaced, session_before,
 };
 use super::start::{Wishes, begin, find};
-use super::tickets::{Confirmation, Intent, LINK_LIFE, LinkTicket, LoginTicket};
+use super::tickets::{Confirmation, Intent, LINK_LIFE, LinkTicket, LoginTicket, seal_within};
 use super::{form, setup::SIGN_IN_AGAIN};
 use crate::actors::db_writer::apply;
 use crate::app::App;
@@ -174,20 +174,8 @@ pub fn waiting_cookie(
         login_started: login.started_at,
         expires: expires.millis(),
     };
-    let sealed = loop {
-        let sealed = app.sealer.seal(Purpose::Link, &ticket, expires);
-        if sealed.len() <= LARGEST {
-            break sealed;
-        }
-        if ticket.picture.take().is_some() {
-            continue;
-        }
-        if ticket.emails.len() > 1 {
-            ticket.emails.pop();
-        } else if ticket.display_name.take().is_none() {
-            "/account".clone_into(&mut ticket.return_to);
-        }
-    };
+    let give_up = LinkTicket::give_up;
+    let sealed = seal_within(&app.sealer, Purpose::Link, &mut ticket, expires, LARGEST, give_up);
     app.cookies.set(Kind::Link, sealed, LINK_LIFE)
 }
 

@@ -5,9 +5,8 @@ use actix_web::HttpResponse;
 use actix_web::http::header::LOCATION;
 
 use super::link;
-use super::tickets::{Confirmation, LOGIN_LIFE, LoginTicket, SETUP_LIFE, SetupTicket};
+use super::tickets::{Confirmation, LOGIN_LIFE, LoginTicket, SETUP_LIFE, SetupTicket, seal_within};
 use crate::app::App;
-use crate::clock::Timestamp;
 use crate::config::settings::{Signup, SignupMode};
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::sealed::Purpose;
@@ -18,7 +17,7 @@ use crate::routes::cookies::Kind;
 use crate::routes::pages::places::{self, Place};
 use crate::store::model::{Email, UserId};
 
-/// Largest sealed ticket: browsers drop cookies over 4,096 bytes without a word.
+/// Largest sealed ticket; the cookie's name and attributes come to it.
 const LARGEST: usize = 3_800;
 
 /// Lets an unknown identity choose a name, if the deployer lets it in; where its verified address
@@ -124,7 +123,8 @@ fn setup_ticket(
         login_expires: login.started().plus(LOGIN_LIFE).millis(),
         expires: expires.millis(),
     };
-    seal_within_a_cookie(app, &mut ticket, expires)
+    let give_up = SetupTicket::give_up;
+    seal_within(&app.sealer, Purpose::Setup, &mut ticket, expires, LARGEST, give_up)
 }
 
 /// Address and verified flag of each, the verified ones first.
@@ -133,22 +133,4 @@ pub fn without_provider(emails: &[Email]) -> Vec<(String, bool)> {
         emails.iter().map(|email| (email.address.clone(), email.verified)).collect();
     kept.sort_by_key(|(_, verified)| !verified);
     kept
-}
-
-/// What matters least goes first.
-fn seal_within_a_cookie(app: &App, ticket: &mut SetupTicket, expires: Timestamp) -> String {
-    loop {
-        let sealed = app.sealer.seal(Purpose::Setup, ticket, expires);
-        if sealed.len() <= LARGEST {
-            return sealed;
-        }
-        if ticket.picture.take().is_some() {
-            continue;
-        }
-        if ticket.emails.len() > 1 {
-            ticket.emails.pop();
-        } else if ticket.display_name.take().is_none() {
-            "/".clone_into(&mut ticket.return_to);
-        }
-    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::protocol::sealed::{Purpose, Sealer};
 use crate::store::model::{Email, SessionId, UserId};
 use crate::store::operation::Spent;
 
@@ -142,6 +143,14 @@ impl SetupTicket {
     pub fn masked_email(&self) -> Option<String> {
         masked(&self.emails)
     }
+
+    /// Lets go of what matters least; whether there was anything.
+    pub fn give_up(&mut self) -> bool {
+        self.picture.take().is_some()
+            || give_up_last(&mut self.emails)
+            || self.display_name.take().is_some()
+            || replace(&mut self.return_to, "/")
+    }
 }
 
 /// An identity that waits to be connected to an account, sealed in the link cookie.
@@ -204,6 +213,15 @@ impl LinkTicket {
         masked(&self.emails)
     }
 
+    /// Lets go of what matters least; whether there was anything.
+    pub fn give_up(&mut self) -> bool {
+        self.picture.take().is_some()
+            || give_up_last(&mut self.emails)
+            || self.display_name.take().is_some()
+            || replace(&mut self.return_to, "/account")
+            || self.username_hint.take().is_some()
+    }
+
     /// What is spent when it is confirmed.
     pub fn spends(&self) -> Vec<Spent> {
         let recovery = match &self.confirmed_by {
@@ -231,6 +249,17 @@ fn with_provider(emails: &[(String, bool)], provider: &str) -> Vec<Email> {
         provider: provider.to_owned(),
     };
     emails.iter().map(email).collect()
+}
+
+/// The first address stays: it is the one that counts.
+fn give_up_last(emails: &mut Vec<(String, bool)>) -> bool {
+    emails.len() > 1 && emails.pop().is_some()
+}
+
+fn replace(text: &mut String, default: &str) -> bool {
+    let differs = text != default;
+    default.clone_into(text);
+    differs
 }
 
 fn masked(emails: &[(String, bool)]) -> Option<String> {
@@ -264,12 +293,68 @@ pub struct FormTicket {
     pub bound_to: String,
 }
 
+/// Seals a ticket in at most `largest` characters, for browsers drop cookies over 4,096 bytes without a
+/// word: `give_up` lets go of what matters least, and says whether there was anything left.
+pub fn seal_within<T: Serialize>(
+    sealer: &Sealer,
+    purpose: Purpose,
+    ticket: &mut T,
+    expires: Timestamp,
+    largest: usize,
+    give_up: fn(&mut T) -> bool,
+) -> String {
+    loop {
+        let sealed = sealer.seal(purpose, ticket, expires);
+        if sealed.len() <= largest || !give_up(ticket) {
+            return sealed;
+        }
+    }
+}
+
 /// How long a page may stay open before its form is sent.
 pub const FORM_LIFE: Duration = Duration::from_secs(12 * 3600);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::SecretKey;
+
+    #[test]
+    fn a_ticket_gives_up_what_it_can_and_then_stays_as_it_is() {
+        let sealer = Sealer::new(&[SecretKey::new(vec![7; 32])]);
+        let (now, expires) = (Timestamp::from_seconds(1), Timestamp::from_seconds(2));
+        let largest = "é".repeat(255);
+        let mut ticket = LinkTicket {
+            id: String::new(),
+            login: String::new(),
+            provider: "op".to_owned(),
+            subject: largest.clone(),
+            emails: vec![("a@b.example".to_owned(), true), (largest.clone(), false)],
+            username_hint: Some(largest.clone()),
+            display_name: Some(largest.clone()),
+            picture: Some(largest.clone()),
+            auth_time: 0,
+            user: UserId::new(now),
+            confirmed_by: Confirmation::Owner,
+            return_to: "/some/place".to_owned(),
+            login_started: 0,
+            expires: 0,
+        };
+        let whole = sealer.seal(Purpose::Link, &ticket, expires).len();
+        let mut seal = |most| {
+            let give_up = LinkTicket::give_up;
+            seal_within(&sealer, Purpose::Link, &mut ticket, expires, most, give_up)
+        };
+        assert_eq!(seal(whole).len(), whole);
+        let opened =
+            |sealed: &str| -> LinkTicket { sealer.open(Purpose::Link, sealed, now).unwrap() };
+        let less = opened(&seal(whole - 1));
+        assert_eq!((less.picture, less.emails.len()), (None, 2));
+        let least = opened(&seal(0));
+        assert_eq!((least.display_name, least.username_hint), (None, None));
+        assert_eq!((least.return_to.as_str(), least.emails.len()), ("/account", 1));
+        assert_eq!(least.subject, largest, "who it is about is never given up");
+    }
 
     #[test]
     fn addresses_are_masked() {

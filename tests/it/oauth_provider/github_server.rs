@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use url::form_urlencoded::Serializer;
 use url::{Position, Url};
 
-use super::server::{AuthorizationRequest, CLIENT_SECRET, Exchange, Grant, TestServer};
+use super::server::{AuthorizationRequest, CLIENT_SECRET, Exchange, Grant};
+use crate::stub_server::StubServer;
 
 /// An OAuth App that is registered with our callback.
 pub(super) const OAUTH_APP: &str = "Iv0aBcDeFg";
@@ -33,8 +34,8 @@ const CODE: &str = "code_";
 const ACCESS_TOKEN: &str = "gho_";
 
 /// Starts the server.
-pub(super) fn start() -> TestServer {
-    TestServer::with_routes(|routes| {
+pub(super) fn start() -> StubServer {
+    StubServer::start(|routes| {
         routes
             .route("/login/oauth/authorize", web::get().to(authorize))
             .route("/login/oauth/access_token", web::post().to(access_token))
@@ -44,7 +45,7 @@ pub(super) fn start() -> TestServer {
 }
 
 /// The preset's four endpoints, with this server in place of GitHub's.
-pub(super) fn endpoints(server: &TestServer) -> String {
+pub(super) fn endpoints(server: &StubServer) -> String {
     let text = format!(
         "[server]\npublic_url = \"{}\"\nsecret_key = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"\n\
          [[providers]]\nname = \"github\"\nclient_id = \"{OAUTH_APP}\"\nclient_secret = \"{CLIENT_SECRET}\"\n",

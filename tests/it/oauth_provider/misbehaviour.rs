@@ -4,7 +4,8 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
-use super::server::{PUBLIC, TestServer};
+use super::server;
+use super::server::PUBLIC;
 use super::settings::{MAPPING, block, person, proper_endpoints};
 use super::{Scene, told, way_back};
 use crate::harness::{Backend, location};
@@ -21,7 +22,7 @@ fn with_endpoint(name: &str, url: &str, key: &str, address: &str) -> String {
 
 /// A server with a provider for each reply of the endpoint; they are called by the reply.
 async fn with_replies(key: &str, path: &str, replies: &[&str]) -> Scene {
-    let provider = TestServer::start();
+    let provider = server::start();
     let blocks: String = replies
         .iter()
         .map(|reply| {
@@ -93,7 +94,7 @@ async fn a_code_that_was_spent_is_at_fault_itself() {
 
 #[actix_web::test]
 async fn a_configured_endpoint_on_a_private_network_is_not_asked_because_another_is_local() {
-    let provider = TestServer::start();
+    let provider = server::start();
     let url = &provider.url;
     let blocks = format!(
         "{}{}",
@@ -110,7 +111,7 @@ async fn a_configured_endpoint_on_a_private_network_is_not_asked_because_another
 
 #[actix_web::test]
 async fn an_endpoint_that_does_not_finish_its_answer_is_given_up_in_time() {
-    let provider = TestServer::start();
+    let provider = server::start();
     let url = &provider.url;
     let endpoints =
         [("token_url", "token"), ("userinfo_url", "userinfo"), ("emails_url", "emails")];
@@ -127,7 +128,7 @@ async fn an_endpoint_that_does_not_finish_its_answer_is_given_up_in_time() {
 
 #[actix_web::test]
 async fn a_failed_provider_is_marked_where_its_error_leads_and_the_others_still_work() {
-    let provider = TestServer::start();
+    let provider = server::start();
     let url = &provider.url;
     // A port that is taken, so that nobody else gets it, but not listened on.
     let socket = TcpSocket::new_v4().unwrap();

@@ -1,10 +1,9 @@
 //! A small OAuth 2 provider. Each endpoint's address says how it answers, so that one server can fail
 //! in every way; and it keeps nothing, since codes and access tokens carry what they stand for.
 
-use actix_web::dev::ServerHandle;
 use actix_web::http::header::{AUTHORIZATION, LOCATION};
-use actix_web::web::{Form, Path, Query, ServiceConfig};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::web::{Form, Path, Query};
+use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use latchkey::protocol::pkce;
@@ -13,6 +12,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::openid_provider::{Reply, answer};
+use crate::stub_server::StubServer;
 
 /// The parameter by which a test says who is signed in at the provider: what it tells of the person.
 pub(super) const SIGNED_IN: &str = "signed_in";
@@ -25,45 +25,15 @@ pub(super) const BY_BASIC: &str = "by basic";
 pub(super) const BY_POST: &str = "by post";
 pub(super) const PUBLIC: &str = "public";
 
-/// A server on a port of its own; ends with the test.
-pub(super) struct TestServer {
-    pub(super) url: String,
-    handle: ServerHandle,
-}
-
-impl Drop for TestServer {
-    fn drop(&mut self) {
-        // The order to stop is given by the call; its future only waits.
-        drop(self.handle.stop(false));
-    }
-}
-
-impl TestServer {
-    /// A provider that answers as the addresses say.
-    pub(super) fn start() -> Self {
-        Self::with_routes(|routes| {
-            routes
-                .route("/authorize", web::get().to(authorize))
-                .route("/{reply}/token", web::post().to(token))
-                .route("/{reply}/userinfo", web::get().to(userinfo))
-                .route("/{reply}/emails", web::get().to(emails));
-        })
-    }
-
-    pub(super) fn with_routes(routes: fn(&mut ServiceConfig)) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let server = HttpServer::new(move || App::new().configure(routes))
-            .workers(1)
-            .disable_signals()
-            .shutdown_timeout(0)
-            .listen(listener)
-            .unwrap()
-            .run();
-        let handle = server.handle();
-        actix::spawn(server);
-        Self { url, handle }
-    }
+/// Starts a provider that answers as the addresses say.
+pub(super) fn start() -> StubServer {
+    StubServer::start(|routes| {
+        routes
+            .route("/authorize", web::get().to(authorize))
+            .route("/{reply}/token", web::post().to(token))
+            .route("/{reply}/userinfo", web::get().to(userinfo))
+            .route("/{reply}/emails", web::get().to(emails));
+    })
 }
 
 /// What a browser brings to the authorization endpoint.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::server::{BY_BASIC, BY_POST, CLIENT_SECRET, PUBLIC, TestServer};
+use super::server;
+use super::server::{BY_BASIC, BY_POST, CLIENT_SECRET, PUBLIC};
 use super::{Scene, begin, body, emails, told, way_back, with_parameter};
 use crate::harness::{Backend, location};
 
@@ -57,7 +58,7 @@ pub(super) fn person(confirmed: &Value) -> Value {
 
 /// A server with the provider `forge`; `further` is added to its block.
 async fn at_forge(backend: Backend, client_id: &str, further: &str) -> Scene {
-    let provider = TestServer::start();
+    let provider = server::start();
     let block = block("forge", client_id, &proper_endpoints(&provider.url), further);
     Scene::start(backend, provider, &block).await
 }
@@ -150,7 +151,7 @@ async fn an_address_is_verified_by_json_true_of_a_trusted_provider_alone() {
 
 #[actix_web::test]
 async fn a_list_of_addresses_stands_in_the_place_of_the_mapped_one() {
-    let provider = TestServer::start();
+    let provider = server::start();
     let url = &provider.url;
     let emails_url = [("emails_url", format!("{url}/properly/emails"))];
     let endpoints = [&proper_endpoints(url)[..], &emails_url].concat();
@@ -180,7 +181,7 @@ async fn the_request_says_what_was_wished_and_keeps_what_the_address_said() {
         block("scoped", PUBLIC, &endpoints, &scoped),
         block("unscoped", PUBLIC, &endpoints, MAPPING)
     );
-    let scene = Scene::start(Backend::Sqlite, TestServer::start(), &blocks).await;
+    let scene = Scene::start(Backend::Sqlite, server::start(), &blocks).await;
     let browser = scene.server.browser();
     let wishes = "login_hint=r%26c%40example.com&prompt=login%20consent&max_age=900";
     for (name, query, further) in [
