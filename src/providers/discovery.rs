@@ -17,7 +17,7 @@ pub enum ClientAuthentication {
     Basic,
     /// `client_secret_post`
     Post,
-    /// `none`: we have no secret.
+    /// `none`: we have no secret, or it is not asked for.
     None,
 }
 
@@ -181,6 +181,9 @@ fn client_authentication(
         Ok(ClientAuthentication::Basic)
     } else if offers("client_secret_post") {
         Ok(ClientAuthentication::Post)
+    } else if offers("none") {
+        // It asks nobody for a secret: then ours stays here.
+        Ok(ClientAuthentication::None)
     } else {
         Err(misconfigured("its token endpoint takes no client secret"))
     }
@@ -204,6 +207,7 @@ mod tests {
         assert_eq!(picked(true, Some(&["private_key_jwt", "client_secret_post"])), Some(Post));
         assert_eq!(picked(true, Some(&["private_key_jwt"])), None);
         assert_eq!(picked(false, Some(&["none"])), Some(Public));
+        assert_eq!(picked(true, Some(&["none"])), Some(Public));
     }
 
     #[test]

@@ -112,7 +112,9 @@ pub(super) async fn exchange(
             ClientAuthentication::Basic => AuthType::BasicAuth,
             ClientAuthentication::Post | ClientAuthentication::None => AuthType::RequestBody,
         });
-    if let Some(secret) = &provider.client_secret {
+    if let Some(secret) = &provider.client_secret
+        && endpoint.authentication != ClientAuthentication::None
+    {
         client = client.set_client_secret(ClientSecret::new(secret.expose().to_owned()));
     }
     let send = |request: HttpRequest| async {
