@@ -134,6 +134,19 @@ pub fn suggest(from: &str, rules: &Usernames) -> Option<String> {
     check(&candidate, rules).is_ok().then_some(candidate)
 }
 
+/// Names like a taken one that the rules allow, best first; whether they are free, only the store knows.
+pub fn alternatives(taken: &str, rules: &Usernames) -> impl Iterator<Item = String> {
+    let endings = (2..).flat_map(|number| [format!("{number}"), format!("-{number}")]);
+    let candidate = move |ending: String| {
+        let room = rules.max_length.saturating_sub(ending.len());
+        taken.chars().take(room).chain(ending.chars()).collect::<String>()
+    };
+    endings.take(MOST_ALTERNATIVES).map(candidate).filter(|name| check(name, rules).is_ok())
+}
+
+/// As many as are looked up for one answer.
+const MOST_ALTERNATIVES: usize = 5;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,5 +203,17 @@ mod tests {
         assert_eq!(suggest("Rivka.Cohen@example.com", &rules).as_deref(), Some("rivka-cohen"));
         assert_eq!(suggest("admin@example.com", &rules), None);
         assert_eq!(suggest("日本", &rules), None);
+    }
+
+    #[test]
+    fn alternatives_follow_the_rules_and_are_few() {
+        let names = |taken: &str, rules: &Usernames| alternatives(taken, rules).collect::<Vec<_>>();
+        let default = rules(DEFAULT_PATTERN);
+        assert_eq!(names("rivka", &default), ["rivka2", "rivka-2", "rivka3", "rivka-3", "rivka4"]);
+        let longest = "é".repeat(24);
+        let cut = names(&longest, &rules(".*"));
+        assert_eq!(cut[1], format!("{}-2", "é".repeat(22)));
+        assert_eq!(names("rivka", &rules("^[a-z]+$")), [""; 0]);
+        assert_eq!(names("rivka", &rules("^[a-z0-9]+$")), ["rivka2", "rivka3", "rivka4"]);
     }
 }

@@ -216,6 +216,27 @@ pub async fn a_taken_name_lets_the_person_choose_again(backend: Backend) {
     assert_eq!(again.status(), StatusCode::UNAUTHORIZED, "the setup cookie is gone");
 }
 
+pub async fn for_a_taken_name_a_free_one_is_suggested(backend: Backend) {
+    let server = Server::start(backend, "").await;
+    let browser = server.browser();
+    let asked = async |name: &str| {
+        body(browser.get(&format!("/auth/username-available?username={name}")).await).await
+    };
+    for (person, expected) in
+        [("Rivka", "RIVKA2"), ("rivka2", "RIVKA-2"), ("rivka-2", "RIVKA3"), ("rivka3", "RIVKA-3")]
+    {
+        server.signed_in(person).await;
+        assert_eq!(asked("RIVKA").await["suggestion"], expected);
+    }
+    assert_eq!(asked("free").await, json!({ "available": true }));
+    assert!(asked("admin").await.get("suggestion").is_none(), "a rule is explained instead");
+    for person in ["rivka-3", "rivka4"] {
+        server.signed_in(person).await;
+    }
+    let crowded = asked("rivka").await;
+    assert_eq!((&crowded["available"], crowded.get("suggestion")), (&json!(false), None));
+}
+
 pub async fn a_setup_ticket_is_spent_once(backend: Backend) {
     let server = Server::start(backend, "").await;
     let browser = server.browser();
@@ -389,6 +410,7 @@ crate::on_both_stores!(
     two_first_sign_ins_of_one_identity_make_one_account,
     a_frontend_learns_what_it_needs_to_draw_the_setup,
     a_taken_name_lets_the_person_choose_again,
+    for_a_taken_name_a_free_one_is_suggested,
     a_setup_ticket_is_spent_once,
     sign_up_follows_the_deployers_rule,
     another_person_in_the_same_browser_ends_the_first_ones_session,

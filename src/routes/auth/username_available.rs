@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
-use crate::protocol::username::{UsernameError, check, comparison_key};
+use crate::protocol::username::{UsernameError, alternatives, check, comparison_key};
 use crate::routes::parameters::Parameters;
 
 /// The answer to a name that breaks a rule.
@@ -24,7 +24,8 @@ pub fn refusal(error: &UsernameError) -> ApiError {
     ApiError::new(code, format!("{sentence}.")).field("username")
 }
 
-/// `GET /auth/username-available?username=`: `{"available", "code"?, "detail"?}`.
+/// `GET /auth/username-available?username=`: `{"available", "code"?, "detail"?, "suggestion"?}`. A name
+/// like it is suggested for one that is taken.
 ///
 /// # Errors
 /// `invalid_field` without a name.
@@ -42,13 +43,23 @@ pub async fn username_available(
             "available": false, "code": refusal.code.as_str(), "detail": refusal.detail,
         })));
     }
-    let key = comparison_key(username);
-    if app.store.read.username_is_free(&key, app.clock.now()).await? {
+    if is_free(&app, username).await? {
         return Ok(HttpResponse::Ok().json(json!({ "available": true })));
     }
-    Ok(HttpResponse::Ok().json(json!({
+    let mut answer = json!({
         "available": false,
         "code": ErrorCode::UsernameTaken.as_str(),
         "detail": "Another account has this name.",
-    })))
+    });
+    for name in alternatives(username, &app.settings.usernames) {
+        if is_free(&app, &name).await? {
+            answer["suggestion"] = name.into();
+            break;
+        }
+    }
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+async fn is_free(app: &App, name: &str) -> Result<bool, ApiError> {
+    Ok(app.store.read.username_is_free(&comparison_key(name), app.clock.now()).await?)
 }
