@@ -180,7 +180,9 @@ async fn the_account_page_takes_a_way_to_sign_in_away(backend: Backend) {
     let token = hidden_token(form);
     let fields = [("form_token", token.as_str()), ("provider", "forge"), ("subject", "octo")];
     let done = browser.post_form("/auth/form/unlink", &fields).await;
-    assert_eq!(location(&done).as_deref(), Some("/account"));
+    assert_eq!(location(&done).as_deref(), Some("/account?done=unlink"));
+    let page = browser.page("/account?done=unlink").await.text().await.unwrap();
+    assert!(page.contains("That way to sign in is disconnected."), "{page}");
     assert_eq!(scene.links(&browser).await.len(), 1);
     let forged = [("form_token", "x"), ("provider", "dev"), ("subject", "alice")];
     let refused = browser.post_form("/auth/form/unlink", &forged).await;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "nobody uses this binary as a library")]
 
+mod account_pages;
 mod attacks;
 mod development_provider;
 mod documents;

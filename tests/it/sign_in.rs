@@ -39,7 +39,8 @@ pub async fn the_way_from_the_login_page_to_the_account(backend: Backend) {
     let account = browser.page("/account").await.text().await.unwrap();
     assert!(account.contains("Rivka") && account.contains("rivka@dev.localhost"), "{account}");
 
-    let token = hidden_token(&account);
+    let (_, form) = account.split_once("action=\"/auth/form/sign-out\"").expect("a form to leave");
+    let token = hidden_token(form);
     let left = browser.post_form("/auth/form/sign-out", &[("form_token", &token)]).await;
     assert_eq!(location(&left).as_deref(), Some("/signed-out"));
     assert_eq!(browser.follow("/account").await.url().path(), "/login");

@@ -5,7 +5,6 @@
 //! recovery link. Who may say yes is sealed into the ticket that waits in the meantime.
 
 use actix_web::cookie::Cookie;
-use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
@@ -26,8 +25,9 @@ use crate::protocol::random;
 use crate::protocol::sealed::Purpose;
 use crate::providers::identity::ProviderIdentity;
 use crate::routes::cookies::Kind;
-use crate::routes::pages::places::{self, Place};
+use crate::routes::pages::places::Place;
 use crate::routes::pages::resuming;
+use crate::routes::pages::text::Done;
 use crate::routes::parameters::Parameters;
 use crate::routes::session::{self, Authenticated, check_recent};
 use crate::routes::{csrf, edge, pages};
@@ -385,7 +385,7 @@ pub async fn disconnect(
     }
 }
 
-/// `303` to `/account` after the form of the account page: `form_token`, `provider`, `subject`.
+/// 303 to the account after the form of the account page: `form_token`, `provider`, `subject`.
 ///
 /// # Errors
 /// As [`unlink`].
@@ -401,6 +401,5 @@ pub async fn unlink_by_form(
     let provider = fields.get("provider").ok_or_else(|| missing().field("provider"))?;
     let subject = fields.get("subject").map(str::to_owned);
     disconnect(request, app, live.user.id, provider, subject).await?;
-    let account = places::address(app, Place::Account, &[]);
-    Ok(HttpResponse::build(StatusCode::SEE_OTHER).insert_header((LOCATION, account)).finish())
+    Ok(pages::account::done(app, Done::Unlink))
 }

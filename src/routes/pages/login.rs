@@ -26,8 +26,8 @@ pub fn redirect(location: String) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((LOCATION, location)).finish()
 }
 
-/// `GET /login?return_to=…&prompt=…&max_age=…&login_hint=…&not_answering=…`: one button a provider,
-/// which passes the first four on.
+/// `GET /login?return_to=…&prompt=…&max_age=…&login_hint=…&not_answering=…&deleted=…`: one button a
+/// provider, which passes the first four on.
 ///
 /// # Errors
 /// `invalid_return_to`.
@@ -39,11 +39,15 @@ pub async fn login(request: HttpRequest, app: Data<App>) -> Result<HttpResponse,
         .transpose()?;
     let further = further(&query);
     let silent = query.get("not_answering").filter(|name| app.providers.get(name).is_some());
+    // Nobody who is signed in is told that by a stranger's link.
+    let is_deleted =
+        query.get("deleted") == Some("true") && app.cookies.read(&request, Kind::Access)?.is_none();
     if app.settings.server.frontend_url.is_some() {
         let return_to = return_to.iter().map(|target| ("return_to", target.as_str()));
         let further = further.iter().map(|(name, value)| (*name, value.as_str()));
         let silent = silent.iter().map(|name| ("not_answering", *name));
-        let query: Vec<_> = return_to.chain(further).chain(silent).collect();
+        let deleted = is_deleted.then_some(("deleted", "true"));
+        let query: Vec<_> = return_to.chain(further).chain(silent).chain(deleted).collect();
         return Ok(redirect(places::address(&app, Place::Login, &query)));
     }
     let last = app.cookies.read(&request, Kind::LastProvider)?;
@@ -59,6 +63,8 @@ pub async fn login(request: HttpRequest, app: Data<App>) -> Result<HttpResponse,
         .collect();
     let notice = if silent.is_some() {
         Some(Notice::ProviderSilent)
+    } else if is_deleted {
+        Some(Notice::AccountDeleted)
     } else {
         asks_for_fresh_sign_in(&further).then_some(Notice::ConfirmIdentity)
     };

@@ -25,7 +25,10 @@ pub fn page_leading_to<P: Page>(
     let sources: Vec<String> = destinations.iter().filter_map(source_of).collect();
     let destination = (!sources.is_empty()).then(|| sources.join(" "));
     let destination = destination.as_deref();
-    let policy = policy(view.site().logo_source(), destination, P::HAS_SCRIPT);
+    let picture = view.picture().and_then(|address| Url::parse(address).ok());
+    let picture = picture.as_ref().and_then(source_of);
+    let pictures = [view.site().logo_source(), picture.as_deref()];
+    let policy = policy(&pictures, destination, P::HAS_SCRIPT);
     HttpResponse::build(status)
         .content_type(ContentType::html())
         .insert_header((CACHE_CONTROL, "no-store"))
@@ -38,13 +41,13 @@ pub fn page_leading_to<P: Page>(
 }
 
 /// The content security policy (CSP Level 3).
-fn policy(logo: Option<&str>, destination: Option<&str>, has_script: bool) -> String {
+fn policy(pictures: &[Option<&str>], destination: Option<&str>, has_script: bool) -> String {
     let with = |source: Option<&str>| source.map_or(String::new(), |source| format!(" {source}"));
+    let pictures: String = pictures.iter().copied().map(with).collect();
     let script = if has_script { "; script-src 'self'; connect-src 'self'" } else { "" };
     format!(
-        "default-src 'none'; style-src 'self'; img-src 'self'{}; form-action 'self'{}; \
+        "default-src 'none'; style-src 'self'; img-src 'self'{pictures}; form-action 'self'{}; \
          frame-ancestors 'none'; base-uri 'none'{script}",
-        with(logo),
         with(destination),
     )
 }
@@ -95,8 +98,18 @@ mod tests {
 
     #[test]
     fn only_the_page_with_a_script_may_run_one() {
-        assert!(!policy(None, None, false).contains("script-src"));
-        assert!(policy(None, None, true).ends_with("; script-src 'self'; connect-src 'self'"));
+        assert!(!policy(&[], None, false).contains("script-src"));
+        assert!(policy(&[], None, true).ends_with("; script-src 'self'; connect-src 'self'"));
+    }
+
+    #[test]
+    fn pictures_from_elsewhere_are_named() {
+        let policy =
+            policy(&[Some("https://a.example"), None, Some("https://b.example")], None, false);
+        assert!(
+            policy.contains("; img-src 'self' https://a.example https://b.example; "),
+            "{policy}"
+        );
     }
 
     #[test]

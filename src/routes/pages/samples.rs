@@ -7,10 +7,11 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::site::Site;
-use super::text::Notice;
+use super::text::{Done, Notice};
 use super::views::{
-    Account, Address, CookiesNotKept, DevelopmentProvider, ErrorPage, LinkConfirmation, LinkOffer,
-    LinkStart, Login, Onboarding, Page, ProviderButton, Recovery, SignedOut, Way,
+    Account, AccountErrors, AccountTokens, Address, AppRow, CookiesNotKept, DeleteAccount,
+    DevelopmentProvider, ErrorPage, LinkConfirmation, LinkOffer, LinkStart, Login, Onboarding,
+    Page, ProviderButton, Recovery, SessionRow, SignedOut, Way,
 };
 use crate::clock::Timestamp;
 use crate::config::settings::{Branding, Usernames};
@@ -19,6 +20,10 @@ use crate::protocol::username::DEFAULT_PATTERN;
 
 /// Closes every context that a value could stand in.
 const HOSTILE: &str = "\"'></title></script><script>alert(1)</script><img src=x onerror=alert(2)>";
+
+/// As long as a real one.
+const SEALED: &str = "c2VhbGVkc2VhbGVkc2VhbGVkc2VhbGVkc2VhbGVkc2VhbGVkc2VhbGVkc2VhbGVkc2VhbGVkc2VhbGVk\
+    c2VhbGVkc2VhbGVkc2VhbGVkc2VhbGVkc2VhbGVkc2VhbGVkc2VhbGVkc2VhbGVkc2VhbGVkc2VhbGVkc2VhbGVkc2VhbGVk";
 
 /// A site without a logo and in our own colours.
 pub(super) fn site() -> Site {
@@ -32,6 +37,8 @@ struct Words {
     email: &'static str,
     username: &'static str,
     display_name: &'static str,
+    picture: &'static str,
+    form_token: &'static str,
     sentence: &'static str,
     request_id: &'static str,
     host: &'static str,
@@ -45,6 +52,8 @@ impl Words {
             email: "r•••@example.com",
             username: "rivka",
             display_name: "Rivka Cohen",
+            picture: "/static/sample.svg",
+            form_token: SEALED,
             sentence: "“rivka” belongs to another account.",
             request_id: "01JD8ZK4T5M2",
             host: "auth.example.com",
@@ -63,6 +72,8 @@ impl Words {
             email: "w•••••••••••••••••••••••••••••••@a-rather-long-department.university.example",
             username: "wolfeschlegelsteinhausen",
             display_name: "Hubert Blaine Wolfeschlegelsteinhausenbergerdorff عبد الرحمن",
+            picture: "https://pictures.a-rather-long-department.university.example/avatars/0.png",
+            form_token: SEALED,
             sentence: "“wolfeschlegelsteinhausen” belongs to another account that was made here \
                        before this one.",
             request_id: "0193600c-3c1f-7d52-9a43-0f6f7a5e1b2c",
@@ -82,6 +93,8 @@ impl Words {
             email: HOSTILE,
             username: HOSTILE,
             display_name: HOSTILE,
+            picture: HOSTILE,
+            form_token: HOSTILE,
             sentence: HOSTILE,
             request_id: HOSTILE,
             host: HOSTILE,
@@ -95,8 +108,8 @@ fn rules(pattern: &str) -> Usernames {
         max_length: 24,
         pattern: Regex::new(pattern).unwrap(),
         allow_changes: true,
-        change_cooldown: Duration::ZERO,
-        hold: Duration::ZERO,
+        change_cooldown: Duration::from_secs(30 * 86_400),
+        hold: Duration::from_secs(90 * 86_400),
         reserved: Vec::new(),
     }
 }
@@ -107,6 +120,7 @@ fn pages(words: &Words) -> Vec<(&'static str, String)> {
     pages.extend(onboarding_pages(words));
     pages.extend(link_pages(words));
     pages.extend(account_pages(words));
+    pages.extend(deletion_pages(words));
     pages.extend(error_pages(words));
     pages.extend(development_pages(words));
     pages
@@ -138,6 +152,7 @@ fn login_pages(words: &Words) -> Vec<(&'static str, String)> {
         ("login-trouble", login(Some(Notice::ProviderSilent), &failing, Vec::new())),
         ("login-drawn", login(None, &drawn, Vec::new())),
         ("login-none", login(None, &[], Vec::new())),
+        ("login-deleted", login(Some(Notice::AccountDeleted), &providers, Vec::new())),
     ]
 }
 
@@ -226,7 +241,6 @@ fn onboarding_pages(words: &Words) -> Vec<(&'static str, String)> {
 
 fn account_pages(words: &Words) -> Vec<(&'static str, String)> {
     let address = Address { address: words.email, verified: true };
-    let emails = vec![address, Address { verified: false, ..address }];
     let way = Way {
         name: "google",
         display_name: words.provider,
@@ -236,29 +250,115 @@ fn account_pages(words: &Words) -> Vec<(&'static str, String)> {
     };
     let unnamed = Way { name: "github", display_name: "GitHub", address: None, ..way };
     let only = Way { can_be_removed: false, ..way };
-    let github = ProviderButton::plain("github", "GitHub");
-    let others = vec![github, ProviderButton::plain("first", words.provider)];
-    let account = |display_name, emails, ways, others| Account {
-        site: &words.site,
-        form_token: words.email,
-        unlink_token: words.email,
-        username: words.username,
-        display_name,
-        emails,
-        ways,
-        others,
-        signed_in_at: Timestamp::from_seconds(1_800_000_000),
+    let others =
+        [ProviderButton::plain("github", "GitHub"), ProviderButton::plain("first", words.provider)];
+    let now = Timestamp::from_seconds(1_800_000_000);
+    let session = SessionRow {
+        id: words.request_id,
+        label: "Firefox on Linux",
+        network: Some("192.0.2.0/24"),
+        since: now.minus(Duration::from_secs(7 * 86_400)),
+        last_used: now,
+        current: false,
     };
-    let full = account(Some(words.display_name), emails, vec![way, unnamed], others.clone());
-    let sparse = account(None, Vec::new(), vec![only], Vec::new());
-    let one_way = account(None, vec![address], vec![only], others);
+    let phone = SessionRow { label: words.host, network: None, ..session };
+    let sessions = [session, SessionRow { current: true, ..session }, phone];
+    let app = AppRow { name: words.provider, since: now };
+    let plain = rules(DEFAULT_PATTERN);
+    let fixed = Usernames { allow_changes: false, ..rules(DEFAULT_PATTERN) };
+    let tokens = account_tokens(words);
+    let sparse = || Account {
+        site: &words.site,
+        tokens: &tokens,
+        notice: None,
+        errors: AccountErrors::default(),
+        username: words.username,
+        username_typed: words.username,
+        username_rules: &plain,
+        username_next_change: None,
+        display_name: None,
+        display_name_typed: "",
+        avatar: None,
+        avatar_max_bytes: 2 << 20,
+        emails: Vec::new(),
+        ways: vec![only],
+        others: Vec::new(),
+        sessions: Vec::new(),
+        apps: Vec::new(),
+        signed_in_at: now,
+    };
+    let usual = || Account {
+        display_name: Some(words.display_name),
+        display_name_typed: words.display_name,
+        emails: vec![address, Address { verified: false, ..address }],
+        ways: vec![way, unnamed],
+        others: others.to_vec(),
+        sessions: sessions.to_vec(),
+        ..sparse()
+    };
+    let full = Account { avatar: Some(words.picture), apps: vec![app], ..usual() };
+    let one_way = Account { emails: vec![address], others: others.to_vec(), ..sparse() };
+    let one_session = Account { sessions: vec![sessions[1]], ..usual() };
+    let many = Account { sessions: [&[sessions[0]; 30], &sessions[1..]].concat(), ..usual() };
+    let told = Account { notice: Some(Done::Username), ..usual() };
+    let error = Some(words.sentence);
+    let wrong = AccountErrors { username: error, ..AccountErrors::default() };
+    let all_wrong =
+        AccountErrors { username: error, display_name: error, avatar: error, failure: error };
+    let failed = AccountErrors { failure: error, ..AccountErrors::default() };
+    let mistaken = Account { errors: wrong, username_typed: words.email, ..usual() };
+    let mistakes = Account { errors: all_wrong, avatar: Some(words.picture), ..usual() };
+    let failure = Account { errors: failed, ..usual() };
+    let early = Account { username_next_change: Some(now), errors: wrong, ..usual() };
+    let unchanging = Account { username_rules: &fixed, ..sparse() };
     let signed_out = |everywhere| SignedOut { site: &words.site, everywhere }.to_html();
     vec![
-        ("account-sparse", sparse.to_html()),
+        ("account-sparse", sparse().to_html()),
         ("account-one-way", one_way.to_html()),
+        ("account-one-session", one_session.to_html()),
+        ("account-many", many.to_html()),
         ("account", full.to_html()),
+        ("account-usual", usual().to_html()),
+        ("account-done", told.to_html()),
+        ("account-error", mistaken.to_html()),
+        ("account-errors", mistakes.to_html()),
+        ("account-failure", failure.to_html()),
+        ("account-early", early.to_html()),
+        ("account-fixed", unchanging.to_html()),
         ("signed-out", signed_out(false)),
         ("signed-out-everywhere", signed_out(true)),
+    ]
+}
+
+fn account_tokens(words: &Words) -> AccountTokens {
+    let token = || words.form_token.to_owned();
+    AccountTokens {
+        avatar: token(),
+        profile: token(),
+        username: token(),
+        unlink: token(),
+        session: token(),
+        sign_out: token(),
+    }
+}
+
+fn deletion_pages(words: &Words) -> Vec<(&'static str, String)> {
+    let question = DeleteAccount {
+        site: &words.site,
+        form_token: words.form_token,
+        username: words.username,
+        hold: rules(DEFAULT_PATTERN).hold,
+        username_typed: "",
+        username_error: None,
+        failure: None,
+    };
+    let error = Some(words.sentence);
+    let mistaken = DeleteAccount { username_typed: words.email, username_error: error, ..question };
+    let failed = DeleteAccount { failure: error, hold: Duration::ZERO, ..question };
+    vec![
+        ("account-delete", question.to_html()),
+        ("account-delete-error", mistaken.to_html()),
+        ("account-delete-failure", failed.to_html()),
     ]
 }
 
@@ -312,10 +412,14 @@ fn every_page() -> impl Iterator<Item = (String, String)> {
 fn nothing_that_is_supplied_becomes_markup() {
     let quoted = Regex::new(r#"^(\s+[\w-]+(="[^"<>]*")?)*\s*/?$"#).unwrap();
     for (name, html) in pages(&Words::hostile()) {
-        assert_eq!(matches(&html, "(<img [^>]*>)").len(), 1, "{name}: only the logo is a picture");
+        let avatars =
+            matches(&html, "(<img class=\"avatar\" src=\"[^\"]*\" alt=\"[\\w ]+\" )").len();
+        let pictures = matches(&html, "(<img [^>]*>)").len();
+        assert_eq!(pictures, 1 + avatars, "{name}: only the logo and the person's are pictures");
         assert!(!html.contains("onerror=alert(2)>"), "{name}");
         let scripts = matches(&html, "(<script[^>]*>)");
-        assert_eq!(scripts.len(), usize::from(name.starts_with("onboarding")), "{name}");
+        let has_feedback = html.contains("id=\"username-live\"");
+        assert_eq!(scripts.len(), usize::from(has_feedback), "{name}");
         assert!(!html.contains("alert(1)</script>"), "{name}");
         for attributes in matches(&html, r"<\w+((?:\s[^<>]*)?)>") {
             assert!(quoted.is_match(attributes), "{name}: {attributes}");
@@ -359,7 +463,17 @@ fn every_form_carries_what_was_hidden_in_it() {
         }
         assert_eq!(matches(&html, "(<form)").len(), matches(&html, "(method=\"post\")").len());
     }
-    let expected = [("link", 3 * 4), ("setup", 3 * 4), ("sign-out", 3 * 3), ("unlink", 3 * 2)];
+    let expected = [
+        ("avatar", 3 * 12),
+        ("delete", 3 * 3),
+        ("link", 3 * 4),
+        ("profile", 3 * 12),
+        ("session", 3 * 9),
+        ("setup", 3 * 4),
+        ("sign-out", 3 * 12),
+        ("unlink", 3 * 2 * 9),
+        ("username", 3 * 10),
+    ];
     assert_eq!(forms, expected.map(|(action, count)| (action.to_owned(), count)).into());
 }
 
@@ -412,7 +526,12 @@ fn every_field_has_a_label_and_every_reference_an_end() {
 fn an_error_is_summed_up_on_top_with_the_focus_and_stands_at_its_field() {
     let pages = pages(&Words::ordinary());
     let page = |name| &pages.iter().find(|(own, _)| *own == name).unwrap().1;
-    for (name, field) in [("onboarding-error", "username"), ("dev-idp-error", "name")] {
+    for (name, field) in [
+        ("onboarding-error", "username"),
+        ("account-error", "username"),
+        ("account-delete-error", "username"),
+        ("dev-idp-error", "name"),
+    ] {
         let html = page(name);
         let summary = html.find("role=\"alert\" tabindex=\"-1\" autofocus").unwrap();
         assert!(summary < html.find("<h1").unwrap());
@@ -424,6 +543,55 @@ fn an_error_is_summed_up_on_top_with_the_focus_and_stands_at_its_field() {
     assert!(page("onboarding-error").contains("<title>Problem: "));
     assert!(!page("onboarding").contains("aria-invalid"));
     assert!(!page("onboarding").contains("role=\"alert\""));
+    // Where the name cannot be changed yet, there is no field for the error to stand at.
+    let early = page("account-early");
+    assert_eq!(matches(early, "<li>(“rivka”)").len(), 1);
+    assert!(!early.contains("id=\"username\"") && early.contains("You can change it again from "));
+}
+
+#[test]
+fn the_form_of_the_picture_sends_a_file() {
+    let pages = pages(&Words::ordinary());
+    let page = |name| &pages.iter().find(|(own, _)| *own == name).unwrap().1;
+    let form = "action=\"/auth/form/avatar\" enctype=\"multipart/form-data\">";
+    let remove = "name=\"remove\" value=\"true\" formnovalidate";
+    assert!(page("account").contains(form) && page("account").contains(remove));
+    assert!(page("account-usual").contains(form) && !page("account-usual").contains(remove));
+}
+
+#[test]
+fn this_device_comes_first_and_is_the_only_one_that_is_not_ended_from_afar() {
+    let pages = pages(&Words::ordinary());
+    let page = |name| &pages.iter().find(|(own, _)| *own == name).unwrap().1;
+    let html = page("account");
+    let (this, first) = (html.find("this device").unwrap(), html.find("name=\"session\"").unwrap());
+    assert!(this < first);
+    let names = matches(html, "name=\"session\" value=\"[^\"]+\" aria-label=\"([^\"]+)\"");
+    let since = "signed in since 8 January 2027";
+    let expected = [
+        format!("Sign out Firefox on Linux, {since}"),
+        format!("Sign out auth.example.com, {since}"),
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(matches(page("account-many"), "(name=\"session\")").len(), 9);
+    assert!(page("account-many").contains("And 22 more."));
+    let others = "name=\"others\" value=\"true\"";
+    assert!(html.contains(others) && !page("account-one-session").contains(others));
+    assert!(!page("account-sparse").contains("/auth/form/session"));
+}
+
+#[test]
+fn a_section_without_anything_in_it_is_left_out() {
+    let pages = pages(&Words::ordinary());
+    let page = |name| &pages.iter().find(|(own, _)| *own == name).unwrap().1;
+    assert!(page("account").contains("Apps with access"));
+    assert!(!page("account-usual").contains("Apps with access"));
+    for (name, html) in pages.iter().filter(|(name, _)| name.starts_with("account")) {
+        assert!(matches(html, "(<[du]l[^>]*>\\s*</)").is_empty(), "{name}");
+        let headings = matches(html, "<h2 id=\"([^\"]+)\"");
+        let sections = matches(html, "aria-labelledby=\"([^\"]+)\"");
+        assert_eq!(headings, sections, "{name}");
+    }
 }
 
 #[test]
@@ -471,7 +639,8 @@ fn an_error_page_never_links_to_another_server() {
 
 #[test]
 fn the_texts_are_calm_and_plain() {
-    for (name, html) in pages(&Words::ordinary()) {
+    let done = Done::ALL.map(|done| (done.as_str(), done.sentence().to_owned()));
+    for (name, html) in pages(&Words::ordinary()).into_iter().chain(done) {
         let text = visible_text(&html).replace("<!doctype html>", "").to_lowercase();
         for word in ["token", "oauth", "callback", "invalid", "please", "sorry", "oops", "!"] {
             assert!(!text.contains(word), "{name} says “{word}”: {text}");
@@ -510,6 +679,8 @@ fn every_page_can_be_written_down_for_looking_at() {
     for (name, html) in every_page() {
         fs::write(folder.join(name).with_extension("html"), html).unwrap();
     }
+    let icon = site().assets().icon.body.clone();
+    fs::write(folder.join(&Words::ordinary().picture[1..]), icon).unwrap();
     for words in [Words::ordinary(), Words::long(), Words::hostile()] {
         let assets = words.site.assets();
         for asset in [&assets.style, &assets.icon, &assets.username_script] {

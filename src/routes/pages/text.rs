@@ -167,18 +167,108 @@ pub fn username_rules(rules: &Usernames) -> String {
     }
 }
 
+/// Something that a person did on `/account`, said on top of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// Another picture.
+    Avatar,
+    /// No picture any more.
+    AvatarRemoved,
+    /// Another display name, or none.
+    Profile,
+    /// Another username.
+    Username,
+    /// A provider is disconnected.
+    Unlink,
+    /// One other session has ended.
+    Session,
+    /// All other sessions have ended.
+    Others,
+}
+
+impl Done {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Avatar,
+        Self::AvatarRemoved,
+        Self::Profile,
+        Self::Username,
+        Self::Unlink,
+        Self::Session,
+        Self::Others,
+    ];
+
+    /// As `?done=` spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Avatar => "avatar",
+            Self::AvatarRemoved => "avatar-removed",
+            Self::Profile => "profile",
+            Self::Username => "username",
+            Self::Unlink => "unlink",
+            Self::Session => "session",
+            Self::Others => "others",
+        }
+    }
+
+    /// Reads what [`Done::as_str`] writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|done| done.as_str() == text)
+    }
+
+    /// What is so now.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Avatar => "Your new picture is in place.",
+            Self::AvatarRemoved => "Your picture is removed.",
+            Self::Profile => "Your display name is saved.",
+            Self::Username => "Your username is changed.",
+            Self::Unlink => "That way to sign in is disconnected.",
+            Self::Session => "That device is signed out.",
+            Self::Others => "All your other devices are signed out.",
+        }
+    }
+}
+
 /// The page `/account`.
 pub mod account {
+    use std::time::Duration;
+
+    use super::{Timestamp, Usernames, day, moment, period};
+
     /// The heading.
     pub const HEADING: &str = "Your account";
+    /// Title of the browser's tab while there is something to correct.
+    pub const TITLE_WITH_PROBLEM: &str = "Problem: your account";
+    /// Heading of what is wrong.
+    pub const NOT_SAVED: &str = "Nothing is changed yet";
     /// Before the name of the person.
     pub const SIGNED_IN_AS: &str = "You are signed in as";
+    /// Name of the list of sections.
+    pub const SECTIONS: &str = "On this page";
+    /// Heading of name and picture.
+    pub const PROFILE: &str = "Profile";
+    /// What the picture is, to those who do not see it.
+    pub const YOUR_PICTURE: &str = "Your picture";
+    /// Label of the picture's field.
+    pub const PICTURE: &str = "Picture";
+    /// Saves the picture.
+    pub const USE_PICTURE: &str = "Use this picture";
+    /// Takes the picture away.
+    pub const REMOVE_PICTURE: &str = "Remove picture";
+    /// Label of the display name's field.
+    pub const DISPLAY_NAME: &str = "Display name (optional)";
+    /// What the display name is.
+    pub const DISPLAY_NAME_HINT: &str =
+        "Shown beside your username, written any way you like. Leave it empty to have none.";
+    /// Saves the display name.
+    pub const SAVE_DISPLAY_NAME: &str = "Save display name";
     /// Label of the username.
     pub const USERNAME: &str = "Username";
-    /// Label of the display name.
-    pub const DISPLAY_NAME: &str = "Display name";
-    /// Where there is no display name.
-    pub const NONE: &str = "none";
+    /// Saves the username.
+    pub const CHANGE_USERNAME: &str = "Change username";
+    /// Where usernames stay as they are.
+    pub const USERNAME_IS_FIXED: &str = "It stays as you chose it.";
     /// Label of one address.
     pub const EMAIL: &str = "Email address";
     /// Label of several addresses.
@@ -189,15 +279,73 @@ pub mod account {
     pub const WAYS: &str = "Ways to sign in";
     /// Takes a provider away; [`disconnect_which`] says which one to those who do not see it.
     pub const DISCONNECT: &str = "Disconnect";
-    /// Label of the session's start.
+    /// Heading of the sessions.
+    pub const SESSIONS: &str = "Where you are signed in";
+    /// Before the start of this session, where the sessions are not listed.
     pub const SINCE: &str = "Signed in here since";
-    /// Ends this session.
+    /// Before the day on which a session began.
+    pub const SIGNED_IN: &str = "Since";
+    /// Before the moment at which a session was used last.
+    pub const LAST_USED: &str = "Last used";
+    /// Marks the session that looks.
+    pub const THIS_DEVICE: &str = "this device";
+    /// Ends a session; [`sign_out_which`] says which one to those who do not see it.
     pub const SIGN_OUT: &str = "Sign out";
+    /// Ends all sessions but this one.
+    pub const SIGN_OUT_OTHERS: &str = "Sign out all other devices";
     /// Ends all sessions.
     pub const SIGN_OUT_EVERYWHERE: &str = "Sign out everywhere";
-    /// What the second button does.
+    /// What the last button does.
     pub const EVERYWHERE_HINT: &str =
-        "“Sign out everywhere” also ends your sessions on all other devices.";
+        "“Sign out everywhere” ends your sessions on all devices, this one too.";
+    /// Heading of the apps.
+    pub const APPS: &str = "Apps with access";
+    /// Before the day from which an app has access.
+    pub const ALLOWED_SINCE: &str = "Allowed since";
+    /// Heading of download and deletion.
+    pub const DATA: &str = "Your data";
+    /// What the file holds.
+    pub const EXPORT_HINT: &str =
+        "A file with everything that is kept about you here, for you or for another service.";
+    /// Downloads the file.
+    pub const EXPORT: &str = "Download your data";
+    /// What the link does.
+    pub const DELETE_HINT: &str =
+        "You see what goes and what stays first. Nothing is deleted before you confirm it.";
+    /// Leads to the deletion.
+    pub const DELETE: &str = "Delete your account";
+
+    /// What a picture may be.
+    pub fn picture_hint(max_bytes: usize) -> String {
+        let size = match max_bytes {
+            small @ ..0x10_0000 => format!("{} KB", small / 0x400),
+            large => format!("{} MB", large / 0x10_0000),
+        };
+        format!("PNG, JPEG, WebP or GIF, up to {size}. What is shown is the square in its middle.")
+    }
+
+    /// What changing the username means.
+    pub fn username_change(rules: &Usernames) -> Option<String> {
+        let hold =
+            sentence(rules.hold, |time| format!("nobody else can take your old name for {time}"));
+        let cooldown =
+            sentence(rules.change_cooldown, |time| format!("you can change it again after {time}"));
+        match (hold, cooldown) {
+            (Some(hold), Some(cooldown)) => {
+                Some(format!("After a change, {hold}, and {cooldown}."))
+            }
+            (one, other) => one.or(other).map(|part| format!("After a change, {part}.")),
+        }
+    }
+
+    fn sentence(time: Duration, write: impl Fn(String) -> String) -> Option<String> {
+        (!time.is_zero()).then(|| write(period(time)))
+    }
+
+    /// From when on the username can be changed.
+    pub fn next_change(at: Timestamp) -> String {
+        format!("You can change it again from {} on.", moment(at))
+    }
 
     /// The full name of a button that takes a provider away.
     pub fn disconnect_which(provider: &str, address: Option<&str>) -> String {
@@ -205,6 +353,16 @@ pub mod account {
             Some(address) => format!("{DISCONNECT} {provider} ({address})"),
             None => format!("{DISCONNECT} {provider}"),
         }
+    }
+
+    /// The full name of a button that ends a session.
+    pub fn sign_out_which(label: &str, since: Timestamp) -> String {
+        format!("{SIGN_OUT} {label}, signed in since {}", day(since))
+    }
+
+    /// Below the list, where there are more sessions than it shows.
+    pub fn more_sessions(number: usize) -> String {
+        format!("And {number} more. “{SIGN_OUT_OTHERS}” ends those, too.")
     }
 
     /// Why the only provider cannot be taken away.
@@ -219,6 +377,61 @@ pub mod account {
     /// The link that adds a provider.
     pub fn connect(provider: &str) -> String {
         format!("Connect {provider}")
+    }
+}
+
+/// The page `/account/delete`.
+pub mod account_delete {
+    use std::time::Duration;
+
+    use super::period;
+
+    /// The heading.
+    pub const HEADING: &str = "Delete your account?";
+    /// Title of the browser's tab while there is something to correct.
+    pub const TITLE_WITH_PROBLEM: &str = "Problem: delete your account?";
+    /// Heading of what is wrong.
+    pub const NOT_DELETED: &str = "Your account is not deleted";
+    /// How far it goes.
+    pub const LEAD: &str = "It is deleted at once, and nobody can bring it back.";
+    /// Heading of what goes.
+    pub const GOES: &str = "What goes";
+    /// What goes.
+    pub const GOES_ITEMS: [&str; 4] = [
+        "Your names, your picture and your email addresses",
+        "All your ways to sign in",
+        "All devices that you are signed in on, this one too",
+        "What you allowed apps to see; what they have seen, they may keep",
+    ];
+    /// Heading of what stays.
+    pub const STAYS: &str = "What stays";
+    /// What stays.
+    pub const STAYS_ITEMS: [&str; 2] = [
+        "The number of your account, so that nobody else is ever taken for you",
+        "A record of what was done in it and when, under that number alone",
+    ];
+    /// What can be done before.
+    pub const COPY_HINT: &str = "To keep a copy, download your data first.";
+    /// Label of the field.
+    pub const CONFIRM: &str = "Your username, to confirm";
+    /// What the field takes; before the username.
+    pub const CONFIRM_HINT: &str = "Type";
+    /// The field does not hold the username.
+    pub const MISMATCH: &str =
+        "This is not the username of your account. Type it as it stands above the field.";
+    /// The button.
+    pub const SUBMIT: &str = "Delete this account";
+    /// Gives it up.
+    pub const KEEP: &str = "Keep it";
+
+    /// What becomes of the username.
+    pub fn username(username: &str, hold: Duration) -> String {
+        if hold.is_zero() {
+            format!("The name “{username}” is free for others at once")
+        } else {
+            let hold = period(hold);
+            format!("The name “{username}”, held for {hold}: nobody can pose as you by it")
+        }
     }
 }
 
@@ -407,13 +620,41 @@ pub fn initial(name: &str) -> String {
     name.trim().chars().next().map_or_else(String::new, |first| first.to_uppercase().collect())
 }
 
+/// The letters that stand for a person without a picture: the first of the first and the last word.
+pub fn initials(name: &str) -> String {
+    let mut words = name.split_whitespace();
+    let (first, last) = (words.next(), words.next_back());
+    [first, last].into_iter().flatten().map(initial).collect()
+}
+
+/// A length of time as people say it, rounded down.
+pub fn period(time: Duration) -> String {
+    let (number, unit) = match time.as_secs() {
+        seconds @ ..60 => (seconds, "second"),
+        seconds @ 60..3600 => (seconds / 60, "minute"),
+        seconds @ 3600..86_400 => (seconds / 3600, "hour"),
+        seconds => (seconds / 86_400, "day"),
+    };
+    if number == 1 { format!("1 {unit}") } else { format!("{number} {unit}s") }
+}
+
 /// A moment as people read it, in UTC.
 pub fn moment(at: Timestamp) -> String {
-    const FORM: &[FormatItem<'_>] =
-        format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute] UTC");
+    written(
+        at,
+        format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute] UTC"),
+    )
+}
+
+/// The day of a moment as people read it, in UTC.
+pub fn day(at: Timestamp) -> String {
+    written(at, format_description!("[day padding:none] [month repr:long] [year]"))
+}
+
+fn written(at: Timestamp, form: &[FormatItem<'_>]) -> String {
     OffsetDateTime::from_unix_timestamp(at.seconds())
         .ok()
-        .and_then(|moment| moment.format(FORM).ok())
+        .and_then(|moment| moment.format(form).ok())
         .unwrap_or_else(|| at.to_rfc3339())
 }
 
@@ -431,6 +672,57 @@ mod tests {
     }
 
     #[test]
+    fn lengths_of_time_are_said_in_one_unit() {
+        let after = |seconds| period(Duration::from_secs(seconds));
+        assert_eq!(after(1), "1 second");
+        assert_eq!(after(90), "1 minute");
+        assert_eq!(after(7200), "2 hours");
+        assert_eq!(after(90 * 86_400), "90 days");
+    }
+
+    #[test]
+    fn what_a_change_of_name_means_follows_from_the_rules() {
+        let rules = |hold, cooldown| Usernames {
+            min_length: 3,
+            max_length: 24,
+            pattern: regex::Regex::new(DEFAULT_PATTERN).unwrap(),
+            allow_changes: true,
+            change_cooldown: Duration::from_secs(cooldown),
+            hold: Duration::from_secs(hold),
+            reserved: Vec::new(),
+        };
+        let says = |hold, cooldown| account::username_change(&rules(hold, cooldown));
+        let both = "After a change, nobody else can take your old name for 1 day, and you can change \
+                    it again after 1 hour.";
+        assert_eq!(says(86_400, 3600).as_deref(), Some(both));
+        let one = "After a change, you can change it again after 1 hour.";
+        assert_eq!(says(0, 3600).as_deref(), Some(one));
+        assert_eq!(says(0, 0), None);
+    }
+
+    #[test]
+    fn a_person_without_a_picture_has_one_letter_or_two() {
+        assert_eq!(initials("rivka"), "R");
+        assert_eq!(initials("  Rivka van der Cohen "), "RC");
+        assert_eq!(initials("élan ß"), "ÉSS");
+        assert_eq!(initials(" "), "");
+    }
+
+    #[test]
+    fn pictures_are_measured_as_people_say_it() {
+        assert!(account::picture_hint(2 << 20).contains("up to 2 MB."));
+        assert!(account::picture_hint(512 << 10).contains("up to 512 KB."));
+    }
+
+    #[test]
+    fn what_was_done_is_read_as_it_is_written() {
+        for done in Done::ALL {
+            assert_eq!(Done::parse(done.as_str()), Some(done));
+        }
+        assert_eq!(Done::parse("anything"), None);
+    }
+
+    #[test]
     fn names_are_listed_as_people_say_them() {
         assert_eq!(one_of(["Google"]), "Google");
         assert_eq!(one_of(["Google", "GitHub"]), "Google or GitHub");
@@ -439,6 +731,8 @@ mod tests {
 
     #[test]
     fn moments_are_written_out() {
-        assert_eq!(moment(Timestamp::from_seconds(1_700_000_000)), "14 November 2023, 22:13 UTC");
+        let at = Timestamp::from_seconds(1_700_000_000);
+        assert_eq!(moment(at), "14 November 2023, 22:13 UTC");
+        assert_eq!(day(at), "14 November 2023");
     }
 }

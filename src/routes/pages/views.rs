@@ -1,5 +1,11 @@
 //! One struct a page: the plain data that its template shows.
 
+mod account;
+
+pub use account::{
+    Account, AccountErrors, AccountTokens, Address, AppRow, DeleteAccount, SessionRow, Way,
+};
+
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -20,6 +26,11 @@ pub trait Page: Template {
 
     /// The deployer's name and look.
     fn site(&self) -> &Site;
+
+    /// The address of a picture that the page shows beside the logo.
+    fn picture(&self) -> Option<&str> {
+        None
+    }
 
     /// The page as HTML.
     ///
@@ -225,69 +236,6 @@ impl Recovery<'_> {
     }
 }
 
-/// `/account`: who is signed in. Posts to `/auth/form/sign-out` the fields `form_token` and
-/// `everywhere` (`true` or `false`), and to `/auth/form/unlink` the fields `form_token`, `provider`
-/// and `subject`.
-#[derive(Debug, Template)]
-#[template(path = "account.html")]
-pub struct Account<'a> {
-    /// Whose page it is.
-    pub site: &'a Site,
-    /// The sealed token of the form that signs out.
-    pub form_token: &'a str,
-    /// The sealed token of the forms that disconnect a provider.
-    pub unlink_token: &'a str,
-    /// The person's username.
-    pub username: &'a str,
-    /// The person's display name.
-    pub display_name: Option<&'a str>,
-    /// The person's addresses.
-    pub emails: Vec<Address<'a>>,
-    /// What the person signs in with.
-    pub ways: Vec<Way<'a>>,
-    /// The configured providers that can be connected.
-    pub others: Vec<ProviderButton<'a>>,
-    /// When this session began.
-    pub signed_in_at: Timestamp,
-}
-
-impl Account<'_> {
-    fn connect_address(&self, provider: &str) -> String {
-        with_query(&format!("/auth/link/{provider}"), [("return_to", "/account")])
-    }
-}
-
-/// An identity on `/account`.
-#[derive(Clone, Copy, Debug)]
-pub struct Way<'a> {
-    /// The provider's name in our paths.
-    pub name: &'a str,
-    /// The provider's display name; its name if it is not configured any more.
-    pub display_name: &'a str,
-    /// The provider's stable id of the person.
-    pub subject: &'a str,
-    /// The first address that the provider gave.
-    pub address: Option<&'a str>,
-    /// Whether another way remains without it.
-    pub can_be_removed: bool,
-}
-
-impl Way<'_> {
-    /// The full name of the button that takes it away.
-    fn disconnect(&self) -> String {
-        text::account::disconnect_which(self.display_name, self.address)
-    }
-}
-
-/// An address on `/account`.
-#[derive(Clone, Copy, Debug)]
-pub struct Address<'a> {
-    /// The address.
-    pub address: &'a str,
-    /// Whether a trusted provider vouches for it.
-    pub verified: bool,
-}
-
 /// `/signed-out`.
 #[derive(Debug, Template)]
 #[template(path = "signed_out.html")]
@@ -474,7 +422,14 @@ pages!(
     LinkConfirmation,
     LinkStart,
     Recovery,
-    Account,
+    Account {
+        const HAS_SCRIPT: bool = true;
+
+        fn picture(&self) -> Option<&str> {
+            self.avatar
+        }
+    },
+    DeleteAccount,
     SignedOut,
     CookiesNotKept,
     ErrorPage,

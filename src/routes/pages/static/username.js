@@ -35,7 +35,7 @@ field.addEventListener("input", () => {
   request.abort();
   say("", "");
   const name = field.value.trim();
-  if (name.length < Number(live.dataset.least)) return;
+  if (name === live.dataset.own || name.length < Number(live.dataset.least)) return;
   // An answer that does not come leaves the line empty; the server checks the form anyway.
   timer = setTimeout(() => ask(name).catch(() => {}), PAUSE_MILLISECONDS);
 });

@@ -319,10 +319,8 @@ async fn told(server: &Server, answer: Response) -> String {
     }
     let request = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
     let text = answer.text().await.unwrap().replace(&request, "(request)");
-    let mut random = Vec::new();
-    if text.contains("name=\"form_token\"") {
-        random.push(hidden_token(&text));
-    }
+    let forms = text.match_indices("name=\"form_token\"");
+    let mut random: Vec<String> = forms.map(|(start, _)| hidden_token(&text[start..])).collect();
     if let Some(id) = serde_json::from_str::<Value>(&text)
         .ok()
         .and_then(|body| Some(body["id"].as_str()?.to_owned()))
