@@ -230,6 +230,10 @@ pub async fn for_a_taken_name_a_free_one_is_suggested(backend: Backend) {
         assert_eq!(asked("RIVKA").await["suggestion"], expected);
     }
     assert_eq!(asked("free").await, json!({ "available": true }));
+    // Whoever asks too late, or without a script, is told the same.
+    browser.sign_in("late").await;
+    let late = body(browser.post_json("/auth/setup", &json!({ "username": "rivka" })).await).await;
+    assert_eq!(late["detail"], "“rivka” belongs to another account. “rivka-3” is free.");
     assert!(asked("admin").await.get("suggestion").is_none(), "a rule is explained instead");
     for person in ["rivka-3", "rivka4"] {
         server.signed_in(person).await;

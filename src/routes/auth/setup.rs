@@ -13,7 +13,7 @@ use super::opening::{
     audit, fetch_picture, last_provider, new_family, refuse_tokens_of, replaced, session_before,
 };
 use super::tickets::{LOGIN_LIFE, SPENT_LEEWAY, SetupTicket, spent_login};
-use super::username_available::refusal;
+use super::username_available::{refusal, taken};
 use crate::actors::db_writer::apply;
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -212,11 +212,7 @@ pub async fn create(
         CreateUserOutcome::IdentityTaken => {
             Err(ApiError::new(ErrorCode::IdentityTaken, "Sign in again to get to that account."))
         }
-        CreateUserOutcome::UsernameTaken => Err(ApiError::new(
-            ErrorCode::UsernameTaken,
-            format!("“{username}” belongs to another account. Choose another name."),
-        )
-        .field("username")),
+        CreateUserOutcome::UsernameTaken => Err(taken(app, username).await),
     }
 }
 

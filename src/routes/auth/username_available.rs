@@ -51,13 +51,30 @@ pub async fn username_available(
         "code": ErrorCode::UsernameTaken.as_str(),
         "detail": "Another account has this name.",
     });
-    for name in alternatives(username, &app.settings.usernames) {
-        if is_free(&app, &name).await? {
-            answer["suggestion"] = name.into();
-            break;
-        }
+    if let Some(name) = suggestion(&app, username).await? {
+        answer["suggestion"] = name.into();
     }
     Ok(HttpResponse::Ok().json(answer))
+}
+
+/// The answer to who wants a name that another account has.
+pub async fn taken(app: &App, username: &str) -> ApiError {
+    let advice = match suggestion(app, username).await {
+        Ok(Some(name)) => format!("“{name}” is free."),
+        // That the store could not be asked again changes nothing about the answer.
+        Ok(None) | Err(_) => "Choose another name.".to_owned(),
+    };
+    let detail = format!("“{username}” belongs to another account. {advice}");
+    ApiError::new(ErrorCode::UsernameTaken, detail).field("username")
+}
+
+async fn suggestion(app: &App, taken: &str) -> Result<Option<String>, ApiError> {
+    for name in alternatives(taken, &app.settings.usernames) {
+        if is_free(app, &name).await? {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 async fn is_free(app: &App, name: &str) -> Result<bool, ApiError> {
