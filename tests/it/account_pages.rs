@@ -5,9 +5,11 @@ use std::time::Duration;
 use reqwest::StatusCode;
 
 use crate::harness::{Backend, Server, location};
+use crate::people_provider::PeopleProvider;
 
 async fn the_account_is_shown_with_a_form_for_each_thing(backend: Backend) {
-    let server = Server::start(backend, "").await;
+    let people = PeopleProvider::start();
+    let server = Server::start(backend, &people.block("forge", "")).await;
     let browser = server.signed_in("alice").await;
     let answer = browser.page("/account").await;
     let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
@@ -17,7 +19,8 @@ async fn the_account_is_shown_with_a_form_for_each_thing(backend: Backend) {
     for action in ["avatar", "profile", "username", "sign-out"] {
         assert!(page.contains(&format!("action=\"/auth/form/{action}\"")), "{action}: {page}");
     }
-    for link in ["/auth/me/export", "/account/delete"] {
+    let connect = "/auth/link/forge?return_to=%2Faccount%3Fdone%3Dlink";
+    for link in ["/auth/me/export", "/account/delete", connect] {
         assert!(page.contains(&format!("href=\"{link}\"")), "{link}: {page}");
     }
     assert!(page.contains("value=\"alice\" required"), "{page}");

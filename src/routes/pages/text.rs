@@ -178,6 +178,8 @@ pub enum Done {
     Profile,
     /// Another username.
     Username,
+    /// A provider is connected.
+    Link,
     /// A provider is disconnected.
     Unlink,
     /// One other session has ended.
@@ -188,11 +190,12 @@ pub enum Done {
 
 impl Done {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Avatar,
         Self::AvatarRemoved,
         Self::Profile,
         Self::Username,
+        Self::Link,
         Self::Unlink,
         Self::Session,
         Self::Others,
@@ -205,6 +208,7 @@ impl Done {
             Self::AvatarRemoved => "avatar-removed",
             Self::Profile => "profile",
             Self::Username => "username",
+            Self::Link => "link",
             Self::Unlink => "unlink",
             Self::Session => "session",
             Self::Others => "others",
@@ -223,6 +227,7 @@ impl Done {
             Self::AvatarRemoved => "Your picture is removed.",
             Self::Profile => "Your display name is saved.",
             Self::Username => "Your username is changed.",
+            Self::Link => "That way to sign in is connected.",
             Self::Unlink => "That way to sign in is disconnected.",
             Self::Session => "That device is signed out.",
             Self::Others => "All your other devices are signed out.",

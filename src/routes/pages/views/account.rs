@@ -114,7 +114,7 @@ impl Account<'_> {
     }
 
     fn connect_address(&self, provider: &str) -> String {
-        with_query(&format!("/auth/link/{provider}"), [("return_to", "/account")])
+        with_query(&format!("/auth/link/{provider}"), [("return_to", "/account?done=link")])
     }
 }
 
