@@ -159,10 +159,12 @@ impl Held {
         Ok(Self { identities, username_next_change: None })
     }
 
+    /// None as long as the store does not list them: the page then shows this session alone.
     fn sessions(&self) -> Vec<SessionRow<'_>> {
         Vec::new()
     }
 
+    /// None as long as no app can be given access.
     fn apps(&self) -> Vec<AppRow<'_>> {
         Vec::new()
     }

@@ -254,15 +254,16 @@ fn account_pages(words: &Words) -> Vec<(&'static str, String)> {
         [ProviderButton::plain("github", "GitHub"), ProviderButton::plain("first", words.provider)];
     let now = Timestamp::from_seconds(1_800_000_000);
     let session = SessionRow {
-        id: words.request_id,
+        id: words.request_id.to_owned(),
         label: "Firefox on Linux",
-        network: Some("192.0.2.0/24"),
+        network: Some("192.0.2.0/24".to_owned()),
         since: now.minus(Duration::from_secs(7 * 86_400)),
         last_used: now,
         current: false,
     };
-    let phone = SessionRow { label: words.host, network: None, ..session };
-    let sessions = [session, SessionRow { current: true, ..session }, phone];
+    let phone = SessionRow { label: words.host, network: None, ..session.clone() };
+    let here = SessionRow { current: true, ..session.clone() };
+    let sessions = [session, here.clone(), phone];
     let app = AppRow { name: words.provider, since: now };
     let plain = rules(DEFAULT_PATTERN);
     let fixed = Usernames { allow_changes: false, ..rules(DEFAULT_PATTERN) };
@@ -298,8 +299,11 @@ fn account_pages(words: &Words) -> Vec<(&'static str, String)> {
     };
     let full = Account { avatar: Some(words.picture), apps: vec![app], ..usual() };
     let one_way = Account { emails: vec![address], others: others.to_vec(), ..sparse() };
-    let one_session = Account { sessions: vec![sessions[1]], ..usual() };
-    let many = Account { sessions: [&[sessions[0]; 30], &sessions[1..]].concat(), ..usual() };
+    let one_session = Account { sessions: vec![here], ..usual() };
+    let many = Account {
+        sessions: [vec![sessions[0].clone(); 30], sessions[1..].to_vec()].concat(),
+        ..usual()
+    };
     let told = Account { notice: Some(Done::Username), ..usual() };
     let error = Some(words.sentence);
     let wrong = AccountErrors { username: error, ..AccountErrors::default() };

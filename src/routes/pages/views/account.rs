@@ -186,14 +186,14 @@ pub struct Address<'a> {
 }
 
 /// A session on `/account`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SessionRow<'a> {
     /// Its id, as the form sends it.
-    pub id: &'a str,
+    pub id: String,
     /// What browser it is, such as “Firefox on Linux”.
     pub label: &'a str,
     /// About where it is: the network that the address belongs to.
-    pub network: Option<&'a str>,
+    pub network: Option<String>,
     /// When the person signed in.
     pub since: Timestamp,
     /// When it was last used, about.
