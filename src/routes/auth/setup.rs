@@ -13,7 +13,7 @@ use super::opening::{
     audit, fetch_picture, last_provider, new_family, refuse_tokens_of, replaced, session_before,
 };
 use super::tickets::{LOGIN_LIFE, SPENT_LEEWAY, SetupTicket, spent_login};
-use super::username_available::refusal;
+use super::username_available::{refusal, taken};
 use crate::actors::db_writer::apply;
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -42,7 +42,10 @@ struct SetupBody {
 }
 
 /// Tells a member that is there, even as `null`, from one that is not.
-fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
+///
+/// # Errors
+/// For a value that is neither text nor `null`.
+pub fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(value).map(Some)
 }
 
@@ -212,11 +215,7 @@ pub async fn create(
         CreateUserOutcome::IdentityTaken => {
             Err(ApiError::new(ErrorCode::IdentityTaken, "Sign in again to get to that account."))
         }
-        CreateUserOutcome::UsernameTaken => Err(ApiError::new(
-            ErrorCode::UsernameTaken,
-            format!("“{username}” belongs to another account. Choose another name."),
-        )
-        .field("username")),
+        CreateUserOutcome::UsernameTaken => Err(taken(username)),
     }
 }
 
@@ -224,7 +223,7 @@ pub async fn create(
 ///
 /// # Errors
 /// `invalid_field`.
-fn check_display_name(text: &str) -> Result<Option<String>, ApiError> {
+pub fn check_display_name(text: &str) -> Result<Option<String>, ApiError> {
     display_name::check(text).map_err(|error| {
         ApiError::new(ErrorCode::InvalidField, error.to_string()).field("display_name")
     })

@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::username::{UsernameError, check, comparison_key};
 use crate::routes::parameters::Parameters;
+use crate::routes::session;
 
 /// The answer to a name that breaks a rule.
 pub fn refusal(error: &UsernameError) -> ApiError {
@@ -24,7 +25,32 @@ pub fn refusal(error: &UsernameError) -> ApiError {
     ApiError::new(code, format!("{sentence}.")).field("username")
 }
 
-/// `GET /auth/username-available?username=`: `{"available", "code"?, "detail"?}`.
+/// The answer to a name that somebody has, or that is held.
+pub fn taken(username: &str) -> ApiError {
+    ApiError::new(
+        ErrorCode::UsernameTaken,
+        format!("“{username}” belongs to another account. Choose another name."),
+    )
+    .field("username")
+}
+
+/// Whether a name that is not free is the asking person's own: the present one, perhaps in another case,
+/// or a former one that is held for them.
+async fn is_open_to_its_owner(
+    request: &HttpRequest,
+    app: &App,
+    key: &str,
+) -> Result<bool, ApiError> {
+    let Some(live) = session::live(request, app).await? else { return Ok(false) };
+    if let Some(owner) = app.store.read.user_by_name(key).await? {
+        return Ok(owner.id == live.user.id);
+    }
+    let held = app.store.read.held_usernames(live.user.id).await?;
+    Ok(held.iter().any(|held| held.username_key == key))
+}
+
+/// `GET /auth/username-available?username=`: `{"available", "code"?, "detail"?}`. What is held for the
+/// person who is signed in is available.
 ///
 /// # Errors
 /// `invalid_field` without a name.
@@ -43,7 +69,8 @@ pub async fn username_available(
         })));
     }
     let key = comparison_key(username);
-    if app.store.read.username_is_free(&key, app.clock.now()).await? {
+    let is_free = app.store.read.username_is_free(&key, app.clock.now()).await?;
+    if is_free || is_open_to_its_owner(&request, &app, &key).await? {
         return Ok(HttpResponse::Ok().json(json!({ "available": true })));
     }
     Ok(HttpResponse::Ok().json(json!({
