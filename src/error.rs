@@ -13,6 +13,8 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue, SET_COOKIE};
 use actix_web::{HttpResponse, ResponseError};
 
+use crate::clock::Timestamp;
+
 /// Every code that an answer can carry. `docs/errors.md` explains each; a test compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
@@ -68,6 +70,10 @@ pub enum ErrorCode {
     IdentityTaken,
     /// Another account has the name.
     UsernameTaken,
+    /// The last change of the name is too recent.
+    UsernameCooldown,
+    /// Without this person there would be no admin.
+    LastAdmin,
     /// The name is one of ours or reserved.
     UsernameReserved,
     /// The name breaks a rule.
@@ -102,7 +108,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them, for the documentation's test.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 43] = [
         Self::InvalidRequest,
         Self::InvalidField,
         Self::DuplicateParameter,
@@ -129,6 +135,8 @@ impl ErrorCode {
         Self::LastIdentity,
         Self::IdentityTaken,
         Self::UsernameTaken,
+        Self::UsernameCooldown,
+        Self::LastAdmin,
         Self::UsernameReserved,
         Self::UsernameInvalid,
         Self::RequestTimeout,
@@ -216,6 +224,10 @@ impl ErrorCode {
                 ("identity_taken", S::CONFLICT, "There is an account for this sign-in already")
             }
             Self::UsernameTaken => ("username_taken", S::CONFLICT, "That username is taken"),
+            Self::UsernameCooldown => {
+                ("username_cooldown", S::CONFLICT, "Your username was changed a short while ago")
+            }
+            Self::LastAdmin => ("last_admin", S::CONFLICT, "There would be no admin left"),
             Self::UsernameReserved => {
                 ("username_reserved", S::UNPROCESSABLE_ENTITY, "That username is reserved")
             }
@@ -282,6 +294,15 @@ impl ErrorCode {
     }
 }
 
+/// When trying again makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// After so much time.
+    After(Duration),
+    /// From a moment on that the answer names as `retry_at`.
+    At(Timestamp),
+}
+
 /// An answer that says no.
 #[derive(Clone, Debug)]
 pub struct ApiError {
@@ -292,7 +313,7 @@ pub struct ApiError {
     /// The member of the request that is at fault.
     pub field: Option<&'static str>,
     /// When trying again makes sense.
-    pub retry_after: Option<Duration>,
+    pub retry: Option<Retry>,
     /// What is logged, and never shown.
     pub cause: Option<Box<str>>,
     /// Further headers of the answer, such as `Allow`.
@@ -308,7 +329,7 @@ impl ApiError {
             code,
             detail: detail.into(),
             field: None,
-            retry_after: None,
+            retry: None,
             cause: None,
             headers: Vec::new(),
             way_on: None,
@@ -332,8 +353,23 @@ impl ApiError {
     /// Says when to try again.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait);
+        self.retry = Some(Retry::After(wait));
         self
+    }
+
+    /// Names the moment from which on it works.
+    #[must_use]
+    pub fn retry_at(mut self, moment: Timestamp) -> Self {
+        self.retry = Some(Retry::At(moment));
+        self
+    }
+
+    /// How long a person who reads the page should wait, where that is a matter of moments.
+    pub fn wait(&self) -> Option<Duration> {
+        match self.retry {
+            Some(Retry::After(wait)) => Some(wait),
+            Some(Retry::At(_)) | None => None,
+        }
     }
 
     /// Adds a header to the answer.

@@ -105,11 +105,14 @@ async fn run(means: Means) -> Result<Removed, WriteError> {
         total.spent += removed.spent;
         total.revocations += removed.revocations;
         total.audit += removed.audit;
+        total.held_usernames += removed.held_usernames;
         step.wipe_keys.clear();
         step.families_after = removed.families_after;
         let full = u64::from(STEP);
-        let more_rows =
-            removed.spent >= full || removed.revocations >= full || removed.audit >= full;
+        let more_rows = removed.spent >= full
+            || removed.revocations >= full
+            || removed.audit >= full
+            || removed.held_usernames >= full;
         if removed.families_after.is_none() && !more_rows {
             return Ok(total);
         }

@@ -280,12 +280,13 @@ fn reuse(means: &Means, request: &Rotate, live: &FamilyWithUser, now: Timestamp)
         now,
         AuditActor::Anonymous,
         "family.reuse_detected",
-        format!("family:{}", family.id),
+        // The person, not the family: what happened to somebody is found by who they are.
+        format!("user:{}", family.user),
     );
     audit.request_id.clone_from(&request.request_id);
     audit.address.clone_from(&request.address);
     audit.details = serde_json::json!({
-        "user": family.user, "client_id": family.client_id, "session": family.session,
+        "family": family.id, "client_id": family.client_id, "session": family.session,
         "presented": request.presented.generation, "live": family.generation,
     });
     let is_session = family.session.0 == family.id.0;

@@ -243,7 +243,13 @@ fn wrong_values_are_told_with_line_reason_and_remedy() {
             "is not a regular expression: unclosed group",
             "",
         ),
-        ("usernames", "pattern = '(\\w{500}){500}'", "pattern", "is too large a pattern", ""),
+        (
+            "usernames",
+            "pattern = '(\\w{500}){500}'",
+            "pattern",
+            "is too large a pattern: compiled, it takes more than 1 MiB",
+            "repeat less, or over fewer characters",
+        ),
         (
             "avatars",
             "store = 'pictures'",

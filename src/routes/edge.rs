@@ -21,7 +21,7 @@ use super::{cors, pages};
 use crate::app::App;
 use crate::clock::Stopwatch;
 use crate::config::settings::LogFormat;
-use crate::error::{ApiError, ErrorCode};
+use crate::error::{ApiError, ErrorCode, Retry};
 use crate::protocol::random;
 
 /// Longest request target that is looked at, in bytes.
@@ -137,7 +137,12 @@ fn render_error(response: &mut ServiceResponse<BoxBody>, app: &App, id: &str) ->
     } else {
         problem_answer(&api_error, id)
     };
-    if let Some(wait) = api_error.retry_after {
+    let wait = match api_error.retry {
+        Some(Retry::After(wait)) => Some(wait),
+        Some(Retry::At(moment)) => Some(moment.since(app.clock.now())),
+        None => None,
+    };
+    if let Some(wait) = wait {
         let seconds = wait.as_millis().div_ceil(1000).max(1);
         rendered.headers_mut().insert(RETRY_AFTER, header_value(&seconds.to_string()));
     }
@@ -187,6 +192,9 @@ fn problem_answer(error: &ApiError, id: &str) -> HttpResponse {
     });
     if let Some(field) = error.field {
         body["field"] = field.into();
+    }
+    if let Some(Retry::At(moment)) = error.retry {
+        body["retry_at"] = moment.to_rfc3339().into();
     }
     HttpResponse::build(error.code.status())
         .insert_header((CONTENT_TYPE, "application/problem+json"))

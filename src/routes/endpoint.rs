@@ -50,6 +50,19 @@ impl Endpoint {
         self
     }
 
+    /// Answers PATCH.
+    #[must_use]
+    pub fn patch<F, Arguments>(mut self, handler: F) -> Self
+    where
+        F: Handler<Arguments>,
+        Arguments: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.methods.push("PATCH");
+        self.resource = self.resource.route(web::patch().to(handler));
+        self
+    }
+
     /// Answers DELETE.
     #[must_use]
     pub fn delete<F, Arguments>(mut self, handler: F) -> Self

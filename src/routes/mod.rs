@@ -39,8 +39,17 @@ pub fn configure(config: &mut ServiceConfig, is_development: bool) {
         Endpoint::new("/.well-known/openid-configuration", Limit::None).get(system::discovery),
         Endpoint::new("/.well-known/oauth-authorization-server", Limit::None)
             .get(system::discovery),
-        // The session.
-        Endpoint::new("/auth/me", Limit::InHandler).get(auth::me::me),
+        // The account and its sessions.
+        Endpoint::new("/auth/me", Limit::InHandler)
+            .get(auth::me::me)
+            .patch(auth::profile::patch)
+            .delete(auth::deletion::delete_me),
+        Endpoint::new("/auth/me/username", Limit::InHandler).patch(auth::username::patch),
+        Endpoint::new("/auth/me/export", Limit::InHandler).get(auth::export::export),
+        Endpoint::new("/auth/sessions", Limit::InHandler)
+            .get(auth::sessions::show)
+            .delete(auth::sessions::delete_others),
+        Endpoint::new("/auth/sessions/{id}", Limit::InHandler).delete(auth::sessions::delete),
         Endpoint::new("/auth/refresh", Limit::InHandler).post(auth::refresh::refresh),
         Endpoint::new("/auth/resume", public).get(auth::resume::resume),
         Endpoint::new("/auth/logout", Limit::InHandler).post(auth::logout::logout),

@@ -24,7 +24,9 @@ use crate::protocol::jwt::{ACCESS_TOKEN, AccessClaims, LEEWAY_SECONDS, TokenErro
 use crate::protocol::refresh_token::{FamilyKind, Presented, RefreshTokenError};
 use crate::protocol::rotation::{self, Verdict};
 use crate::protocol::{key, random};
-use crate::store::model::{Email, FIRST_PARTY, FamilyId, FamilyWithUser, User, UserStatus};
+use crate::store::model::{
+    Email, FIRST_PARTY, FamilyId, FamilyWithUser, SessionId, User, UserStatus,
+};
 
 /// Scope of first-party tokens.
 pub const FIRST_PARTY_SCOPE: &str = "openid profile email";
@@ -111,10 +113,7 @@ pub async fn live(request: &HttpRequest, app: &App) -> Result<Option<FamilyWithU
         let session_name = presented.family.to_string();
         rate_limit::by_name(request, app, Tier::Api, session_name).await?;
         let live = app.store.read.family(presented.family).await?;
-        return Ok(live.filter(|live| {
-            let verdict = rotation::judge(presented, live, &app.lifetimes, now);
-            matches!(verdict, Verdict::Advance | Verdict::Keep)
-        }));
+        return Ok(live.filter(|live| opens(presented, live, app, now)));
     }
     let session = match authenticate(request, app).await {
         Ok(session) => session,
@@ -127,6 +126,36 @@ pub async fn live(request: &HttpRequest, app: &App) -> Result<Option<FamilyWithU
             && live.user.status == UserStatus::Active
             && now < app.lifetimes.expires(&live.family)
     }))
+}
+
+/// New cookies for a browser that changed something that stands in its access token: at the live
+/// generation, as a refresh would answer. `None` where the request brought no refresh token of this
+/// session: whoever has an access token alone gets no longer life by it.
+///
+/// # Errors
+/// `duplicate_cookie`; 503 if the store cannot be asked or there is no key to sign with.
+pub async fn renewed(
+    request: &HttpRequest,
+    app: &App,
+    session: SessionId,
+) -> Result<Option<SessionCookies>, ApiError> {
+    if request.headers().contains_key(AUTHORIZATION) {
+        return Ok(None);
+    }
+    let Some(presented) = presented_refresh(request, app)? else { return Ok(None) };
+    let now = app.clock.now();
+    let live = app.store.read.family(presented.family).await?;
+    let live = live.filter(|live| live.family.session == session);
+    match live.filter(|live| opens(presented, live, app, now)) {
+        Some(live) => issue(app, &live, now).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Whether a refresh by this token would be answered with the live one.
+fn opens(presented: Presented, live: &FamilyWithUser, app: &App, now: Timestamp) -> bool {
+    let verdict = rotation::judge(presented, live, &app.lifetimes, now);
+    matches!(verdict, Verdict::Advance | Verdict::Keep)
 }
 
 /// The answer to who must be signed in and is not.
@@ -149,7 +178,7 @@ pub fn check_recent(auth_time: Timestamp, now: Timestamp, here: &str) -> Result<
     let query = [("prompt", "login"), ("max_age", max_age.as_str()), ("return_to", here)];
     Err(ApiError::new(
         ErrorCode::ReauthenticationRequired,
-        "To change how you sign in, sign in again, so that it is certain that it is you.",
+        "This needs a sign-in of the last 15 minutes. Sign in again, so that it is certain that it is you.",
     )
     .leading_to(places::with_query("/login", &query)))
 }

@@ -3,10 +3,12 @@
 
 use async_trait::async_trait;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::error::StoreError;
 use super::model::{
-    Email, FamilyId, FamilyWithUser, Identity, Revocation, StoredKey, User, UserId,
+    Email, FamilyId, FamilyWithUser, FormerUsername, HeldUsername, Identity, Revocation, Session,
+    StoredKey, User, UserId,
 };
 use super::{AuditRow, ReadStore};
 use crate::clock::Timestamp;
@@ -52,6 +54,15 @@ impl ReadStore for ScriptedReads {
     async fn family(&self, _: FamilyId) -> Result<Option<FamilyWithUser>, StoreError> {
         silent()
     }
+    async fn sessions(&self, _: UserId) -> Result<Vec<Session>, StoreError> {
+        silent()
+    }
+    async fn former_usernames(&self, _: UserId) -> Result<Vec<FormerUsername>, StoreError> {
+        silent()
+    }
+    async fn held_usernames(&self, _: UserId) -> Result<Vec<HeldUsername>, StoreError> {
+        silent()
+    }
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {
         silent()
     }
@@ -65,6 +76,14 @@ impl ReadStore for ScriptedReads {
         Ok(revocations.into_iter().filter(|revocation| now < revocation.until).collect())
     }
     async fn audit(&self, _: u32) -> Result<Vec<AuditRow>, StoreError> {
+        silent()
+    }
+    async fn audit_about(
+        &self,
+        _: UserId,
+        _: Option<Uuid>,
+        _: u32,
+    ) -> Result<Vec<AuditRow>, StoreError> {
         silent()
     }
     async fn user_count(&self) -> Result<u64, StoreError> {

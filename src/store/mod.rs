@@ -16,12 +16,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::{Store as StoreSettings, StoreUrl};
 use error::{OpenError, StoreError};
 use model::{
-    AuditEntry, Email, FamilyId, FamilyWithUser, Identity, Revocation, StoredKey, User, UserId,
+    AuditEntry, Email, FamilyId, FamilyWithUser, FormerUsername, HeldUsername, Identity,
+    Revocation, Session, StoredKey, User, UserId,
 };
 use operation::{Operation, Outcome};
 
@@ -82,6 +84,16 @@ pub trait ReadStore: Send + Sync {
     /// A family, revoked or not, with its person.
     async fn family(&self, id: FamilyId) -> Result<Option<FamilyWithUser>, StoreError>;
 
+    /// A person's sessions, the newest use first; with those that have ended or run out of time, as
+    /// long as they are kept.
+    async fn sessions(&self, user: UserId) -> Result<Vec<Session>, StoreError>;
+
+    /// The usernames that a person had before the present one, oldest first.
+    async fn former_usernames(&self, user: UserId) -> Result<Vec<FormerUsername>, StoreError>;
+
+    /// The names that are held for a person.
+    async fn held_usernames(&self, user: UserId) -> Result<Vec<HeldUsername>, StoreError>;
+
     /// Every signing key, oldest first.
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError>;
 
@@ -95,6 +107,15 @@ pub trait ReadStore: Send + Sync {
     /// The newest audit entries, newest first, at most `limit`.
     async fn audit(&self, limit: u32) -> Result<Vec<AuditRow>, StoreError>;
 
+    /// The audit entries on what a person did or was done to them, newest first, at most `limit`, of
+    /// those before the entry `before`.
+    async fn audit_about(
+        &self,
+        user: UserId,
+        before: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, StoreError>;
+
     /// How many people there are (tombstones apart): for the start message and /metrics.
     async fn user_count(&self) -> Result<u64, StoreError>;
 
@@ -105,6 +126,8 @@ pub trait ReadStore: Send + Sync {
 /// An audit entry as it is read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRow {
+    /// UUIDv7.
+    pub id: Uuid,
     /// When.
     pub at: Timestamp,
     /// Who: `user:…`, `cli`, `system` or `anonymous`.
@@ -119,6 +142,8 @@ pub struct AuditRow {
     pub address: Option<String>,
     /// Further facts.
     pub details: serde_json::Value,
+    /// Personal values, while they are kept; `null` if there are none.
+    pub personal: serde_json::Value,
 }
 
 impl AuditRow {

@@ -209,6 +209,39 @@ pub struct NewFamily {
     pub network: String,
 }
 
+/// A browser session as its person recognises it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Its first-party family.
+    pub family: Family,
+    /// Name of the provider that signed the person in.
+    pub provider: String,
+    /// A short label of the browser.
+    pub user_agent: String,
+    /// A coarse network address.
+    pub network: String,
+}
+
+/// A username that a person had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormerUsername {
+    /// As the person wrote it.
+    pub username: String,
+    /// From when on it was theirs.
+    pub since: Timestamp,
+    /// When they took another.
+    pub until: Timestamp,
+}
+
+/// A former name that is held for its old owner, against others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldUsername {
+    /// The name's comparison key.
+    pub username_key: String,
+    /// Until when.
+    pub until: Timestamp,
+}
+
 /// A family together with its person: what a new access token needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FamilyWithUser {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::store::model::{
-    AuditEntry, Email, FamilyId, FamilyWithUser, Identity, NewFamily, SessionId, StoredKey, User,
-    UserId,
+    AuditEntry, Email, FamilyId, FamilyWithUser, Identity, NewFamily, Revocation, RevocationKind,
+    SessionId, StoredKey, User, UserId,
 };
 
 /// A write that `DbWriter` takes, tied to its outcome.
@@ -50,6 +50,12 @@ pub enum Operation {
     AppendAudit(Box<AppendAudit>),
     /// See [`FillAvatar`].
     FillAvatar(Box<FillAvatar>),
+    /// See [`SetDisplayName`].
+    SetDisplayName(Box<SetDisplayName>),
+    /// See [`ChangeUsername`].
+    ChangeUsername(Box<ChangeUsername>),
+    /// See [`DeleteUser`].
+    DeleteUser(Box<DeleteUser>),
     /// See [`RemoveExpired`].
     RemoveExpired(RemoveExpired),
 }
@@ -62,6 +68,9 @@ impl Operation {
             Self::CreateUser(_)
                 | Self::LinkIdentity(_)
                 | Self::UnlinkIdentities(_)
+                | Self::SetDisplayName(_)
+                | Self::ChangeUsername(_)
+                | Self::DeleteUser(_)
                 | Self::StageKey(_)
                 | Self::ActivateKey(_)
                 | Self::RetireKey(_)
@@ -97,6 +106,12 @@ pub enum Outcome {
     AppendAudit,
     /// Of [`FillAvatar`]: whether the person has the avatar now by this write.
     FillAvatar(bool),
+    /// Of [`SetDisplayName`]: the person as they are now, unless they are locked or deleted.
+    SetDisplayName(Option<Box<User>>),
+    /// Of [`ChangeUsername`].
+    ChangeUsername(ChangeUsernameOutcome),
+    /// Of [`DeleteUser`].
+    DeleteUser(DeleteUserOutcome),
     /// Of [`RemoveExpired`].
     RemoveExpired(Removed),
 }
@@ -315,6 +330,8 @@ pub enum RevokeTarget {
     Session(SessionId),
     /// Everything of a person: all families.
     User(UserId),
+    /// All sessions of a person but this one, each as if it were signed out.
+    OtherSessions(UserId, SessionId),
 }
 
 /// Ends families. In one transaction with the revocation of their access tokens and the audit entry.
@@ -329,7 +346,7 @@ pub struct Revoke {
     pub reason: &'static str,
     /// Now.
     pub now: Timestamp,
-    /// How long access tokens issued until now can live: a [`crate::store::model::Revocation`] is
+    /// How long access tokens issued until now can live: a [`Revocation`] is
     /// kept so long for each family and session that ends (kind `session` for first-party families,
     /// kind `family` for client families; for a session target always `session`, even if nothing is
     /// live any more).
@@ -344,7 +361,7 @@ pub struct RevokeOutcome {
     /// The families that ended with it.
     pub families: Vec<FamilyId>,
     /// The revocations that were stored.
-    pub revocations: Vec<crate::store::model::Revocation>,
+    pub revocations: Vec<Revocation>,
 }
 
 /// Publishes a new signing key, unless somebody else did in the meantime.
@@ -430,10 +447,119 @@ pub struct FillAvatar {
     pub audit: AuditEntry,
 }
 
+/// Sets or clears what pages show of an active person. The same again writes nothing.
+#[derive(Clone, Debug)]
+pub struct SetDisplayName {
+    /// Whose.
+    pub user: UserId,
+    /// The new one; `None` is none.
+    pub display_name: Option<String>,
+    /// Written if it changed anything; its time is that of the change.
+    pub audit: AuditEntry,
+}
+
+/// Gives a person another username, all or nothing.
+#[derive(Clone, Debug)]
+pub struct ChangeUsername {
+    /// Who; must be active.
+    pub user: UserId,
+    /// The name as the person writes it.
+    pub username: String,
+    /// The name's comparison key.
+    pub username_key: String,
+    /// Time between two changes; the first is free.
+    pub cooldown: Duration,
+    /// How long the former name is held for the person, against others.
+    pub hold: Duration,
+    /// Written if it changed anything, with both names; its time is that of the change.
+    pub audit: AuditEntry,
+}
+
+impl ChangeUsername {
+    /// What stands in the way of an active person who changed their name last at `last`.
+    pub fn judge(&self, person: &User, last: Option<Timestamp>) -> Option<ChangeUsernameOutcome> {
+        if person.username == self.username {
+            return Some(ChangeUsernameOutcome::Unchanged(Box::new(person.clone())));
+        }
+        let retry_at = last?.plus(self.cooldown);
+        (self.audit.at < retry_at).then_some(ChangeUsernameOutcome::TooSoon(retry_at))
+    }
+
+    /// The audit entry with the name that the person had.
+    pub fn entry(&self, former: &str) -> AuditEntry {
+        let names = serde_json::json!({ "from": former, "to": self.username });
+        AuditEntry { details: serde_json::json!({ "personal": names }), ..self.audit.clone() }
+    }
+}
+
+/// What became of a [`ChangeUsername`]. Tested in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChangeUsernameOutcome {
+    /// The person has the new name.
+    Changed(Box<User>),
+    /// The person is locked or deleted; nothing changed.
+    NotAllowed,
+    /// The person had this name before, letter by letter; nothing changed.
+    Unchanged(Box<User>),
+    /// The last change is too recent; from this moment on it is not.
+    TooSoon(Timestamp),
+    /// Another account has the name, or it is held for or against somebody else; nothing changed.
+    UsernameTaken,
+}
+
+/// Turns a person into a tombstone. One transaction: identities, addresses, sessions and former names
+/// go, the person's row keeps nothing but its id and times, and the personal part of every audit entry
+/// on what they did or was done to them is emptied.
+#[derive(Clone, Debug)]
+pub struct DeleteUser {
+    /// Who; must be active.
+    pub user: UserId,
+    /// The person's session that asks; must be live.
+    pub asked_in: Option<FamilyId>,
+    /// Until when nobody may take the name. It is held without a word on whose it was, and so are from
+    /// now on the names that were held for the person. `None` frees it at once.
+    pub held_until: Option<Timestamp>,
+    /// When the last access token that names the person has expired: a revocation is kept so long.
+    pub tokens_live_until: Timestamp,
+    /// Written with it, without personal values; its time is that of the deletion.
+    pub audit: AuditEntry,
+}
+
+/// What became of a [`DeleteUser`]. Tested in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeleteUserOutcome {
+    /// The person is gone.
+    Deleted {
+        /// The avatar's name: its objects are to be removed. `None` also where that is not known, since
+        /// the commit had to be read back.
+        avatar: Option<String>,
+        /// What was stored, so that the person's tokens are refused.
+        revocations: Vec<Revocation>,
+    },
+    /// The person is locked or deleted, or the session that asks has ended; nothing changed.
+    NotAllowed,
+    /// The person is the last active admin; nothing changed.
+    LastAdmin,
+}
+
+impl DeleteUser {
+    /// What makes the person's tokens refused.
+    pub fn revocation(&self) -> Revocation {
+        Revocation {
+            kind: RevocationKind::User,
+            id: self.user.to_string(),
+            until: self.tokens_live_until,
+        }
+    }
+}
+
+/// What a tombstone is called. Tombstones are no names: many have the same.
+pub const TOMBSTONE: &str = "deleted";
+
 /// Removes rows that nobody can need any more, a bounded number at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoveExpired {
-    /// Now: tickets and revocations with `until <= now` go.
+    /// Now: tickets and revocations with `until <= now` go, and held names with `held_until <= now`.
     pub now: Timestamp,
     /// Families last rotated at or before this go.
     pub idle_since: Timestamp,
@@ -462,6 +588,8 @@ pub struct Removed {
     pub revocations: u64,
     /// Audit entries removed.
     pub audit: u64,
+    /// Names that are held no longer.
+    pub held_usernames: u64,
     /// Last family id looked at; `None` when the walk reached the end.
     pub families_after: Option<FamilyId>,
 }
@@ -583,6 +711,36 @@ impl Write for FillAvatar {
     }
     fn unwrap_outcome(outcome: Outcome) -> Option<bool> {
         if let Outcome::FillAvatar(outcome) = outcome { Some(outcome) } else { None }
+    }
+}
+
+impl Write for SetDisplayName {
+    type Outcome = Option<Box<User>>;
+    fn into_operation(self) -> Operation {
+        Operation::SetDisplayName(Box::new(self))
+    }
+    fn unwrap_outcome(outcome: Outcome) -> Option<Option<Box<User>>> {
+        if let Outcome::SetDisplayName(outcome) = outcome { Some(outcome) } else { None }
+    }
+}
+
+impl Write for ChangeUsername {
+    type Outcome = ChangeUsernameOutcome;
+    fn into_operation(self) -> Operation {
+        Operation::ChangeUsername(Box::new(self))
+    }
+    fn unwrap_outcome(outcome: Outcome) -> Option<ChangeUsernameOutcome> {
+        if let Outcome::ChangeUsername(outcome) = outcome { Some(outcome) } else { None }
+    }
+}
+
+impl Write for DeleteUser {
+    type Outcome = DeleteUserOutcome;
+    fn into_operation(self) -> Operation {
+        Operation::DeleteUser(Box::new(self))
+    }
+    fn unwrap_outcome(outcome: Outcome) -> Option<DeleteUserOutcome> {
+        if let Outcome::DeleteUser(outcome) = outcome { Some(outcome) } else { None }
     }
 }
 

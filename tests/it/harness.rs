@@ -12,6 +12,7 @@ use latchkey::startup::{self, Running};
 use reqwest::header::{HeaderMap, ORIGIN, SET_COOKIE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
+use rusqlite::types::ValueRef;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -182,6 +183,48 @@ impl Server {
         TABLES.into_iter().zip(counted).collect()
     }
 
+    /// Every row of every table, as text.
+    pub async fn everything(&self) -> Vec<String> {
+        let mut rows = Vec::new();
+        match &self.app.settings.store.url {
+            StoreUrl::Sqlite(path) => {
+                let connection = rusqlite::Connection::open(path).unwrap();
+                let sql = "SELECT name FROM sqlite_schema WHERE type = 'table'";
+                let mut tables = connection.prepare(sql).unwrap();
+                for table in tables.query_map([], |row| row.get::<_, String>(0)).unwrap() {
+                    let table = table.unwrap();
+                    let mut all = connection.prepare(&format!("SELECT * FROM {table}")).unwrap();
+                    let columns = all.column_count();
+                    let text = |row: &rusqlite::Row<'_>, at| match row.get_ref(at).unwrap() {
+                        ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+                        ValueRef::Blob(bytes) => match uuid::Uuid::from_slice(bytes) {
+                            Ok(id) => id.to_string(),
+                            Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+                        },
+                        other => format!("{other:?}"),
+                    };
+                    let found = all.query_map([], |row| {
+                        Ok((0..columns).map(|at| text(row, at)).collect::<Vec<_>>().join(" "))
+                    });
+                    rows.extend(found.unwrap().map(|row| format!("{table}: {}", row.unwrap())));
+                }
+            }
+            StoreUrl::Postgres(_) => {
+                let db = self.connection().await;
+                let sql = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()";
+                for table in db.query(sql, &[]).await.unwrap() {
+                    let table: String = table.get(0);
+                    let all = format!("SELECT to_jsonb(t)::text FROM {table} t");
+                    let found = db.query(&all, &[]).await.unwrap();
+                    rows.extend(
+                        found.iter().map(|row| format!("{table}: {}", row.get::<_, String>(0))),
+                    );
+                }
+            }
+        }
+        rows
+    }
+
     /// Runs SQL, as a failover or an operator would change the store.
     pub async fn execute(&self, sql: &str) {
         match &self.app.settings.store.url {
@@ -254,6 +297,20 @@ impl Browser {
             .send()
             .await
             .unwrap()
+    }
+
+    pub async fn patch_json(&self, target: &str, body: &Value) -> Response {
+        self.client
+            .patch(self.address(target))
+            .header("content-type", "application/json")
+            .body(body.to_string())
+            .send()
+            .await
+            .unwrap()
+    }
+
+    pub async fn delete(&self, target: &str) -> Response {
+        self.client.delete(self.address(target)).send().await.unwrap()
     }
 
     pub async fn post_form(&self, target: &str, fields: &[(&str, &str)]) -> Response {

@@ -14,6 +14,13 @@ const ENDPOINTS: &[(&str, &str)] = &[
     ("GET", "/.well-known/openid-configuration"),
     ("GET", "/.well-known/oauth-authorization-server"),
     ("GET", "/auth/me"),
+    ("PATCH", "/auth/me"),
+    ("DELETE", "/auth/me"),
+    ("PATCH", "/auth/me/username"),
+    ("GET", "/auth/me/export"),
+    ("GET", "/auth/sessions"),
+    ("DELETE", "/auth/sessions"),
+    ("DELETE", "/auth/sessions/none"),
     ("POST", "/auth/refresh"),
     ("GET", "/auth/resume"),
     ("POST", "/auth/logout"),
@@ -146,6 +153,9 @@ pub async fn no_input_causes_an_error_of_ours(backend: Backend) {
             }
         }
         for wrong in ["PUT", "DELETE", "PATCH", "TRACE", "BREW"] {
+            if ENDPOINTS.contains(&(wrong, path)) {
+                continue;
+            }
             let request = client.request(wrong.parse().unwrap(), format!("{}{path}", server.url));
             let answer = request.send().await.unwrap();
             assert!(

@@ -9,6 +9,7 @@ mod development_provider;
 mod documents;
 mod harness;
 mod hostile_input;
+mod identity;
 mod independent_provider;
 mod keys;
 mod linking;

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(unreachable_pub, reason = "nobody uses this binary as a library")]
 
+pub mod accounts;
 pub mod audit;
 pub mod avatars;
 pub mod batches;
@@ -40,6 +41,31 @@ pub trait Database {
 macro_rules! store_contract {
     () => {
         $crate::store_contract::store_contract! { @with_store
+            accounts::{
+                a_display_name_is_set_and_cleared,
+                a_changed_name_leaves_a_history,
+                the_same_name_again_writes_nothing,
+                a_name_in_another_case_is_not_held,
+                between_two_changes_lies_the_cooldown,
+                a_taken_name_is_not_taken_over,
+                a_former_name_is_held_against_others_and_open_to_its_owner,
+                without_a_hold_a_former_name_is_free_at_once,
+                names_are_held_no_longer_than_they_are_to_be,
+                of_many_who_want_one_name_one_gets_it,
+                a_newcomer_and_a_change_do_not_get_the_same_name,
+                of_many_changes_of_one_person_one_comes_through,
+                of_two_who_swap_their_names_nobody_fails,
+                a_deleted_person_leaves_a_tombstone,
+                names_of_a_deleted_person_are_held_for_nobody,
+                deletion_empties_what_the_trail_keeps_apart,
+                only_a_live_session_of_an_active_person_deletes,
+                the_last_active_admin_stays,
+                of_two_admins_who_go_at_once_one_stays,
+                a_deletion_leaves_nothing_behind_whatever_happens_beside_it,
+                nothing_brings_a_deleted_person_back,
+                sessions_are_listed_by_their_last_use,
+                all_sessions_but_one_end,
+            }
             audit::{
                 an_entry_is_read_as_it_was_written,
                 entries_come_newest_first_and_no_more_than_asked,

@@ -249,7 +249,10 @@ fn pattern(value: &Value) -> Parsed<Regex> {
     const MOST_BYTES: usize = 1 << 20;
     let text = text(value)?;
     RegexBuilder::new(&text).size_limit(MOST_BYTES).build().map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => Refusal::new("is too large a pattern"),
+        regex::Error::CompiledTooBig(_) => {
+            Refusal::new("is too large a pattern: compiled, it takes more than 1 MiB")
+                .remedy("repeat less, or over fewer characters")
+        }
         // The last line says what is wrong; those above it draw the place.
         error => {
             let message = error.to_string();

@@ -4,14 +4,15 @@ use actix_web::http::header::AUTHORIZATION;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
+use super::opening::audit;
 use super::refresh::cookies_not_sent;
 use crate::actors::rate_limiter::Tier;
 use crate::actors::token_families::End;
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::routes::cookies::Kind;
-use crate::routes::{csrf, edge, rate_limit, session};
-use crate::store::model::{Actor, AuditEntry, FamilyId, SessionId, UserId};
+use crate::routes::{csrf, rate_limit, session};
+use crate::store::model::{AuditEntry, FamilyId, SessionId, UserId};
 use crate::store::operation::{Revoke, RevokeTarget};
 
 /// `POST /auth/logout`: 204 and both cookies cleared, also when already signed out.
@@ -55,30 +56,38 @@ pub async fn sign_out(request: &HttpRequest, app: &App, everywhere: bool) -> Res
         return Ok(());
     };
     rate_limit::by_name(request, app, Tier::Api, session.to_string()).await?;
-    let (target, action, reason, named) = if everywhere {
-        (
-            RevokeTarget::User(user),
-            "user.signed_out_everywhere",
-            "logout_all",
-            format!("user:{user}"),
-        )
+    let (target, what, named) = if everywhere {
+        let what = ("user.signed_out_everywhere", "logout_all");
+        (RevokeTarget::User(user), what, format!("user:{user}"))
     } else {
-        (RevokeTarget::Session(session), "session.ended", "logout", format!("session:{session}"))
+        let what = ("session.ended", "logout");
+        (RevokeTarget::Session(session), what, format!("session:{session}"))
     };
+    let revoke = ending(request, app, user, target, what, named);
+    app.families.of(&FamilyId(session.0)).ask(End(revoke)).await??;
+    Ok(())
+}
+
+/// The end of something of a person, as this request wants it: audited as `action` on `named`, and the
+/// families keep the `reason`.
+pub fn ending(
+    request: &HttpRequest,
+    app: &App,
+    user: UserId,
+    target: RevokeTarget,
+    (action, reason): (&'static str, &'static str),
+    named: String,
+) -> Revoke {
     let now = app.clock.now();
-    let mut audit = AuditEntry::new(now, Actor::User(user), action, named);
-    audit.request_id = Some(edge::request_id(request));
-    audit.address = Some(rate_limit::client_address(request, app).ip.to_string());
-    let revoke = Revoke {
+    let audit = AuditEntry { target: named, ..audit(request, app, user, action, now) };
+    Revoke {
         target,
         only_if_reused: None,
         reason,
         now,
         tokens_live_for: session::tokens_live_for(app.settings.tokens.access_ttl),
         audit,
-    };
-    app.families.of(&FamilyId(session.0)).ask(End(revoke)).await??;
-    Ok(())
+    }
 }
 
 /// Whose session this is: by the refresh cookie, whatever its generation, else by the access token.

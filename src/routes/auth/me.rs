@@ -6,18 +6,33 @@ use actix_web::web::Data;
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::routes::session::{Authenticated, UserBody};
-use crate::store::model::UserStatus;
+use crate::store::model::{User, UserId, UserStatus};
 
 /// `GET /auth/me`.
 ///
 /// # Errors
 /// `unauthenticated`, also for a person who was locked or deleted since.
 pub async fn me(session: Authenticated, app: Data<App>) -> Result<HttpResponse, ApiError> {
-    let id = session.claims.sub;
+    let user = active(&app, session.claims.sub).await?;
+    Ok(HttpResponse::Ok().json(shown(&app, &user).await?))
+}
+
+/// A person who is active.
+///
+/// # Errors
+/// `unauthenticated`; 503 if the store cannot be asked.
+pub async fn active(app: &App, id: UserId) -> Result<User, ApiError> {
     let user = app.store.read.user(id).await?;
-    let user = user.filter(|user| user.status == UserStatus::Active).ok_or_else(|| {
+    user.filter(|user| user.status == UserStatus::Active).ok_or_else(|| {
         ApiError::new(ErrorCode::Unauthenticated, "Sign in again: this account is not active.")
-    })?;
-    let emails = app.store.read.emails(id).await?;
-    Ok(HttpResponse::Ok().json(UserBody::new(&user, &app).with_emails(emails)))
+    })
+}
+
+/// A person with their addresses.
+///
+/// # Errors
+/// 503 if the store cannot be asked.
+pub async fn shown(app: &App, user: &User) -> Result<UserBody, ApiError> {
+    let emails = app.store.read.emails(user.id).await?;
+    Ok(UserBody::new(user, app).with_emails(emails))
 }

@@ -42,7 +42,10 @@ struct SetupBody {
 }
 
 /// Tells a member that is there, even as `null`, from one that is not.
-fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
+///
+/// # Errors
+/// For a value that is neither text nor `null`.
+pub fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(value).map(Some)
 }
 
@@ -220,7 +223,7 @@ pub async fn create(
 ///
 /// # Errors
 /// `invalid_field`.
-fn check_display_name(text: &str) -> Result<Option<String>, ApiError> {
+pub fn check_display_name(text: &str) -> Result<Option<String>, ApiError> {
     display_name::check(text).map_err(|error| {
         ApiError::new(ErrorCode::InvalidField, error.to_string()).field("display_name")
     })

@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::username::{UsernameError, alternatives, check, comparison_key};
 use crate::routes::parameters::Parameters;
+use crate::routes::session;
 
 /// The answer to a name that breaks a rule.
 pub fn refusal(error: &UsernameError) -> ApiError {
@@ -25,7 +26,7 @@ pub fn refusal(error: &UsernameError) -> ApiError {
 }
 
 /// `GET /auth/username-available?username=`: `{"available", "code"?, "detail"?, "suggestion"?}`. A name
-/// like it is suggested for one that is taken.
+/// like it is suggested for one that is taken; what is held for the person who is signed in is available.
 ///
 /// # Errors
 /// `invalid_field` without a name.
@@ -43,7 +44,7 @@ pub async fn username_available(
             "available": false, "code": refusal.code.as_str(), "detail": refusal.detail,
         })));
     }
-    if is_free(&app, username).await? {
+    if is_free(&app, username).await? || is_open_to_its_owner(&request, &app, username).await? {
         return Ok(HttpResponse::Ok().json(json!({ "available": true })));
     }
     let mut answer = json!({
@@ -79,4 +80,20 @@ async fn suggestion(app: &App, taken: &str) -> Result<Option<String>, ApiError> 
 
 async fn is_free(app: &App, name: &str) -> Result<bool, ApiError> {
     Ok(app.store.read.username_is_free(&comparison_key(name), app.clock.now()).await?)
+}
+
+/// Whether a name that is not free is the asking person's own: the present one, perhaps in another case,
+/// or a former one that is held for them.
+async fn is_open_to_its_owner(
+    request: &HttpRequest,
+    app: &App,
+    name: &str,
+) -> Result<bool, ApiError> {
+    let Some(live) = session::live(request, app).await? else { return Ok(false) };
+    let key = comparison_key(name);
+    if let Some(owner) = app.store.read.user_by_name(&key).await? {
+        return Ok(owner.id == live.user.id);
+    }
+    let held = app.store.read.held_usernames(live.user.id).await?;
+    Ok(held.iter().any(|held| held.username_key == key))
 }

@@ -318,7 +318,7 @@ impl<'a> ErrorPage<'a> {
             site,
             title: error.code.title(),
             detail: &error.detail,
-            retry_after: error.retry_after,
+            retry_after: error.wait(),
             request_id,
             action: match &error.way_on {
                 Some(path) if is_local(path) => {
@@ -364,7 +364,9 @@ fn way_on(code: ErrorCode, here: Option<&str>) -> Action<'_> {
         E::UsernameTaken | E::UsernameReserved | E::UsernameInvalid => {
             to(text::onboarding::HEADING, "/onboarding")
         }
-        E::LinkExpired | E::LastIdentity => to(action::ACCOUNT, "/account"),
+        E::LinkExpired | E::LastIdentity | E::UsernameCooldown | E::LastAdmin => {
+            to(action::ACCOUNT, "/account")
+        }
         E::RecoveryExpired
         | E::InvalidRequest
         | E::InvalidField

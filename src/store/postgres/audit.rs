@@ -5,11 +5,11 @@ use serde_json::Value;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::connect::{execute, query, query_first};
+use super::connect::{Parameters, execute, query, query_first};
 use super::failure::Failure;
 use crate::clock::Timestamp;
 use crate::store::AuditRow;
-use crate::store::model::AuditEntry;
+use crate::store::model::{AuditEntry, UserId};
 
 /// Appends entries, all in one statement.
 pub(super) async fn append(db: &ClientWrapper, entries: &[&AuditEntry]) -> Result<(), Failure> {
@@ -54,16 +54,46 @@ pub(super) async fn exists(db: &ClientWrapper, id: Uuid) -> Result<bool, Failure
 /// The newest entries, newest first.
 pub(super) async fn newest(db: &ClientWrapper, limit: u32) -> Result<Vec<AuditRow>, Failure> {
     const SQL: &str = "
-        SELECT e.at, e.actor, e.action, e.target, e.request_id, e.details, d.personal
+        SELECT e.id, e.at, e.actor, e.action, e.target, e.request_id, e.details, d.personal
           FROM audit_events e LEFT JOIN audit_details d USING (id)
          ORDER BY e.at DESC, e.id DESC LIMIT $1";
     query(db, SQL, &[&i64::from(limit)]).await?.iter().map(from_row).collect()
 }
 
+/// What a person did or was done to them, newest first, before the entry `before`.
+pub(super) async fn about(
+    db: &ClientWrapper,
+    user: UserId,
+    before: Option<Uuid>,
+    limit: u32,
+) -> Result<Vec<AuditRow>, Failure> {
+    // Each half by its index; an entry in both is one.
+    const SQL: &str = "
+        SELECT e.id, e.at, e.actor, e.action, e.target, e.request_id, e.details, d.personal
+          FROM (SELECT id FROM audit_events WHERE actor = $1
+                 UNION SELECT id FROM audit_events WHERE target = $1) AS concerned
+          JOIN audit_events e USING (id) LEFT JOIN audit_details d USING (id)
+         WHERE e.id < $2 ORDER BY e.id DESC LIMIT $3";
+    let before = before.unwrap_or(Uuid::max());
+    let parameters: Parameters<'_> = &[&format!("user:{user}"), &before, &i64::from(limit)];
+    query(db, SQL, parameters).await?.iter().map(from_row).collect()
+}
+
+/// Empties the personal part of every entry on what a person did or was done to them.
+pub(super) async fn empty_details(db: &ClientWrapper, user: UserId) -> Result<(), Failure> {
+    const SQL: &str = "
+        DELETE FROM audit_details WHERE id IN
+               (SELECT id FROM audit_events WHERE actor = $1
+                 UNION SELECT id FROM audit_events WHERE target = $1)";
+    execute(db, SQL, &[&format!("user:{user}")]).await?;
+    Ok(())
+}
+
 fn from_row(row: &Row) -> Result<AuditRow, Failure> {
     let personal: Option<String> = row.try_get("personal")?;
-    let personal = personal.as_deref().map(parse).transpose()?.unwrap_or(Value::Null);
+    let mut personal = personal.as_deref().map(parse).transpose()?.unwrap_or(Value::Null);
     Ok(AuditRow {
+        id: row.try_get("id")?,
         at: Timestamp::from_millis(row.try_get("at")?),
         actor: row.try_get("actor")?,
         action: row.try_get("action")?,
@@ -71,6 +101,7 @@ fn from_row(row: &Row) -> Result<AuditRow, Failure> {
         request_id: row.try_get("request_id")?,
         address: personal.get("address").and_then(Value::as_str).map(ToOwned::to_owned),
         details: parse(row.try_get("details")?)?,
+        personal: personal.get_mut("personal").map(Value::take).unwrap_or_default(),
     })
 }
 

@@ -104,6 +104,13 @@ pub(super) async fn remove(
     Ok(())
 }
 
+/// Takes all identities from a person, with their addresses.
+pub(super) async fn remove_all(db: &ClientWrapper, user: UserId) -> Result<(), Failure> {
+    const SQL: &str = "DELETE FROM identities WHERE user_id = $1";
+    execute(db, SQL, &[&user.0]).await?;
+    Ok(())
+}
+
 /// Inserts an identity without addresses; `false` if it belongs to an account already.
 pub(super) async fn insert(
     db: &ClientWrapper,

@@ -4,6 +4,7 @@
 //! `operations` puts them together. Correctness lies in conditional statements alone: any number of
 //! nodes may write.
 
+mod accounts;
 mod address;
 mod audit;
 mod connect;
@@ -11,6 +12,7 @@ mod failure;
 mod identities;
 mod links;
 mod migrations;
+mod names;
 mod operations;
 mod read_back;
 mod reader;

@@ -6,7 +6,10 @@ use deadpool_postgres::ClientWrapper;
 use futures_util::try_join;
 
 use super::failure::Failure;
-use super::{audit, identities, links, revocations, signing_keys, spent, token_families, users};
+use super::{
+    accounts, audit, identities, links, names, revocations, signing_keys, spent, token_families,
+    users,
+};
 use crate::store::model::{AuditEntry, FamilyId};
 use crate::store::operation::{
     AdvanceOutcome, CreateUser, CreateUserOutcome, Operation, Outcome, RemoveExpired, Removed,
@@ -58,6 +61,15 @@ pub(super) async fn perform(
                 audit::append(db, &[&operation.audit]).await?;
             }
             Outcome::FillAvatar(is_filled)
+        }
+        Operation::SetDisplayName(operation) => {
+            Outcome::SetDisplayName(accounts::set_display_name(db, operation).await?)
+        }
+        Operation::ChangeUsername(operation) => {
+            Outcome::ChangeUsername(accounts::change_username(db, operation).await?)
+        }
+        Operation::DeleteUser(operation) => {
+            Outcome::DeleteUser(accounts::delete(db, operation).await?)
         }
         Operation::RemoveExpired(operation) => {
             Outcome::RemoveExpired(remove_expired(db, operation).await?)
@@ -137,12 +149,13 @@ async fn create_user(
 
 async fn remove_expired(db: &ClientWrapper, operation: &RemoveExpired) -> Result<Removed, Failure> {
     let RemoveExpired { now, audited_before, wipe_keys, limit, .. } = operation;
-    let ((families, families_after), spent, revocations, audit, ()) = try_join!(
+    let ((families, families_after), spent, revocations, audit, held_usernames, ()) = try_join!(
         token_families::remove_expired(db, operation),
         spent::remove_expired(db, *now, *limit),
         revocations::remove_expired(db, *now, *limit),
         audit::remove_old(db, *audited_before, *limit),
+        names::remove_expired(db, *now, *limit),
         signing_keys::wipe(db, wipe_keys),
     )?;
-    Ok(Removed { families, spent, revocations, audit, families_after })
+    Ok(Removed { families, spent, revocations, audit, held_usernames, families_after })
 }

@@ -3,11 +3,12 @@
 use deadpool_postgres::ClientWrapper;
 
 use super::failure::Failure;
-use super::{audit, token_families};
-use crate::store::model::{FamilyId, FamilyWithUser, UserStatus};
+use super::{audit, token_families, users};
+use crate::store::model::{AuditEntry, FamilyId, FamilyWithUser, User, UserId, UserStatus};
 use crate::store::operation::{
-    AdvanceFamily, AdvanceOutcome, CreateUserOutcome, LinkIdentity, LinkOutcome, Operation,
-    Outcome, RetireKeyOutcome, SignInOutcome, StageKeyOutcome, UnlinkOutcome,
+    AdvanceFamily, AdvanceOutcome, ChangeUsernameOutcome, CreateUserOutcome, DeleteUserOutcome,
+    LinkIdentity, LinkOutcome, Operation, Outcome, RetireKeyOutcome, SignInOutcome,
+    StageKeyOutcome, UnlinkOutcome,
 };
 
 /// What an operation did, if it certainly was committed; `None` if it was not, or did nothing.
@@ -52,6 +53,18 @@ pub(super) async fn happened(
         Operation::FillAvatar(operation) => {
             audit::exists(db, operation.audit.id).await?.then_some(Outcome::FillAvatar(true))
         }
+        Operation::SetDisplayName(operation) => changed(db, &operation.audit, operation.user)
+            .await?
+            .map(|person| Outcome::SetDisplayName(Some(person))),
+        Operation::ChangeUsername(operation) => changed(db, &operation.audit, operation.user)
+            .await?
+            .map(|person| Outcome::ChangeUsername(ChangeUsernameOutcome::Changed(person))),
+        Operation::DeleteUser(operation) => {
+            audit::exists(db, operation.audit.id).await?.then(|| {
+                let revocations = vec![operation.revocation()];
+                Outcome::DeleteUser(DeleteUserOutcome::Deleted { avatar: None, revocations })
+            })
+        }
         Operation::ResealKeys(operation) => audit::exists(db, operation.audit.id)
             .await?
             .then_some(Outcome::ResealKeys(operation.sealed.len() as u64)),
@@ -73,6 +86,18 @@ async fn advanced(db: &ClientWrapper, advance: &AdvanceFamily) -> Result<Option<
     Ok(live.map(|live| {
         Outcome::AdvanceFamily(AdvanceOutcome::Moved { live, before: advance.presented })
     }))
+}
+
+/// The person as they are after a change that was audited.
+async fn changed(
+    db: &ClientWrapper,
+    entry: &AuditEntry,
+    user: UserId,
+) -> Result<Option<Box<User>>, Failure> {
+    match audit::exists(db, entry.id).await? {
+        true => Ok(users::by_id(db, user).await?.map(Box::new)),
+        false => Ok(None),
+    }
 }
 
 async fn linked(db: &ClientWrapper, link: &LinkIdentity) -> Result<Option<Outcome>, Failure> {

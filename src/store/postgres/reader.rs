@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::{ClientWrapper, Object, Pool};
+use uuid::Uuid;
 
 use super::connect::{describe_pool_error, query_first};
 use super::failure::{Failure, within};
-use super::{audit, identities, revocations, signing_keys, token_families, users};
+use super::{audit, identities, names, revocations, signing_keys, token_families, users};
 use crate::clock::Timestamp;
 use crate::store::error::StoreError;
 use crate::store::model::{
-    Email, FamilyId, FamilyWithUser, Identity, Revocation, StoredKey, User, UserId,
+    Email, FamilyId, FamilyWithUser, FormerUsername, HeldUsername, Identity, Revocation, Session,
+    StoredKey, User, UserId,
 };
 use crate::store::{AuditRow, Counters, ReadStore};
 
@@ -127,6 +129,24 @@ impl ReadStore for Reader {
         put_back(db, answer)
     }
 
+    async fn sessions(&self, user: UserId) -> Result<Vec<Session>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, token_families::sessions(&db, user)).await;
+        put_back(db, answer)
+    }
+
+    async fn former_usernames(&self, user: UserId) -> Result<Vec<FormerUsername>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, names::former(&db, user)).await;
+        put_back(db, answer)
+    }
+
+    async fn held_usernames(&self, user: UserId) -> Result<Vec<HeldUsername>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, names::held(&db, user)).await;
+        put_back(db, answer)
+    }
+
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {
         let db = self.connection().await?;
         let answer = within(STATEMENT_LIMIT, signing_keys::all(&db)).await;
@@ -146,6 +166,17 @@ impl ReadStore for Reader {
     async fn audit(&self, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
         let db = self.connection().await?;
         let answer = within(STATEMENT_LIMIT, audit::newest(&db, limit)).await;
+        put_back(db, answer)
+    }
+
+    async fn audit_about(
+        &self,
+        user: UserId,
+        before: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, audit::about(&db, user, before, limit)).await;
         put_back(db, answer)
     }
 

@@ -14,7 +14,7 @@ use super::{audit, revocations};
 use crate::clock::Timestamp;
 use crate::store::error::StoreError;
 use crate::store::model::{
-    FIRST_PARTY, Family, FamilyId, FamilyWithUser, NewFamily, Revocation, RevocationKind,
+    FIRST_PARTY, Family, FamilyId, FamilyWithUser, NewFamily, Revocation, RevocationKind, Session,
     SessionId, User, UserId,
 };
 use crate::store::operation::{
@@ -286,7 +286,7 @@ macro_rules! ended_where {
     };
 }
 
-/// Fills in what the target means: `end_where!` or `ended_where!` for each of the three.
+/// Fills in what the target means: `end_where!` or `ended_where!` for each of the four.
 macro_rules! by_target {
     ($statement:ident, $target:expr) => {
         match $target {
@@ -300,14 +300,38 @@ macro_rules! by_target {
                 id.0,
             ),
             RevokeTarget::User(id) => ($statement!("f.user_id = $1"), id.0),
+            RevokeTarget::OtherSessions(id, _) => (
+                $statement!(
+                    "f.user_id = $1 AND f.session_id <> $4
+                     AND (f.client_id = 'latchkey' OR NOT f.offline)"
+                ),
+                id.0,
+            ),
         }
     };
 }
 
 async fn end(db: &ClientWrapper, revoke: &Revoke) -> Result<Vec<Ended>, Failure> {
     let (sql, id): (&str, Uuid) = by_target!(end_where, revoke.target);
-    let parameters: Parameters<'_> = &[&id, &revoke.now.millis(), &revoke.reason];
-    query(db, sql, parameters).await?.iter().map(ended_from_row).collect()
+    concerned(db, sql, id, revoke).await
+}
+
+/// Runs a statement that `by_target!` made.
+async fn concerned(
+    db: &ClientWrapper,
+    sql: &str,
+    id: Uuid,
+    revoke: &Revoke,
+) -> Result<Vec<Ended>, Failure> {
+    let now = revoke.now.millis();
+    let common: Parameters<'_> = &[&id, &now, &revoke.reason];
+    let rows = match revoke.target {
+        RevokeTarget::OtherSessions(_, SessionId(kept)) => {
+            query(db, sql, &[common, &[&kept]].concat()).await?
+        }
+        _ => query(db, sql, common).await?,
+    };
+    rows.iter().map(ended_from_row).collect()
 }
 
 /// What a revocation did that was committed: [`revoke`] answered the same.
@@ -316,10 +340,7 @@ pub(super) async fn read_back_revoke(
     revoke: &Revoke,
 ) -> Result<RevokeOutcome, Failure> {
     let (sql, id): (&str, Uuid) = by_target!(ended_where, revoke.target);
-    let parameters: Parameters<'_> = &[&id, &revoke.now.millis(), &revoke.reason];
-    let rows = query(db, sql, parameters).await?;
-    let ended: Vec<Ended> = rows.iter().map(ended_from_row).collect::<Result<_, _>>()?;
-    Ok(outcome_of(revoke, &ended))
+    Ok(outcome_of(revoke, &concerned(db, sql, id, revoke).await?))
 }
 
 /// Which access tokens die with these families.
@@ -345,6 +366,36 @@ fn outcome_of(revoke: &Revoke, ended: &[Ended]) -> RevokeOutcome {
             .map(|(kind, id)| Revocation { kind, id, until })
             .collect(),
     }
+}
+
+/// Removes everything that a person signed in to, locked in the order of the ids as elsewhere.
+pub(super) async fn remove_all(db: &ClientWrapper, user: UserId) -> Result<(), Failure> {
+    const SQL: &str = "
+        DELETE FROM token_families WHERE id IN
+               (SELECT id FROM token_families WHERE user_id = $1 ORDER BY id FOR UPDATE)";
+    execute(db, SQL, &[&user.0]).await?;
+    Ok(())
+}
+
+/// A person's first-party families, ended ones too, the newest use first.
+pub(super) async fn sessions(db: &ClientWrapper, user: UserId) -> Result<Vec<Session>, Failure> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        family_columns!(),
+        ", f.provider, f.user_agent, f.network FROM token_families f
+          WHERE f.user_id = $1 AND f.client_id = $2
+          ORDER BY f.rotated_at DESC, f.id DESC"
+    );
+    let rows = query(db, SQL, &[&user.0, &FIRST_PARTY]).await?;
+    let sessions = rows.iter().map(|row| {
+        Ok(Session {
+            family: from_row(row, user)?,
+            provider: row.try_get("provider")?,
+            user_agent: row.try_get("user_agent")?,
+            network: row.try_get("network")?,
+        })
+    });
+    sessions.collect()
 }
 
 /// Looks at the next families in the order of their ids and removes those that nobody can use any more.

@@ -2,12 +2,13 @@
 
 use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 
-use super::connect::{execute, query_first};
+use super::connect::{execute, query, query_first};
 use super::failure::Failure;
 use crate::clock::Timestamp;
 use crate::store::model::{Role, User, UserId, UserStatus};
-use crate::store::operation::FillAvatar;
+use crate::store::operation::{FillAvatar, TOMBSTONE};
 
 /// The columns of a person, from `users u`, as [`from_row`] reads them.
 macro_rules! user_columns {
@@ -156,6 +157,64 @@ pub(super) async fn insert(db: &ClientWrapper, user: &User, key: &str) -> Result
     )
     .await?;
     Ok(inserted == 1)
+}
+
+/// Sets or clears the display name.
+pub(super) async fn set_display_name(
+    db: &ClientWrapper,
+    id: UserId,
+    display_name: Option<&str>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    const SQL: &str = "UPDATE users SET display_name = $2, updated_at = $3 WHERE id = $1";
+    execute(db, SQL, &[&id.0, &display_name, &now.millis()]).await?;
+    Ok(())
+}
+
+/// The comparison key of a person's name, as it is stored.
+pub(super) async fn username_key(db: &ClientWrapper, id: UserId) -> Result<String, Failure> {
+    const SQL: &str = "SELECT username_key FROM users WHERE id = $1";
+    match query_first(db, SQL, &[&id.0]).await? {
+        Some(row) => Ok(row.try_get("username_key")?),
+        None => Err(Failure::inconsistent(format!("user {id} is not there"))),
+    }
+}
+
+/// Gives a person another name; `false` if somebody has it: then the transaction can only be rolled
+/// back. Waits for a transaction that is about to take the name, or to give it up.
+pub(super) async fn rename(
+    db: &ClientWrapper,
+    id: UserId,
+    username: &str,
+    key: &str,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    const SQL: &str = "
+        UPDATE users SET username = $2, username_key = $3, updated_at = $4 WHERE id = $1";
+    let statement = db.prepare_cached(SQL).await?;
+    match db.execute(&statement, &[&id.0, &username, &key, &now.millis()]).await {
+        Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(false),
+        renamed => Ok(renamed? == 1),
+    }
+}
+
+/// The active admins. Until the transaction ends none of them can stop to be one. Locked in the order
+/// of their ids, so that two who do so do not wait for each other in a circle.
+pub(super) async fn hold_admins(db: &ClientWrapper) -> Result<Vec<UserId>, Failure> {
+    const SQL: &str = "
+        SELECT id FROM users WHERE role = 'admin' AND status = 'active' ORDER BY id FOR UPDATE";
+    let rows = query(db, SQL, &[]).await?;
+    rows.iter().map(|row| Ok(UserId(row.try_get("id")?))).collect()
+}
+
+/// Leaves nothing of a person but the id and the times.
+pub(super) async fn bury(db: &ClientWrapper, id: UserId, now: Timestamp) -> Result<(), Failure> {
+    const SQL: &str = "
+        UPDATE users SET username = $2, username_key = $2, display_name = NULL, avatar = NULL,
+                         role = 'user', status = 'deleted', updated_at = $3
+         WHERE id = $1";
+    execute(db, SQL, &[&id.0, &TOMBSTONE, &now.millis()]).await?;
+    Ok(())
 }
 
 /// Gives an active person without an avatar this one; whether there was such a person.

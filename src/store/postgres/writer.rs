@@ -22,7 +22,9 @@ use super::operations::perform;
 use super::read_back::happened;
 use super::token_families::advance;
 use crate::store::error::StoreError;
-use crate::store::operation::{AdvanceFamily, CreateUserOutcome, LinkOutcome, Operation, Outcome};
+use crate::store::operation::{
+    AdvanceFamily, ChangeUsernameOutcome, CreateUserOutcome, LinkOutcome, Operation, Outcome,
+};
 use crate::store::{Counters, WriteStore};
 
 /// How long the statements of one transaction may take, and again its commit.
@@ -241,11 +243,14 @@ async fn run(
     Ok(outcomes)
 }
 
-/// Whether what the operation did so far stays. A refused account or link leaves no trace.
+/// Whether what the operation did so far stays. A refused account, link or name leaves no trace.
 fn is_kept(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::CreateUser(outcome) => matches!(outcome, CreateUserOutcome::Created(_)),
         Outcome::LinkIdentity(outcome) => matches!(outcome, LinkOutcome::Linked(_)),
+        Outcome::ChangeUsername(outcome) => {
+            matches!(outcome, ChangeUsernameOutcome::Changed(_))
+        }
         _ => true,
     }
 }

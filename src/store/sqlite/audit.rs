@@ -1,12 +1,14 @@
 //! `audit_events` and, apart from them, the personal values in `audit_details`.
 
 use rusqlite::{Connection, Row, params};
+use serde_json::Value;
+use uuid::Uuid;
 
 use super::row;
 use crate::clock::Timestamp;
 use crate::store::AuditRow;
 use crate::store::error::StoreError;
-use crate::store::model::AuditEntry;
+use crate::store::model::{AuditEntry, UserId};
 
 /// Writes an entry.
 pub(super) fn append(connection: &Connection, entry: &AuditEntry) -> Result<(), StoreError> {
@@ -37,7 +39,7 @@ pub(super) fn append(connection: &Connection, entry: &AuditEntry) -> Result<(), 
 /// The newest entries, newest first.
 pub(super) fn newest(connection: &Connection, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT at, actor, action, target, request_id, details, coalesce(personal, 'null')
+        "SELECT at, actor, action, target, request_id, details, coalesce(personal, 'null'), id
            FROM audit_events LEFT JOIN audit_details USING (id)
           ORDER BY at DESC, id DESC LIMIT ?1",
     )?;
@@ -45,9 +47,44 @@ pub(super) fn newest(connection: &Connection, limit: u32) -> Result<Vec<AuditRow
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// What a person did or was done to them, newest first, before the entry `before`.
+pub(super) fn about(
+    connection: &Connection,
+    user: UserId,
+    before: Option<Uuid>,
+    limit: u32,
+) -> Result<Vec<AuditRow>, StoreError> {
+    // Each half by its index; an entry in both is one.
+    let mut statement = connection.prepare_cached(
+        "SELECT at, actor, action, target, request_id, details, coalesce(personal, 'null'), id
+           FROM audit_events LEFT JOIN audit_details USING (id)
+          WHERE id IN (SELECT id FROM audit_events WHERE actor = ?1
+                        UNION SELECT id FROM audit_events WHERE target = ?1)
+            AND id < ?2
+          ORDER BY id DESC LIMIT ?3",
+    )?;
+    let before = before.unwrap_or(Uuid::max());
+    let rows =
+        statement.query_map(params![format!("user:{user}"), before.as_bytes(), limit], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Empties the personal part of every entry on what a person did or was done to them.
+pub(super) fn empty_details(connection: &Connection, user: UserId) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM audit_details WHERE id IN
+                    (SELECT id FROM audit_events WHERE actor = ?1
+                      UNION SELECT id FROM audit_events WHERE target = ?1)",
+        )?
+        .execute(params![format!("user:{user}")])?;
+    Ok(())
+}
+
 fn read(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
-    let kept_apart = row::json(row, 6)?;
+    let mut kept_apart = row::json(row, 6)?;
     Ok(AuditRow {
+        id: row::id(row, 7)?,
         at: row::time(row, 0)?,
         actor: row.get(1)?,
         action: row.get(2)?,
@@ -55,6 +92,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
         request_id: row.get(4)?,
         address: kept_apart["address"].as_str().map(str::to_owned),
         details: row::json(row, 5)?,
+        personal: kept_apart.get_mut("personal").map(Value::take).unwrap_or_default(),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{audit, revocations, signing_keys, spent, token_families};
+use super::{audit, names, revocations, signing_keys, spent, token_families};
 use crate::store::error::StoreError;
 use crate::store::operation::{RemoveExpired, Removed};
 
@@ -20,6 +20,7 @@ pub(super) fn remove(
         spent: spent::remove_expired(connection, remove.now, remove.limit)?,
         revocations: revocations::remove_expired(connection, remove.now, remove.limit)?,
         audit: audit::remove(connection, remove.audited_before, remove.limit)?,
+        held_usernames: names::remove_expired(connection, remove.now, remove.limit)?,
         families_after,
     })
 }

@@ -126,6 +126,14 @@ pub(super) fn remove(
     Ok(())
 }
 
+/// Takes all identities from a person, with their addresses.
+pub(super) fn remove_all(connection: &Connection, user: UserId) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("DELETE FROM identities WHERE user_id = ?1")?
+        .execute(params![user.0.as_bytes()])?;
+    Ok(())
+}
+
 /// At most two people who hold one of these addresses as a verified one.
 pub(super) fn verified_holders(
     connection: &Connection,

@@ -64,12 +64,13 @@ pub(super) fn unlink(
     Ok(UnlinkOutcome::Unlinked)
 }
 
-fn is_active(connection: &Connection, user: UserId) -> Result<bool, StoreError> {
+/// Whether the person can sign in.
+pub(super) fn is_active(connection: &Connection, user: UserId) -> Result<bool, StoreError> {
     Ok(users::find(connection, user)?.is_some_and(|user| user.status == UserStatus::Active))
 }
 
 /// Whether the session that asks is the person's and live; recovery asks in none.
-fn is_live(
+pub(super) fn is_live(
     connection: &Connection,
     asked_in: Option<FamilyId>,
     user: UserId,

@@ -1,11 +1,13 @@
 //! The SQLite backend: one file, one writing thread, a few reading ones.
 
+mod accounts;
 mod audit;
 mod connection;
 mod expired;
 mod identities;
 mod links;
 mod migrations;
+mod names;
 mod reader;
 mod revocations;
 mod row;

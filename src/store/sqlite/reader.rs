@@ -8,13 +8,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
+use uuid::Uuid;
 
 use super::worker::{Worker, job, lost};
-use super::{audit, connection, identities, revocations, signing_keys, token_families, users};
+use super::{
+    audit, connection, identities, names, revocations, signing_keys, token_families, users,
+};
 use crate::clock::{Clock, Timestamp};
 use crate::store::error::{OpenError, StoreError};
 use crate::store::model::{
-    Email, FamilyId, FamilyWithUser, Identity, Revocation, StoredKey, User, UserId,
+    Email, FamilyId, FamilyWithUser, FormerUsername, HeldUsername, Identity, Revocation, Session,
+    StoredKey, User, UserId,
 };
 use crate::store::{AuditRow, Counters, ReadStore};
 
@@ -138,6 +142,18 @@ impl ReadStore for Readers {
         self.ask(move |connection| token_families::find(connection, id)).await
     }
 
+    async fn sessions(&self, user: UserId) -> Result<Vec<Session>, StoreError> {
+        self.ask(move |connection| token_families::sessions(connection, user)).await
+    }
+
+    async fn former_usernames(&self, user: UserId) -> Result<Vec<FormerUsername>, StoreError> {
+        self.ask(move |connection| names::former(connection, user)).await
+    }
+
+    async fn held_usernames(&self, user: UserId) -> Result<Vec<HeldUsername>, StoreError> {
+        self.ask(move |connection| names::held(connection, user)).await
+    }
+
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {
         self.ask(signing_keys::all).await
     }
@@ -152,6 +168,15 @@ impl ReadStore for Readers {
 
     async fn audit(&self, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
         self.ask(move |connection| audit::newest(connection, limit)).await
+    }
+
+    async fn audit_about(
+        &self,
+        user: UserId,
+        before: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        self.ask(move |connection| audit::about(connection, user, before, limit)).await
     }
 
     async fn user_count(&self) -> Result<u64, StoreError> {

@@ -3,7 +3,7 @@
 //! Whoever changes a family holds SQLite's write lock from the start of the transaction, so what is
 //! read here stays true until it is written.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use uuid::Uuid;
 
 use super::users::user_columns;
@@ -11,8 +11,8 @@ use super::{audit, revocations, row, users};
 use crate::clock::Timestamp;
 use crate::store::error::StoreError;
 use crate::store::model::{
-    FIRST_PARTY, Family, FamilyId, FamilyWithUser, NewFamily, RevocationKind, SessionId, UserId,
-    UserStatus,
+    FIRST_PARTY, Family, FamilyId, FamilyWithUser, NewFamily, RevocationKind, Session, SessionId,
+    UserId, UserStatus,
 };
 use crate::store::operation::{
     AdvanceFamily, AdvanceOutcome, RemoveExpired, Revoke, RevokeOutcome, RevokeTarget,
@@ -240,16 +240,28 @@ fn end(connection: &Connection, revoke: &Revoke) -> Result<Vec<Ended>, StoreErro
             session.0,
         ),
         RevokeTarget::User(user) => (end_where!("user_id = ?1"), user.0),
+        RevokeTarget::OtherSessions(user, _) => (
+            end_where!(
+                "user_id = ?1 AND session_id <> ?4 AND (client_id = 'latchkey' OR NOT offline)"
+            ),
+            user.0,
+        ),
     };
+    let (id, now) = (id.as_bytes(), revoke.now.millis());
+    let kept = match revoke.target {
+        RevokeTarget::OtherSessions(_, session) => Some(session.0.into_bytes()),
+        _ => None,
+    };
+    let mut parameters: Vec<&dyn ToSql> = vec![&id, &now, &revoke.reason];
+    parameters.extend(kept.iter().map(|kept| kept as &dyn ToSql));
     let mut statement = connection.prepare_cached(statement)?;
-    let rows =
-        statement.query_map(params![id.as_bytes(), revoke.now.millis(), revoke.reason], |row| {
-            Ok(Ended {
-                id: FamilyId(row::id(row, 0)?),
-                session: SessionId(row::id(row, 1)?),
-                first_party: row.get_ref(2)?.as_str()? == FIRST_PARTY,
-            })
-        })?;
+    let rows = statement.query_map(&*parameters, |row| {
+        Ok(Ended {
+            id: FamilyId(row::id(row, 0)?),
+            session: SessionId(row::id(row, 1)?),
+            first_party: row.get_ref(2)?.as_str()? == FIRST_PARTY,
+        })
+    })?;
     let mut ended: Vec<Ended> = rows.collect::<Result<_, _>>()?;
     ended.sort_by_key(|family| family.id);
     Ok(ended)
@@ -259,7 +271,7 @@ fn end(connection: &Connection, revoke: &Revoke) -> Result<Vec<Ended>, StoreErro
 fn refused(target: RevokeTarget, ended: &[Ended]) -> Vec<(RevocationKind, Uuid)> {
     let named = match target {
         RevokeTarget::Session(session) => Some((RevocationKind::Session, session.0)),
-        RevokeTarget::Family(_) | RevokeTarget::User(_) => None,
+        RevokeTarget::Family(_) | RevokeTarget::User(_) | RevokeTarget::OtherSessions(..) => None,
     };
     let of_families = ended.iter().map(|family| match family.first_party {
         true => (RevocationKind::Session, family.session.0),
@@ -269,6 +281,37 @@ fn refused(target: RevokeTarget, ended: &[Ended]) -> Vec<(RevocationKind, Uuid)>
     refused.sort_unstable();
     refused.dedup();
     refused
+}
+
+/// Removes everything that a person signed in to.
+pub(super) fn remove_all(connection: &Connection, user: UserId) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("DELETE FROM token_families WHERE user_id = ?1")?
+        .execute(params![user.0.as_bytes()])?;
+    Ok(())
+}
+
+/// A person's first-party families, ended ones too, the newest use first.
+pub(super) fn sessions(connection: &Connection, user: UserId) -> Result<Vec<Session>, StoreError> {
+    const SQL: &str = concat!(
+        "SELECT f.id, f.user_id, f.session_id, f.client_id, f.scope, f.generation, f.rotated_at,
+                f.created_at, f.auth_time, f.revoked_at, ",
+        user_columns!(),
+        ", f.provider, f.user_agent, f.network
+           FROM token_families f JOIN users u ON u.id = f.user_id
+          WHERE f.user_id = ?1 AND f.client_id = 'latchkey'
+          ORDER BY f.rotated_at DESC, f.id DESC"
+    );
+    let mut statement = connection.prepare_cached(SQL)?;
+    let rows = statement.query_map(params![user.0.as_bytes()], |row| {
+        Ok(Session {
+            family: read(row)?.family,
+            provider: row.get("provider")?,
+            user_agent: row.get("user_agent")?,
+            network: row.get("network")?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Looks at the next families of the walk and removes those that are over. Returns how many went,

@@ -6,7 +6,7 @@ use super::row;
 use crate::clock::Timestamp;
 use crate::store::error::StoreError;
 use crate::store::model::{Role, User, UserId, UserStatus};
-use crate::store::operation::FillAvatar;
+use crate::store::operation::{FillAvatar, TOMBSTONE};
 
 /// The columns that [`read`] takes, of `users` as `u`.
 macro_rules! user_columns {
@@ -124,6 +124,66 @@ pub(super) fn fill_display_name(
               WHERE id = ?1 AND display_name IS NULL",
         )?
         .execute(params![user.0.as_bytes(), display_name, now.millis()])?;
+    Ok(())
+}
+
+/// Sets or clears the display name.
+pub(super) fn set_display_name(
+    connection: &Connection,
+    user: UserId,
+    display_name: Option<&str>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("UPDATE users SET display_name = ?2, updated_at = ?3 WHERE id = ?1")?
+        .execute(params![user.0.as_bytes(), display_name, now.millis()])?;
+    Ok(())
+}
+
+/// The comparison key of a person's name, as it is stored.
+pub(super) fn username_key(connection: &Connection, user: UserId) -> Result<String, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT username_key FROM users WHERE id = ?1")?;
+    Ok(statement.query_row(params![user.0.as_bytes()], |row| row.get(0))?)
+}
+
+/// Gives a person another name.
+pub(super) fn rename(
+    connection: &Connection,
+    user: UserId,
+    username: &str,
+    username_key: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "UPDATE users SET username = ?2, username_key = ?3, updated_at = ?4 WHERE id = ?1",
+        )?
+        .execute(params![user.0.as_bytes(), username, username_key, now.millis()])?;
+    Ok(())
+}
+
+/// Whether there is an active admin beside this one.
+pub(super) fn has_other_admin(connection: &Connection, user: UserId) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT 1 FROM users WHERE role = 'admin' AND status = 'active' AND id <> ?1",
+    )?;
+    Ok(statement.exists(params![user.0.as_bytes()])?)
+}
+
+/// Leaves nothing of a person but the id and the times.
+pub(super) fn bury(
+    connection: &Connection,
+    user: UserId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "UPDATE users SET username = ?2, username_key = ?2, display_name = NULL, avatar = NULL,
+                              role = 'user', status = 'deleted', updated_at = ?3
+              WHERE id = ?1",
+        )?
+        .execute(params![user.0.as_bytes(), TOMBSTONE, now.millis()])?;
     Ok(())
 }
 

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 
 use super::worker::{Worker, job, lost, roll_back};
-use super::{audit, connection, expired, links, sign_in, signing_keys, token_families, users};
+use super::{
+    accounts, audit, connection, expired, links, sign_in, signing_keys, token_families, users,
+};
 use crate::store::error::{OpenError, StoreError};
 use crate::store::operation::{Operation, Outcome};
 use crate::store::{Counters, WriteStore};
@@ -146,6 +148,13 @@ fn apply(connection: &Connection, operation: &Operation) -> Answer {
             }
             Outcome::FillAvatar(is_filled)
         }
+        O::SetDisplayName(request) => {
+            Outcome::SetDisplayName(accounts::set_display_name(connection, request)?)
+        }
+        O::ChangeUsername(request) => {
+            Outcome::ChangeUsername(accounts::change_username(connection, request)?)
+        }
+        O::DeleteUser(request) => Outcome::DeleteUser(accounts::delete(connection, request)?),
         O::RemoveExpired(remove) => Outcome::RemoveExpired(expired::remove(connection, remove)?),
     })
 }

@@ -9,14 +9,16 @@ use latchkey::protocol::secret::Secret;
 use latchkey::store::error::StoreError;
 use latchkey::store::model::FamilyId;
 use latchkey::store::operation::{
-    AdvanceOutcome, AppendAudit, CreateUserOutcome, Operation, Outcome, RevokeOutcome,
-    RevokeTarget, SignInOutcome, StageKey, StageKeyOutcome, Write,
+    AdvanceOutcome, AppendAudit, ChangeUsernameOutcome, CreateUserOutcome, DeleteUserOutcome,
+    Operation, Outcome, RevokeOutcome, RevokeTarget, SignInOutcome, StageKey, StageKeyOutcome,
+    Write,
 };
 use latchkey::store::{self, Store};
 
 use super::cluster::PrivateCluster;
 use super::proxy::{Cut, Proxy};
 use super::{Guard, fresh_store, fresh_store_on};
+use crate::store_contract::accounts::{change, deletion};
 use crate::store_contract::fixtures::{
     advance, apply, at, created, creation, entry, key, revoke, sign_in, try_apply,
 };
@@ -141,6 +143,26 @@ async fn a_commit_whose_answer_was_lost_is_read_back() {
     assert_eq!(store.counters.read_back(), 1);
     // Three people's first families and one more, of which one ended: nothing happened twice.
     assert_eq!(direct.read.live_families().await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_change_of_name_and_a_deletion_are_read_back() {
+    let (store, direct, proxy, _guard) = stores_by_proxy().await;
+    let ada = created(&store, "ada").await;
+    proxy.cut(Cut::Answer("COMMIT"));
+    let changed = apply(&store, change(ada.user.id, "countess", 50)).await;
+    assert!(proxy.was_cut());
+    assert!(
+        matches!(&changed, ChangeUsernameOutcome::Changed(person) if person.username == "countess"),
+        "{changed:?}"
+    );
+    proxy.cut(Cut::Answer("COMMIT"));
+    let deleted = apply(&store, deletion(&ada)).await;
+    assert!(proxy.was_cut());
+    let DeleteUserOutcome::Deleted { revocations, .. } = deleted else { panic!("{deleted:?}") };
+    assert_eq!(direct.read.revocations(at(0), at(100)).await.unwrap(), revocations);
+    assert_eq!(store.counters.read_back(), 2);
+    assert_eq!(direct.read.user_count().await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ pub async fn an_entry_is_read_as_it_was_written(store: &Store, _: &impl Database
     written.details = json!({ "reason": "locked \"twice\"", "attempts": 3 });
     apply(store, AppendAudit(written.clone())).await;
     let expected = AuditRow {
+        id: written.id,
         at: at(7),
         actor: format!("user:{user}"),
         action: "session.refused".to_owned(),
@@ -25,6 +26,7 @@ pub async fn an_entry_is_read_as_it_was_written(store: &Store, _: &impl Database
         request_id: written.request_id,
         address: written.address,
         details: written.details,
+        personal: serde_json::Value::Null,
     };
     assert_eq!(store.read.audit(10).await.unwrap(), [expected]);
 

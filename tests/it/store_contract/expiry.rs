@@ -102,8 +102,14 @@ pub async fn families_are_walked_in_bounded_steps(store: &Store, database: &impl
     };
     let first = apply(store, step.clone()).await;
     let third = FamilyId(Uuid::from_u128(3));
-    let expected =
-        Removed { families: 2, spent: 3, revocations: 3, audit: 3, families_after: Some(third) };
+    let expected = Removed {
+        families: 2,
+        spent: 3,
+        revocations: 3,
+        audit: 3,
+        held_usernames: 0,
+        families_after: Some(third),
+    };
     assert_eq!(first, expected);
 
     let mut removed = first.families;

@@ -45,8 +45,10 @@ pub async fn apply<W: Write>(store: &Store, write: W) -> W::Outcome {
 }
 
 /// The tables that a write can leave something in.
-pub const TABLES: [&str; 9] = [
+pub const TABLES: [&str; 11] = [
     "users",
+    "former_usernames",
+    "held_usernames",
     "identities",
     "emails",
     "token_families",

@@ -70,7 +70,7 @@ async fn g16_of_two_who_connect_one_identity_at_once_one_gets_it(backend: Backen
     assert_eq!(scene.server.audited("identity.linked").await, 1);
 }
 
-/// Deleting accounts comes later: what it will leave is put into the store here.
+/// The end of all accounts as another node would bring it: no browser here hears of it.
 async fn delete_everybody(server: &Server) {
     server
         .execute(

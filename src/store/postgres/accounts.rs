@@ -1,0 +1,126 @@
+//! What people change of themselves, and their end.
+//!
+//! The person's row is locked first, so that two changes, or a change and the end, come one after the
+//! other: the second is judged by what the first left.
+
+use deadpool_postgres::ClientWrapper;
+use futures_util::try_join;
+
+use super::failure::Failure;
+use super::{audit, identities, names, revocations, token_families, users};
+use crate::store::model::{Role, User, UserId};
+use crate::store::operation::{
+    ChangeUsername, ChangeUsernameOutcome, DeleteUser, DeleteUserOutcome, SetDisplayName,
+};
+
+/// See [`SetDisplayName`]. Runs alone.
+pub(super) async fn set_display_name(
+    db: &ClientWrapper,
+    operation: &SetDisplayName,
+) -> Result<Option<Box<User>>, Failure> {
+    let SetDisplayName { user, display_name, audit: entry } = operation;
+    let Some(mut person) = users::hold_active(db, *user).await? else { return Ok(None) };
+    if person.display_name != *display_name {
+        let entries = [entry];
+        try_join!(
+            users::set_display_name(db, *user, display_name.as_deref(), entry.at),
+            audit::append(db, &entries),
+        )?;
+        person.display_name.clone_from(display_name);
+    }
+    Ok(Some(Box::new(person)))
+}
+
+/// See [`ChangeUsername`]. Runs alone; unless it is [`ChangeUsernameOutcome::Changed`], all is rolled
+/// back.
+pub(super) async fn change_username(
+    db: &ClientWrapper,
+    operation: &ChangeUsername,
+) -> Result<ChangeUsernameOutcome, Failure> {
+    let ChangeUsername { user, username, username_key, hold, audit: entry, .. } = operation;
+    let Some(mut person) = users::hold_active(db, *user).await? else {
+        return Ok(ChangeUsernameOutcome::NotAllowed);
+    };
+    let (last, former_key, owner, is_held) = try_join!(
+        names::last_change(db, *user),
+        users::username_key(db, *user),
+        users::by_name(db, username_key),
+        names::is_held_against(db, username_key, *user, entry.at),
+    )?;
+    if let Some(refusal) = operation.judge(&person, last) {
+        return Ok(refusal);
+    }
+    // Spares those who come too late the writing. It proves nothing: others write at the same time.
+    if is_held || owner.is_some_and(|owner| owner.id != *user) {
+        return Ok(ChangeUsernameOutcome::UsernameTaken);
+    }
+    names::keep(db, *user, entry.at).await?;
+    // The same name in another case stays the person's all the time: there is nothing to hold.
+    let is_other_name = former_key != *username_key;
+    if is_other_name && !hold.is_zero() {
+        names::hold_present(db, *user, Some(*user), entry.at.plus(*hold)).await?;
+    }
+    // Waits for a transaction that is about to take the name, or to give it up.
+    if !users::rename(db, *user, username, username_key, entry.at).await? {
+        return Ok(ChangeUsernameOutcome::UsernameTaken);
+    }
+    if is_other_name {
+        // Asked only now: having the name, nobody else can give it up any more.
+        if names::is_held_against(db, username_key, *user, entry.at).await? {
+            return Ok(ChangeUsernameOutcome::UsernameTaken);
+        }
+        names::release(db, username_key).await?;
+    }
+    audit::append(db, &[&operation.entry(&person.username)]).await?;
+    person.username.clone_from(username);
+    Ok(ChangeUsernameOutcome::Changed(Box::new(person)))
+}
+
+/// See [`DeleteUser`]. Runs alone; nothing is written before it is decided.
+pub(super) async fn delete(
+    db: &ClientWrapper,
+    operation: &DeleteUser,
+) -> Result<DeleteUserOutcome, Failure> {
+    let DeleteUser { user, asked_in, held_until, audit: entry, .. } = operation;
+    let other_admins = hold_other_admins(db, *user).await?;
+    let Some(person) = users::hold_active(db, *user).await? else {
+        return Ok(DeleteUserOutcome::NotAllowed);
+    };
+    if let Some(family) = asked_in
+        && !token_families::hold_live(db, *family, *user).await?
+    {
+        return Ok(DeleteUserOutcome::NotAllowed);
+    }
+    if person.role == Role::Admin && other_admins == 0 {
+        return Ok(DeleteUserOutcome::LastAdmin);
+    }
+    names::hold_for_nobody(db, *user).await?;
+    if let Some(until) = held_until {
+        names::hold_present(db, *user, None, *until).await?;
+    }
+    let (revocations, entries) = (vec![operation.revocation()], [entry]);
+    try_join!(
+        names::forget(db, *user),
+        identities::remove_all(db, *user),
+        token_families::remove_all(db, *user),
+        users::bury(db, *user, entry.at),
+        audit::empty_details(db, *user),
+        revocations::store(db, &revocations, entry.at),
+        audit::append(db, &entries),
+    )?;
+    Ok(DeleteUserOutcome::Deleted { avatar: person.avatar, revocations })
+}
+
+/// How many other active admins there are, if the person is one. All are locked in the order of their
+/// ids, this one among them, so that of two who go at once the second finds itself alone.
+///
+/// A person who becomes an admin just now is taken for the last one: the next try knows better.
+async fn hold_other_admins(db: &ClientWrapper, user: UserId) -> Result<usize, Failure> {
+    match users::by_id(db, user).await? {
+        Some(person) if person.role == Role::Admin => {
+            let admins = users::hold_admins(db).await?;
+            Ok(admins.into_iter().filter(|admin| *admin != user).count())
+        }
+        _ => Ok(0),
+    }
+}
