@@ -67,6 +67,9 @@ impl ReadStore for ScriptedReads {
     async fn audit(&self, _: u32) -> Result<Vec<AuditRow>, StoreError> {
         silent()
     }
+    async fn avatars_in_use(&self, _: &[String]) -> Result<Vec<String>, StoreError> {
+        silent()
+    }
     async fn user_count(&self) -> Result<u64, StoreError> {
         silent()
     }

@@ -95,6 +95,9 @@ pub trait ReadStore: Send + Sync {
     /// The newest audit entries, newest first, at most `limit`.
     async fn audit(&self, limit: u32) -> Result<Vec<AuditRow>, StoreError>;
 
+    /// Which of these avatars somebody has. Walks over all people: for the rare sweep alone.
+    async fn avatars_in_use(&self, names: &[String]) -> Result<Vec<String>, StoreError>;
+
     /// How many people there are (tombstones apart): for the start message and /metrics.
     async fn user_count(&self) -> Result<u64, StoreError>;
 

@@ -50,6 +50,8 @@ pub enum Operation {
     AppendAudit(Box<AppendAudit>),
     /// See [`FillAvatar`].
     FillAvatar(Box<FillAvatar>),
+    /// See [`SetAvatar`].
+    SetAvatar(Box<SetAvatar>),
     /// See [`RemoveExpired`].
     RemoveExpired(RemoveExpired),
 }
@@ -62,6 +64,7 @@ impl Operation {
             Self::CreateUser(_)
                 | Self::LinkIdentity(_)
                 | Self::UnlinkIdentities(_)
+                | Self::SetAvatar(_)
                 | Self::StageKey(_)
                 | Self::ActivateKey(_)
                 | Self::RetireKey(_)
@@ -97,6 +100,8 @@ pub enum Outcome {
     AppendAudit,
     /// Of [`FillAvatar`]: whether the person has the avatar now by this write.
     FillAvatar(bool),
+    /// Of [`SetAvatar`].
+    SetAvatar(SetAvatarOutcome),
     /// Of [`RemoveExpired`].
     RemoveExpired(Removed),
 }
@@ -430,6 +435,32 @@ pub struct FillAvatar {
     pub audit: AuditEntry,
 }
 
+/// Gives an active person another avatar, or none.
+#[derive(Clone, Debug)]
+pub struct SetAvatar {
+    /// Whose.
+    pub user: UserId,
+    /// The avatar's name, whose objects are stored already; `None` takes the avatar away.
+    pub avatar: Option<String>,
+    /// Now.
+    pub now: Timestamp,
+    /// Written if it changed anything.
+    pub audit: AuditEntry,
+}
+
+/// What became of a [`SetAvatar`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetAvatarOutcome {
+    /// The person has it, or had it before.
+    Set {
+        /// The avatar before this write, as far as that is known: not where the commit had to be read
+        /// back. Its objects are swept then.
+        former: Option<String>,
+    },
+    /// The person is locked or deleted; nothing changed.
+    NotAllowed,
+}
+
 /// Removes rows that nobody can need any more, a bounded number at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoveExpired {
@@ -583,6 +614,16 @@ impl Write for FillAvatar {
     }
     fn unwrap_outcome(outcome: Outcome) -> Option<bool> {
         if let Outcome::FillAvatar(outcome) = outcome { Some(outcome) } else { None }
+    }
+}
+
+impl Write for SetAvatar {
+    type Outcome = SetAvatarOutcome;
+    fn into_operation(self) -> Operation {
+        Operation::SetAvatar(Box::new(self))
+    }
+    fn unwrap_outcome(outcome: Outcome) -> Option<SetAvatarOutcome> {
+        if let Outcome::SetAvatar(outcome) = outcome { Some(outcome) } else { None }
     }
 }
 

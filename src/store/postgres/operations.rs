@@ -59,6 +59,9 @@ pub(super) async fn perform(
             }
             Outcome::FillAvatar(is_filled)
         }
+        Operation::SetAvatar(operation) => {
+            Outcome::SetAvatar(users::set_avatar(db, operation).await?)
+        }
         Operation::RemoveExpired(operation) => {
             Outcome::RemoveExpired(remove_expired(db, operation).await?)
         }

@@ -7,7 +7,7 @@ use super::{audit, token_families};
 use crate::store::model::{FamilyId, FamilyWithUser, UserStatus};
 use crate::store::operation::{
     AdvanceFamily, AdvanceOutcome, CreateUserOutcome, LinkIdentity, LinkOutcome, Operation,
-    Outcome, RetireKeyOutcome, SignInOutcome, StageKeyOutcome, UnlinkOutcome,
+    Outcome, RetireKeyOutcome, SetAvatarOutcome, SignInOutcome, StageKeyOutcome, UnlinkOutcome,
 };
 
 /// What an operation did, if it certainly was committed; `None` if it was not, or did nothing.
@@ -52,6 +52,9 @@ pub(super) async fn happened(
         Operation::FillAvatar(operation) => {
             audit::exists(db, operation.audit.id).await?.then_some(Outcome::FillAvatar(true))
         }
+        Operation::SetAvatar(operation) => audit::exists(db, operation.audit.id)
+            .await?
+            .then_some(Outcome::SetAvatar(SetAvatarOutcome::Set { former: None })),
         Operation::ResealKeys(operation) => audit::exists(db, operation.audit.id)
             .await?
             .then_some(Outcome::ResealKeys(operation.sealed.len() as u64)),

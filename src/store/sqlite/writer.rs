@@ -146,6 +146,7 @@ fn apply(connection: &Connection, operation: &Operation) -> Answer {
             }
             Outcome::FillAvatar(is_filled)
         }
+        O::SetAvatar(set) => Outcome::SetAvatar(users::set_avatar(connection, set)?),
         O::RemoveExpired(remove) => Outcome::RemoveExpired(expired::remove(connection, remove)?),
     })
 }
