@@ -10,6 +10,7 @@ pub mod csrf;
 pub mod dev;
 pub mod edge;
 pub mod endpoint;
+pub mod multipart;
 pub mod pages;
 pub mod parameters;
 pub mod rate_limit;
@@ -41,6 +42,9 @@ pub fn configure(config: &mut ServiceConfig, is_development: bool) {
             .get(system::discovery),
         // The session.
         Endpoint::new("/auth/me", Limit::InHandler).get(auth::me::me),
+        Endpoint::new("/auth/me/avatar", Limit::InHandler)
+            .post(auth::avatar::upload)
+            .delete(auth::avatar::delete),
         Endpoint::new("/auth/refresh", Limit::InHandler).post(auth::refresh::refresh),
         Endpoint::new("/auth/resume", public).get(auth::resume::resume),
         Endpoint::new("/auth/logout", Limit::InHandler).post(auth::logout::logout),

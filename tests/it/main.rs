@@ -28,6 +28,7 @@ mod stub_server;
 #[cfg(feature = "fault-injection")]
 mod supervision;
 mod tokens;
+mod uploads;
 
 /// Makes each case a test on SQLite and one on PostgreSQL.
 #[macro_export]

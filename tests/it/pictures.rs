@@ -48,7 +48,7 @@ crate::on_both_stores!(
 const PRIVATE: &str = "allow_private_receivers = true\n";
 
 /// A picture of 640 × 480 pixels.
-fn picture(colour: [u8; 3]) -> Vec<u8> {
+pub fn picture(colour: [u8; 3]) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     let picture: DynamicImage = RgbImage::from_pixel(640, 480, Rgb(colour)).into();
     picture.write_to(&mut bytes, ImageFormat::Png).unwrap();
@@ -130,7 +130,7 @@ async fn answer(name: Path<String>, state: Data<State>) -> HttpResponse {
     }
 }
 
-async fn person(server: &Server, name: &str) -> User {
+pub async fn person(server: &Server, name: &str) -> User {
     server.app.store.read.user_by_name(name).await.unwrap().unwrap()
 }
 
@@ -140,14 +140,14 @@ async fn fetch(server: &Server, user: UserId, address: Url) {
     server.app.pictures.ask(Idle).await.unwrap();
 }
 
-async fn avatar_url(browser: &Browser) -> Option<String> {
+pub async fn avatar_url(browser: &Browser) -> Option<String> {
     let me: Value =
         serde_json::from_str(&browser.get("/auth/me").await.text().await.unwrap()).unwrap();
     me["avatar_url"].as_str().map(str::to_owned)
 }
 
 /// The files in which the server keeps pictures.
-fn objects(server: &Server) -> Vec<PathBuf> {
+pub fn objects(server: &Server) -> Vec<PathBuf> {
     let AvatarStore::File(folder) = &server.app.settings.avatars.store else { panic!("a folder") };
     match std::fs::read_dir(folder) {
         Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
