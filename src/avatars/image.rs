@@ -412,6 +412,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_picture_costs_is_told_by_its_head() {
+        let side = |side| file(&plain(side, side, RED), ImageFormat::Jpeg);
+        let (small, large) = (memory(&side(40), MOST).unwrap(), memory(&side(400), MOST).unwrap());
+        assert!(small < large && large < most_memory(MOST), "{small} {large}");
+        // A frame of several scans is held as coefficients, too.
+        let mut wide = file(&plain(2_000, 10, RED), ImageFormat::Jpeg);
+        let plainly = memory(&wide, MOST).unwrap();
+        let frame = wide.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+        wide[frame + 1] = 0xc2;
+        let pixels = 2_000 * 10;
+        assert_eq!(memory(&wide, MOST).unwrap(), plainly.max(9 * pixels + DECODER_OVERHEAD));
+        assert_eq!(memory(&wide, pixels), Ok(9 * pixels + DECODER_OVERHEAD));
+        assert_eq!(memory(b"<svg/>", MOST), Err(PictureError::Unknown));
+    }
+
+    #[test]
     fn a_lossy_webp_is_read_too() {
         use base64::Engine;
         let text = "UklGRiIAAABXRUJQVlA4IBYAAAAwAQCdASoBAAEADsD+JaQAA3AAAAAA";
