@@ -7,6 +7,7 @@ use crate::actors::db_writer::DbWriter;
 use crate::actors::janitor::Janitor;
 use crate::actors::key_ring::{KeyRing, KeySnapshot, Keys};
 use crate::actors::mailbox::Mailbox;
+use crate::actors::picture_decoder::PictureDecoder;
 use crate::actors::pictures::Pictures;
 use crate::actors::provider_metadata::ProviderMetadata;
 use crate::actors::rate_limiter::RateLimiter;
@@ -65,6 +66,8 @@ pub struct Parts {
     pub janitor: Mailbox<Janitor>,
     /// Owner of what providers say of themselves.
     pub provider_metadata: Mailbox<ProviderMetadata>,
+    /// Owner of the memory for uploads and decodings.
+    pub picture_decoder: Mailbox<PictureDecoder>,
     /// Owner of the pictures to be fetched.
     pub pictures: Mailbox<Pictures>,
     /// Where avatars are kept.

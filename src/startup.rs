@@ -20,6 +20,7 @@ use crate::actors::db_writer::DbWriter;
 use crate::actors::janitor::{self, Janitor};
 use crate::actors::key_ring::{self, KeyRing, KeyRingError, Reload};
 use crate::actors::mailbox::Mailbox;
+use crate::actors::picture_decoder::PictureDecoder;
 use crate::actors::pictures::{self, Pictures};
 use crate::actors::provider_metadata::ProviderMetadata;
 use crate::actors::rate_limiter::{self, RateLimiter};
@@ -43,6 +44,7 @@ use crate::providers::http::{HttpClient, Limits};
 use crate::routes;
 use crate::routes::cookies::Cookies;
 use crate::routes::dev::idp::DevelopmentProvider;
+use crate::routes::multipart;
 use crate::routes::pages::site::Site;
 use crate::routes::session::tokens_live_for;
 use crate::store::error::OpenError;
@@ -381,6 +383,7 @@ async fn start_actors(
     // A node that cannot open the store's keys does not start.
     key_ring.ask(Reload).await.map_err(KeyRingError::from)??;
 
+    let avatars = AvatarStorage::open(&settings.avatars.store)?;
     let means = janitor::Means {
         writer: writer.clone(),
         read: Arc::clone(&store.read),
@@ -388,6 +391,7 @@ async fn start_actors(
         lifetimes,
         audit_retention: settings.audit.retention,
         tokens_live_for: key_tokens_live_for,
+        avatars: avatars.clone(),
     };
     let janitor = supervision.start(
         &owners.handle(),
@@ -407,7 +411,15 @@ async fn start_actors(
         })
     };
 
-    let avatars = AvatarStorage::open(&settings.avatars.store)?;
+    let picture_decoder = {
+        let most_pixels = settings.avatars.max_pixels;
+        let largest_upload = multipart::whole(settings.avatars.max_bytes);
+        let terms = terms("picture_decoder", 0, 256, Duration::from_secs(20));
+        supervision.start(&owners.handle(), terms, move |status| {
+            PictureDecoder::new(most_pixels, largest_upload, status)
+        })
+    };
+
     let means = pictures::Means {
         http: http_client.clone(),
         reach: match settings.server.allow_private_receivers {
@@ -416,6 +428,7 @@ async fn start_actors(
         },
         max_bytes: settings.avatars.max_bytes,
         max_pixels: settings.avatars.max_pixels,
+        decoder: picture_decoder.clone(),
         storage: avatars.clone(),
         read: Arc::clone(&store.read),
         writer: writer.clone(),
@@ -462,6 +475,7 @@ async fn start_actors(
         rate_limiters,
         janitor,
         provider_metadata,
+        picture_decoder,
         pictures,
         avatars,
         providers,
@@ -657,6 +671,7 @@ impl Running {
         drained &= app.key_ring.drain(grace).await;
         drained &= app.provider_metadata.drain(grace).await;
         drained &= app.pictures.drain(grace).await;
+        drained &= app.picture_decoder.drain(grace).await;
         drained &= app.writer.drain(grace).await;
         drained &= app.revocations.drain(grace).await;
         for shard in app.rate_limiters.all() {

@@ -1,5 +1,6 @@
 //! Timed removal of what nobody can need any more, in small batches.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +13,13 @@ use super::db_writer::{DbWriter, WriteError, apply};
 use super::mailbox::{Drain, Mailbox};
 use super::status::ActorStatus;
 use super::ticker::Tick;
+use crate::avatars::name::ObjectName;
+use crate::avatars::storage::{AvatarStorage, Mark, StorageError};
 use crate::clock::{Clock, Timestamp};
 use crate::protocol::key_life::{KeyState, life};
 use crate::protocol::rotation::Lifetimes;
 use crate::store::ReadStore;
+use crate::store::error::StoreError;
 use crate::store::operation::{RemoveExpired, Removed};
 
 /// How often it runs.
@@ -23,6 +27,12 @@ pub const PERIOD: Duration = Duration::from_secs(300);
 
 /// Rows of each table looked at in one step: each is one short write among the others.
 const STEP: u32 = 500;
+
+/// Pictures looked at in one round.
+const PICTURES: usize = 2_000;
+
+/// How old a picture is before it may count as nobody's: one that was just stored is about to be entered.
+const KEEP_PICTURES: Duration = Duration::from_secs(3_600);
 
 /// How long an ended family is kept, so that its tokens are told apart from unknown ones.
 const KEEP_ENDED: Duration = Duration::from_secs(7 * 86_400);
@@ -44,6 +54,8 @@ pub struct LastRun {
     pub at: Timestamp,
     /// What it removed; `None` if it failed.
     pub removed: Option<Removed>,
+    /// How many pictures that nobody has it removed; `None` if it failed.
+    pub pictures: Option<usize>,
 }
 
 /// What the janitor works with.
@@ -61,6 +73,8 @@ pub struct Means {
     pub audit_retention: Duration,
     /// How long a token can be valid after it was signed, with leeway.
     pub tokens_live_for: Duration,
+    /// Where avatars are kept.
+    pub avatars: AvatarStorage,
 }
 
 /// The owner of the timetable.
@@ -69,12 +83,14 @@ pub struct Janitor {
     status: Arc<ActorStatus>,
     running: bool,
     last: Option<LastRun>,
+    /// Up to where the pictures have been looked at; `None` before the first.
+    pictures_seen: Option<Mark>,
 }
 
 impl Janitor {
     /// A janitor that has not run yet.
     pub fn new(means: Means, status: Arc<ActorStatus>) -> Self {
-        Self { means, status, running: false, last: None }
+        Self { means, status, running: false, last: None, pictures_seen: None }
     }
 }
 
@@ -119,6 +135,73 @@ async fn run(means: Means) -> Result<Removed, WriteError> {
     }
 }
 
+/// What a round came to.
+struct Round {
+    removed: Result<Removed, WriteError>,
+    pictures: Result<(usize, Option<Mark>), SweepError>,
+}
+
+/// Why pictures were not swept.
+#[derive(Debug, thiserror::Error)]
+enum SweepError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Read(#[from] StoreError),
+}
+
+async fn round(means: Means, pictures_seen: Option<Mark>) -> Round {
+    Round {
+        removed: run(means.clone()).await,
+        pictures: sweep(&means, pictures_seen.as_ref()).await,
+    }
+}
+
+/// Looks at the next pictures and removes those that nobody has: a crash between storing a picture and
+/// entering it leaves such ones. Returns how many went, and where to go on.
+async fn sweep(means: &Means, after: Option<&Mark>) -> Result<(usize, Option<Mark>), SweepError> {
+    let page = means.avatars.list(after, PICTURES).await?;
+    let before = means.clock.now().minus(KEEP_PICTURES);
+    let old: Vec<ObjectName> = page
+        .objects
+        .into_iter()
+        .filter(|object| object.modified < before)
+        .map(|object| object.name)
+        .collect();
+    let mut names: Vec<String> = old.iter().map(|object| object.avatar().to_string()).collect();
+    names.dedup();
+    let mut removed = 0;
+    if !names.is_empty() {
+        let used = means.read.avatars_in_use(&names).await?;
+        let used: HashSet<String> = used.into_iter().collect();
+        for object in old {
+            if !used.contains(&object.avatar().to_string())
+                && means.avatars.remove_old(object, before).await?
+            {
+                removed += 1;
+            }
+        }
+    }
+    Ok((removed, page.next))
+}
+
+impl Janitor {
+    fn finish(&mut self, round: Round) -> Result<Removed, WriteError> {
+        if let Err(error) = &round.pictures {
+            tracing::warn!(%error, "pictures that nobody has could not be swept; that goes on next time");
+        }
+        let (pictures, seen) =
+            round.pictures.map_or((None, None), |(removed, seen)| (Some(removed), seen));
+        self.pictures_seen = seen;
+        self.last = Some(LastRun {
+            at: self.means.clock.now(),
+            removed: round.removed.as_ref().ok().cloned(),
+            pictures,
+        });
+        round.removed
+    }
+}
+
 impl Actor for Janitor {
     type Context = Context<Self>;
 
@@ -137,13 +220,8 @@ impl Handler<Run> for Janitor {
     type Result = actix::ResponseActFuture<Self, Result<Removed, WriteError>>;
 
     fn handle(&mut self, Run: Run, _: &mut Context<Self>) -> Self::Result {
-        Box::pin(run(self.means.clone()).into_actor(self).map(|result, actor: &mut Self, _| {
-            actor.last = Some(LastRun {
-                at: actor.means.clock.now(),
-                removed: result.as_ref().ok().cloned(),
-            });
-            result
-        }))
+        let round = round(self.means.clone(), self.pictures_seen.clone());
+        Box::pin(round.into_actor(self).map(|round, actor: &mut Self, _| actor.finish(round)))
     }
 }
 
@@ -162,12 +240,12 @@ impl Handler<Tick> for Janitor {
         if std::mem::replace(&mut self.running, true) {
             return;
         }
-        let round = run(self.means.clone()).into_actor(self).map(|result, actor: &mut Self, _| {
+        let round = round(self.means.clone(), self.pictures_seen.clone());
+        let round = round.into_actor(self).map(|round, actor: &mut Self, _| {
             actor.running = false;
-            if let Err(error) = &result {
+            if let Err(error) = actor.finish(round) {
                 tracing::warn!(%error, "the janitor's round was cut short; it goes on next time");
             }
-            actor.last = Some(LastRun { at: actor.means.clock.now(), removed: result.ok() });
         });
         context.spawn(round);
     }

@@ -6,6 +6,7 @@ pub mod fault;
 pub mod janitor;
 pub mod key_ring;
 pub mod mailbox;
+pub mod picture_decoder;
 pub mod pictures;
 pub mod provider_metadata;
 pub mod rate_limiter;

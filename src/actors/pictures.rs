@@ -14,8 +14,8 @@ use url::Url;
 
 use super::db_writer::{DbWriter, WriteError, apply};
 use super::mailbox::{AskError, Drain, Mailbox};
+use super::picture_decoder::{self, EncodeError, PictureDecoder};
 use super::status::ActorStatus;
-use crate::avatars::image::{self, PictureError};
 use crate::avatars::name::AvatarName;
 use crate::avatars::storage::{AvatarStorage, StorageError};
 use crate::clock::Clock;
@@ -77,6 +77,8 @@ pub struct Means {
     pub max_bytes: usize,
     /// Most pixels of a picture as it comes.
     pub max_pixels: u64,
+    /// Decodes what was fetched.
+    pub decoder: Mailbox<PictureDecoder>,
     /// Where avatars are kept.
     pub storage: AvatarStorage,
     /// Tells who has an avatar already.
@@ -169,15 +171,13 @@ enum Unusable {
     #[error(transparent)]
     Fetch(#[from] ProviderError),
     #[error(transparent)]
-    Picture(#[from] PictureError),
+    Picture(#[from] EncodeError),
     #[error(transparent)]
     Storage(#[from] StorageError),
     #[error(transparent)]
     Read(#[from] StoreError),
     #[error(transparent)]
     Write(#[from] WriteError),
-    #[error("decoding it failed")]
-    Decoder,
     #[error("the server is shutting down")]
     Ending,
 }
@@ -196,12 +196,10 @@ async fn fill(
         bytes = means.http.get_bytes(&address, ACCEPTED, means.reach, means.max_bytes) => bytes?,
         _ = ending.wait_for(|is_ending| *is_ending) => return Err(Unusable::Ending),
     };
-    let max_pixels = means.max_pixels;
-    let decoding = tokio::task::spawn_blocking(move || image::encode(&bytes, max_pixels));
-    let avatar = decoding.await.map_err(|_| Unusable::Decoder)??;
+    let avatar = picture_decoder::encode(&means.decoder, bytes.into(), means.max_pixels).await?;
     let name = AvatarName::new(user, &avatar);
     if let Err(error) = means.storage.put(name, &avatar).await {
-        give_up(&means, user, name).await;
+        give_up(means.read.as_ref(), &means.storage, user, name).await;
         return Err(error.into());
     }
     let audit = AuditEntry::new(
@@ -214,13 +212,13 @@ async fn fill(
     match apply(&means.writer, write).await {
         Ok(true) => Ok(true),
         Ok(false) => {
-            give_up(&means, user, name).await;
+            give_up(means.read.as_ref(), &means.storage, user, name).await;
             Ok(false)
         }
         Err(error) => {
             // With any other error the write may still be done, and the objects be needed.
             if matches!(error, WriteError::Ask(AskError::Full)) {
-                give_up(&means, user, name).await;
+                give_up(means.read.as_ref(), &means.storage, user, name).await;
             }
             Err(error.into())
         }
@@ -233,12 +231,18 @@ fn takes_avatar(person: &model::User) -> bool {
 
 /// Removes objects that are not needed. Those of an equal picture have the same names: if the person
 /// has it already, by another node or another way, they stay, and so they do if that is not known.
-async fn give_up(means: &Means, user: UserId, name: AvatarName) {
-    let Ok(person) = means.read.user(user).await else { return };
+/// What is left all the same is swept some day.
+pub async fn give_up(
+    read: &dyn ReadStore,
+    storage: &AvatarStorage,
+    user: UserId,
+    name: AvatarName,
+) {
+    let Ok(person) = read.user(user).await else { return };
     if person.and_then(|person| person.avatar) == Some(name.to_string()) {
         return;
     }
-    if let Err(error) = means.storage.remove(name).await {
+    if let Err(error) = storage.remove(name).await {
         tracing::debug!(%user, %error, "an unused picture could not be removed");
     }
 }

@@ -28,8 +28,12 @@ const MOST_SCANS: usize = 100;
 /// Memory for a decoder beside its pixels.
 const DECODER_OVERHEAD: u64 = 1 << 20;
 
-/// Bytes of the widest pixel: four channels of sixteen bits.
-const WIDEST_PIXEL: u64 = 8;
+/// Bytes that work on a picture may take for each pixel that is allowed: enough for what cameras and
+/// programs write, in all sizes that are allowed.
+const BYTES_A_PIXEL: u64 = 6;
+
+/// Bytes of a pixel while it is made smaller: four channels of floating-point numbers.
+const RESIZED_PIXEL: u64 = 16;
 
 const JPEG_QUALITY: u8 = 85;
 
@@ -108,7 +112,10 @@ pub enum PictureError {
 /// # Errors
 /// [`PictureError`].
 pub fn encode(bytes: &[u8], most_pixels: u64) -> Result<Avatar, PictureError> {
-    let (picture, orientation) = decode(bytes, most_pixels)?;
+    let Opened { mut decoder, .. } = open(bytes, most_pixels)?;
+    // Metadata that cannot be read says nothing of the pixels.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let picture = DynamicImage::from_decoder(decoder).map_err(refused)?;
     let square = Square::in_the_middle_of(&picture);
     let side = square.side.min(LARGE);
     let large = imageops::resize(&square, side, side, FilterType::CatmullRom);
@@ -129,14 +136,32 @@ fn recognise(bytes: &[u8]) -> Result<ImageFormat, PictureError> {
     }
 }
 
-fn decode(bytes: &[u8], most_pixels: u64) -> Result<(DynamicImage, Orientation), PictureError> {
+/// The most memory that [`encode`] takes, in bytes.
+pub fn most_memory(most_pixels: u64) -> u64 {
+    most_pixels.saturating_mul(BYTES_A_PIXEL).saturating_add(DECODER_OVERHEAD)
+}
+
+/// How much memory [`encode`] takes for these bytes, about; by the picture's head, without decoding it.
+///
+/// # Errors
+/// [`PictureError`], for what can be seen in the head.
+pub fn memory(bytes: &[u8], most_pixels: u64) -> Result<u64, PictureError> {
+    open(bytes, most_pixels).map(|opened| opened.memory)
+}
+
+/// A picture of which the head has been read, and found to be within all bounds.
+struct Opened<'a> {
+    decoder: Box<dyn ImageDecoder + 'a>,
+    memory: u64,
+}
+
+fn open(bytes: &[u8], most_pixels: u64) -> Result<Opened<'_>, PictureError> {
     let format = recognise(bytes)?;
     if format == ImageFormat::Jpeg && scans(bytes) > MOST_SCANS {
         return Err(PictureError::TooExpensive);
     }
     let mut limits = Limits::no_limits();
-    let memory = most_pixels.saturating_mul(WIDEST_PIXEL).saturating_add(DECODER_OVERHEAD);
-    limits.max_alloc = Some(memory);
+    limits.max_alloc = Some(most_memory(most_pixels));
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder().map_err(refused)?;
@@ -147,11 +172,31 @@ fn decode(bytes: &[u8], most_pixels: u64) -> Result<(DynamicImage, Orientation),
     if width == 0 || height == 0 {
         return Err(PictureError::Damaged("it has no pixels".to_owned()));
     }
-    limits.reserve(decoder.total_bytes()).map_err(refused)?;
+    let pixels = decoder.total_bytes();
+    let decoding = pixels.saturating_mul(copies(bytes, format));
+    let resizing = u64::from(width.min(height)) * u64::from(LARGE) * RESIZED_PIXEL;
+    let memory = decoding.max(pixels.saturating_add(resizing));
+    if memory > most_memory(most_pixels) {
+        return Err(PictureError::TooExpensive);
+    }
+    limits.reserve(pixels).map_err(refused)?;
     decoder.set_limits(limits).map_err(refused)?;
-    // Metadata that cannot be read says nothing of the pixels.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    Ok((DynamicImage::from_decoder(decoder).map_err(refused)?, orientation))
+    Ok(Opened { decoder: Box::new(decoder), memory: memory.saturating_add(DECODER_OVERHEAD) })
+}
+
+/// How often the decoder of a format holds the whole picture, about: a progressive JPEG twice over as
+/// coefficients, WebP and GIF once in their own form.
+fn copies(bytes: &[u8], format: ImageFormat) -> u64 {
+    match format {
+        ImageFormat::Jpeg if is_progressive(bytes) => 3,
+        ImageFormat::WebP | ImageFormat::Gif => 2,
+        _ => 1,
+    }
+}
+
+/// Whether a frame of more than one scan begins; what looks so within metadata counts, too.
+fn is_progressive(jpeg: &[u8]) -> bool {
+    jpeg.windows(2).any(|pair| pair == [0xff, 0xc2])
 }
 
 /// How often a scan begins, at most: what looks like a beginning within metadata counts, too.
@@ -364,6 +409,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_a_picture_costs_is_told_by_its_head() {
+        let side = |side| file(&plain(side, side, RED), ImageFormat::Jpeg);
+        let (small, large) = (memory(&side(40), MOST).unwrap(), memory(&side(400), MOST).unwrap());
+        assert!(small < large && large < most_memory(MOST), "{small} {large}");
+        // A frame of several scans is held as coefficients, too.
+        let mut wide = file(&plain(2_000, 10, RED), ImageFormat::Jpeg);
+        let plainly = memory(&wide, MOST).unwrap();
+        let frame = wide.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+        wide[frame + 1] = 0xc2;
+        let pixels = 2_000 * 10;
+        assert_eq!(memory(&wide, MOST).unwrap(), plainly.max(9 * pixels + DECODER_OVERHEAD));
+        assert_eq!(memory(&wide, pixels), Ok(9 * pixels + DECODER_OVERHEAD));
+        assert_eq!(memory(b"<svg/>", MOST), Err(PictureError::Unknown));
     }
 
     #[test]

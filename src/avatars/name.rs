@@ -92,6 +92,11 @@ impl ObjectName {
         Some(Self { avatar: AvatarName { digest: parse_digest(digest)?, format }, size })
     }
 
+    /// The avatar that it belongs to.
+    pub fn avatar(self) -> AvatarName {
+        self.avatar
+    }
+
     /// How the object is encoded.
     pub fn format(self) -> Format {
         self.avatar.format

@@ -1,12 +1,14 @@
 //! Where avatars are kept: a folder, or a bucket of an S3 server.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web::Bytes;
-use futures_util::TryFutureExt;
+
 use futures_util::future::{join_all, try_join};
+use futures_util::{TryFutureExt, TryStreamExt};
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -17,6 +19,7 @@ use object_store::{
 
 use super::image::Avatar;
 use super::name::{AvatarName, ObjectName, Size};
+use crate::clock::Timestamp;
 use crate::config::settings::AvatarStore;
 
 /// How long browsers and caches may keep an object: for ever, as its name is made of its content.
@@ -24,6 +27,9 @@ pub const CACHING: &str = "public, max-age=31536000, immutable";
 
 /// How long one call may take, with its repetitions.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long listing may take: a folder is read as a whole.
+const LIST_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Longest wait for a connection to an S3 server.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -49,6 +55,28 @@ pub enum StorageError {
     /// The object was not written by us.
     #[error("the object is larger than any that is stored here")]
     TooLarge,
+}
+
+/// How far a listing has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark(Path);
+
+/// A part of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Our objects in it.
+    pub objects: Vec<Kept>,
+    /// Where the next part begins; `None` if this is the last.
+    pub next: Option<Mark>,
+}
+
+/// An object that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Its name.
+    pub name: ObjectName,
+    /// When it was stored last, by the place's own clock.
+    pub modified: Timestamp,
 }
 
 /// The place of all avatars. Cheap to clone.
@@ -125,7 +153,7 @@ impl AvatarStorage {
             self.put_object(name.object(Size::Large), &avatar.large),
             self.put_object(name.object(Size::Small), &avatar.small),
         );
-        in_time(both.map_ok(|((), ())| ())).await
+        in_time(DEADLINE, both.map_ok(|((), ())| ())).await
     }
 
     async fn put_object(&self, name: ObjectName, content: &[u8]) -> Result<(), Error> {
@@ -156,11 +184,95 @@ impl AvatarStorage {
             }
             Ok(Some(Some(found.bytes().await?)))
         };
-        match in_time(reading).await? {
+        match in_time(DEADLINE, reading).await? {
             Some(None) => Err(StorageError::TooLarge),
             Some(content) => Ok(content),
             None => Ok(None),
         }
+    }
+
+    /// Whether both pictures of an avatar are there.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn has(&self, name: AvatarName) -> Result<bool, StorageError> {
+        let places = Size::ALL.map(|size| self.place(name.object(size)));
+        let both = join_all(places.iter().map(|place| self.objects.head(place)));
+        in_time(DEADLINE, async {
+            for found in both.await {
+                match found {
+                    Ok(_) => {}
+                    Err(Error::NotFound { .. }) => return Ok(false),
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(true)
+        })
+        .await
+    }
+
+    /// The next objects in the order of their names, at most `most`, beginning behind `after`. What is
+    /// not named as we name objects belongs to somebody else, and is not told.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn list(&self, after: Option<&Mark>, most: usize) -> Result<Page, StorageError> {
+        let mut objects = match after {
+            Some(Mark(place)) => self.objects.list_with_offset(Some(&self.folder), place),
+            None => self.objects.list(Some(&self.folder)),
+        };
+        let reading = async {
+            // An S3 server tells in order; a folder does not, so all of its names are looked at.
+            let mut found = BTreeMap::new();
+            while let Some(object) = objects.try_next().await? {
+                found.insert(object.location.clone(), object.last_modified);
+                if found.len() > most {
+                    found.pop_last();
+                    if self.keeps_headers {
+                        break;
+                    }
+                }
+            }
+            Ok(found)
+        };
+        let found = in_time(LIST_DEADLINE, reading).await?;
+        let is_full = found.len() == most;
+        let next = found.last_key_value().filter(|_| is_full).map(|(place, _)| Mark(place.clone()));
+        let ours = found.into_iter().filter_map(|(place, modified)| {
+            let name = ObjectName::parse(place.filename()?)?;
+            // What lies in a folder below was not put there by us.
+            (self.place(name) == place).then(|| Kept {
+                name,
+                modified: Timestamp::from_millis(modified.timestamp_millis()),
+            })
+        });
+        Ok(Page { objects: ours.collect(), next })
+    }
+
+    /// Removes an object, if it is still as old as that.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn remove_old(
+        &self,
+        name: ObjectName,
+        before: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let place = self.place(name);
+        in_time(DEADLINE, async {
+            let found = match self.objects.head(&place).await {
+                Err(Error::NotFound { .. }) => return Ok(false),
+                found => found?,
+            };
+            if Timestamp::from_millis(found.last_modified.timestamp_millis()) >= before {
+                return Ok(false);
+            }
+            match self.objects.delete(&place).await {
+                Err(Error::NotFound { .. }) => Ok(false),
+                removed => removed.map(|()| true),
+            }
+        })
+        .await
     }
 
     /// Removes both pictures of an avatar, as far as they are there.
@@ -170,7 +282,7 @@ impl AvatarStorage {
     pub async fn remove(&self, name: AvatarName) -> Result<(), StorageError> {
         let places = Size::ALL.map(|size| self.place(name.object(size)));
         let both = join_all(places.iter().map(|place| self.objects.delete(place)));
-        in_time(async {
+        in_time(DEADLINE, async {
             for removed in both.await {
                 match removed {
                     Ok(()) | Err(Error::NotFound { .. }) => {}
@@ -197,8 +309,11 @@ fn absolute(folder: &std::path::Path) -> std::io::Result<PathBuf> {
     Ok(found.unwrap_or(folder))
 }
 
-async fn in_time<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, StorageError> {
-    match tokio::time::timeout(DEADLINE, call).await {
+async fn in_time<T>(
+    deadline: Duration,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, StorageError> {
+    match tokio::time::timeout(deadline, call).await {
         Ok(answer) => answer.map_err(|error| StorageError::Failed(error.to_string())),
         Err(_) => Err(StorageError::Timeout),
     }
@@ -208,7 +323,6 @@ async fn in_time<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, S
 mod tests {
     use super::*;
     use crate::avatars::image::Format;
-    use crate::clock::Timestamp;
     use crate::store::model::UserId;
 
     #[actix::test]

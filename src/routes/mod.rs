@@ -10,6 +10,7 @@ pub mod csrf;
 pub mod dev;
 pub mod edge;
 pub mod endpoint;
+pub mod multipart;
 pub mod pages;
 pub mod parameters;
 pub mod rate_limit;
@@ -50,6 +51,9 @@ pub fn configure(config: &mut ServiceConfig, is_development: bool) {
             .get(auth::sessions::show)
             .delete(auth::sessions::delete_others),
         Endpoint::new("/auth/sessions/{id}", Limit::InHandler).delete(auth::sessions::delete),
+        Endpoint::new("/auth/me/avatar", Limit::InHandler)
+            .post(auth::avatar::upload)
+            .delete(auth::avatar::delete),
         Endpoint::new("/auth/refresh", Limit::InHandler).post(auth::refresh::refresh),
         Endpoint::new("/auth/resume", public).get(auth::resume::resume),
         Endpoint::new("/auth/logout", Limit::InHandler).post(auth::logout::logout),

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::web::{Bytes, BytesMut, Payload};
 use actix_web::{HttpMessage, HttpRequest};
 use futures_util::StreamExt;
@@ -38,25 +38,35 @@ impl Parameters {
     /// # Errors
     /// `duplicate_parameter`, `invalid_request`.
     pub fn parse(text: &str) -> Result<Self, ApiError> {
-        let mut parameters: Vec<(String, String)> = Vec::new();
+        let mut parameters = Self::default();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (name, value) = (decode(name)?, decode(value)?);
-            if parameters.iter().any(|(known, _)| *known == name) {
-                return Err(ApiError::new(
-                    ErrorCode::DuplicateParameter,
-                    "Send each parameter once.",
-                ));
-            }
-            if parameters.len() == MOST_PARAMETERS {
-                return Err(ApiError::new(
-                    ErrorCode::InvalidRequest,
-                    format!("Send at most {MOST_PARAMETERS} parameters."),
-                ));
-            }
-            parameters.push((name, value));
+            parameters.add(decode(name)?, decode(value)?)?;
         }
-        Ok(Self(parameters))
+        Ok(parameters)
+    }
+
+    /// Adds a parameter.
+    ///
+    /// # Errors
+    /// `duplicate_parameter`, `invalid_request`.
+    pub fn add(&mut self, name: String, value: String) -> Result<(), ApiError> {
+        if self.0.iter().any(|(known, _)| *known == name) {
+            return Err(ApiError::new(ErrorCode::DuplicateParameter, "Send each parameter once."));
+        }
+        if self.0.len() == MOST_PARAMETERS {
+            return Err(ApiError::new(
+                ErrorCode::InvalidRequest,
+                format!("Send at most {MOST_PARAMETERS} parameters."),
+            ));
+        }
+        self.0.push((name, value));
+        Ok(())
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 
     /// The value of a parameter; an empty one counts as absent (RFC 6749 §3.1).
@@ -88,16 +98,7 @@ pub async fn read_body(
     payload: Payload,
     limit: usize,
 ) -> Result<Bytes, ApiError> {
-    let too_large = || {
-        ApiError::new(ErrorCode::PayloadTooLarge, format!("The body has at most {limit} bytes."))
-    };
-    let announced = request
-        .headers()
-        .get(actix_web::http::header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > limit as u64) {
-        return Err(too_large());
-    }
+    announced(request, limit)?;
     let reading = async {
         let mut payload = payload;
         let mut body = BytesMut::new();
@@ -106,19 +107,45 @@ pub async fn read_body(
                 ApiError::new(ErrorCode::InvalidRequest, "The body could not be read.").cause(error)
             })?;
             if body.len() + chunk.len() > limit {
-                return Err(too_large());
+                return Err(too_large(limit));
             }
             body.extend_from_slice(&chunk);
         }
         Ok(body.freeze())
     };
+    in_time(reading).await
+}
+
+/// How many bytes a body will have at most: as many as it announces, else as many as may be.
+///
+/// # Errors
+/// `payload_too_large` for more than the limit.
+pub(super) fn announced(request: &HttpRequest, limit: usize) -> Result<usize, ApiError> {
+    let length = request.headers().get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let length = length.map_or(Some(limit), |length| usize::try_from(length).ok());
+    length.filter(|length| *length <= limit).ok_or_else(|| too_large(limit))
+}
+
+/// The answer to a body of more than `limit` bytes.
+pub(super) fn too_large(limit: usize) -> ApiError {
+    ApiError::new(ErrorCode::PayloadTooLarge, format!("The body has at most {limit} bytes."))
+}
+
+/// Lets reading a body last ten seconds.
+///
+/// # Errors
+/// `request_timeout`, and those of reading.
+pub(super) async fn in_time<T>(
+    reading: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
     tokio::time::timeout(BODY_DEADLINE, reading).await.unwrap_or_else(|_| {
         Err(ApiError::new(ErrorCode::RequestTimeout, "Send the whole body within 10 seconds."))
     })
 }
 
 /// Whether the request's content type is `expected`, whatever its parameters.
-fn has_content_type(request: &HttpRequest, expected: &str) -> bool {
+pub(super) fn has_content_type(request: &HttpRequest, expected: &str) -> bool {
     request.headers().contains_key(CONTENT_TYPE)
         && request.content_type().eq_ignore_ascii_case(expected)
 }

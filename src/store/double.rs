@@ -86,6 +86,9 @@ impl ReadStore for ScriptedReads {
     ) -> Result<Vec<AuditRow>, StoreError> {
         silent()
     }
+    async fn avatars_in_use(&self, _: &[String]) -> Result<Vec<String>, StoreError> {
+        silent()
+    }
     async fn user_count(&self) -> Result<u64, StoreError> {
         silent()
     }

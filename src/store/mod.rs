@@ -116,6 +116,9 @@ pub trait ReadStore: Send + Sync {
         limit: u32,
     ) -> Result<Vec<AuditRow>, StoreError>;
 
+    /// Which of these avatars somebody has. Walks over all people: for the rare sweep alone.
+    async fn avatars_in_use(&self, names: &[String]) -> Result<Vec<String>, StoreError>;
+
     /// How many people there are (tombstones apart): for the start message and /metrics.
     async fn user_count(&self) -> Result<u64, StoreError>;
 

@@ -56,6 +56,8 @@ pub enum Operation {
     ChangeUsername(Box<ChangeUsername>),
     /// See [`DeleteUser`].
     DeleteUser(Box<DeleteUser>),
+    /// See [`SetAvatar`].
+    SetAvatar(Box<SetAvatar>),
     /// See [`RemoveExpired`].
     RemoveExpired(RemoveExpired),
 }
@@ -71,6 +73,7 @@ impl Operation {
                 | Self::SetDisplayName(_)
                 | Self::ChangeUsername(_)
                 | Self::DeleteUser(_)
+                | Self::SetAvatar(_)
                 | Self::StageKey(_)
                 | Self::ActivateKey(_)
                 | Self::RetireKey(_)
@@ -112,6 +115,8 @@ pub enum Outcome {
     ChangeUsername(ChangeUsernameOutcome),
     /// Of [`DeleteUser`].
     DeleteUser(DeleteUserOutcome),
+    /// Of [`SetAvatar`].
+    SetAvatar(SetAvatarOutcome),
     /// Of [`RemoveExpired`].
     RemoveExpired(Removed),
 }
@@ -556,6 +561,32 @@ impl DeleteUser {
 /// What a tombstone is called. Tombstones are no names: many have the same.
 pub const TOMBSTONE: &str = "deleted";
 
+/// Gives an active person another avatar, or none.
+#[derive(Clone, Debug)]
+pub struct SetAvatar {
+    /// Whose.
+    pub user: UserId,
+    /// The avatar's name, whose objects are stored already; `None` takes the avatar away.
+    pub avatar: Option<String>,
+    /// Now.
+    pub now: Timestamp,
+    /// Written if it changed anything.
+    pub audit: AuditEntry,
+}
+
+/// What became of a [`SetAvatar`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetAvatarOutcome {
+    /// The person has it, or had it before.
+    Set {
+        /// The avatar before this write, as far as that is known: not where the commit had to be read
+        /// back. Its objects are swept then.
+        former: Option<String>,
+    },
+    /// The person is locked or deleted; nothing changed.
+    NotAllowed,
+}
+
 /// Removes rows that nobody can need any more, a bounded number at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoveExpired {
@@ -741,6 +772,16 @@ impl Write for DeleteUser {
     }
     fn unwrap_outcome(outcome: Outcome) -> Option<DeleteUserOutcome> {
         if let Outcome::DeleteUser(outcome) = outcome { Some(outcome) } else { None }
+    }
+}
+
+impl Write for SetAvatar {
+    type Outcome = SetAvatarOutcome;
+    fn into_operation(self) -> Operation {
+        Operation::SetAvatar(Box::new(self))
+    }
+    fn unwrap_outcome(outcome: Outcome) -> Option<SetAvatarOutcome> {
+        if let Outcome::SetAvatar(outcome) = outcome { Some(outcome) } else { None }
     }
 }
 

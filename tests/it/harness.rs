@@ -97,6 +97,15 @@ impl Server {
         Self::run(listener, settings, true, Clock::manual(Clock::system_time()), guard).await
     }
 
+    /// A server at present that keeps pictures elsewhere.
+    pub async fn start_with_pictures_at(backend: Backend, place: AvatarStore) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (mut settings, guard) = settings(backend, port, "").await;
+        settings.avatars.store = place;
+        Self::run(listener, settings, true, Clock::manual(Clock::system_time()), guard).await
+    }
+
     /// Another node on the same PostgreSQL and clock, as `latchkey serve` runs it.
     pub async fn beside(&self, change: impl FnOnce(&mut Settings)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

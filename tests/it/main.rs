@@ -5,6 +5,7 @@
 
 mod account_pages;
 mod attacks;
+mod buckets;
 mod development_provider;
 mod documents;
 mod harness;
@@ -30,6 +31,7 @@ mod stub_server;
 #[cfg(feature = "fault-injection")]
 mod supervision;
 mod tokens;
+mod uploads;
 
 /// Makes each case a test on SQLite and one on PostgreSQL.
 #[macro_export]

@@ -6,19 +6,17 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix_web::http::header::{CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION};
+use actix_web::http::header::LOCATION;
 use actix_web::web::{Bytes, Data, Path};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use futures_util::{StreamExt, stream};
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use latchkey::actors::db_writer;
 use latchkey::actors::pictures::{Fetch, Idle, fetch_later};
 use latchkey::avatars::image as avatar_image;
-use latchkey::avatars::name::{AvatarName, Size};
-use latchkey::avatars::storage::AvatarStorage;
+use latchkey::avatars::name::AvatarName;
 use latchkey::clock::Timestamp;
 use latchkey::config::settings::AvatarStore;
-use latchkey::protocol::secret::Secret;
 use latchkey::providers::ProviderError;
 use latchkey::providers::address::Reach;
 use latchkey::providers::http::{HttpClient, Limits};
@@ -48,7 +46,7 @@ crate::on_both_stores!(
 const PRIVATE: &str = "allow_private_receivers = true\n";
 
 /// A picture of 640 × 480 pixels.
-fn picture(colour: [u8; 3]) -> Vec<u8> {
+pub fn picture(colour: [u8; 3]) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     let picture: DynamicImage = RgbImage::from_pixel(640, 480, Rgb(colour)).into();
     picture.write_to(&mut bytes, ImageFormat::Png).unwrap();
@@ -130,7 +128,7 @@ async fn answer(name: Path<String>, state: Data<State>) -> HttpResponse {
     }
 }
 
-async fn person(server: &Server, name: &str) -> User {
+pub async fn person(server: &Server, name: &str) -> User {
     server.app.store.read.user_by_name(name).await.unwrap().unwrap()
 }
 
@@ -140,14 +138,14 @@ async fn fetch(server: &Server, user: UserId, address: Url) {
     server.app.pictures.ask(Idle).await.unwrap();
 }
 
-async fn avatar_url(browser: &Browser) -> Option<String> {
+pub async fn avatar_url(browser: &Browser) -> Option<String> {
     let me: Value =
         serde_json::from_str(&browser.get("/auth/me").await.text().await.unwrap()).unwrap();
     me["avatar_url"].as_str().map(str::to_owned)
 }
 
 /// The files in which the server keeps pictures.
-fn objects(server: &Server) -> Vec<PathBuf> {
+pub fn objects(server: &Server) -> Vec<PathBuf> {
     let AvatarStore::File(folder) = &server.app.settings.avatars.store else { panic!("a folder") };
     match std::fs::read_dir(folder) {
         Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
@@ -386,67 +384,4 @@ async fn pictures_lie_below_their_own_address_if_there_is_one() {
     enter(&server, person(&server, "alice").await.id, &format!("{digest}.png")).await;
     let expected = format!("https://pictures.example/a/{digest}-512.png");
     assert_eq!(avatar_url(&browser).await, Some(expected));
-}
-
-/// As much of an S3 server as keeps a few objects: files in a folder.
-async fn s3(
-    request: HttpRequest,
-    key: Path<String>,
-    folder: Data<PathBuf>,
-    body: Bytes,
-) -> HttpResponse {
-    let header = |name: &str| request.headers().get(name).unwrap().to_str().unwrap().to_owned();
-    assert!(header("authorization").starts_with("AWS4-HMAC-SHA256 Credential=the key/"));
-    let file = folder.join(key.replace('/', "+"));
-    match request.method().as_str() {
-        "PUT" => {
-            assert_eq!(header("content-type"), "image/jpeg");
-            assert_eq!(header("cache-control"), "public, max-age=31536000, immutable");
-            std::fs::write(file, body).unwrap();
-            HttpResponse::Ok().insert_header((ETAG, "\"a\"")).finish()
-        }
-        "GET" => match std::fs::read(file) {
-            Ok(content) => HttpResponse::Ok()
-                .insert_header((ETAG, "\"a\""))
-                .insert_header((LAST_MODIFIED, "Fri, 15 Jan 2027 08:00:00 GMT"))
-                .insert_header((CONTENT_TYPE, "image/jpeg"))
-                .body(content),
-            Err(_) => HttpResponse::NotFound().body("<Error><Code>NoSuchKey</Code></Error>"),
-        },
-        "DELETE" => {
-            std::fs::remove_file(file).unwrap();
-            HttpResponse::NoContent().finish()
-        }
-        other => panic!("{other}"),
-    }
-}
-
-#[actix_web::test]
-async fn a_bucket_keeps_pictures_with_their_headers() {
-    let folder = tempfile::tempdir().unwrap();
-    let shared = Data::new(folder.path().to_owned());
-    let server = StubServer::start(move |routes| {
-        routes.app_data(shared.clone()).route("/{key:.*}", web::route().to(s3));
-    });
-
-    let storage = AvatarStorage::open(&AvatarStore::S3 {
-        bucket: "bucket".to_owned(),
-        prefix: "some/people".to_owned(),
-        endpoint: Some(Url::parse(&server.url).unwrap()),
-        region: Some("eu-central-1".to_owned()),
-        access_key: Some(Secret::new("the key")),
-        secret_access_key: Some(Secret::new("hunter2")),
-    })
-    .unwrap();
-    let avatar = avatar_image::encode(&picture([200, 0, 0]), 1_000_000).unwrap();
-    let name = AvatarName::new(UserId::new(Timestamp::from_seconds(1)), &avatar);
-    let [large, small] = Size::ALL.map(|size| name.object(size));
-    assert_eq!(storage.get(large).await, Ok(None));
-    storage.put(name, &avatar).await.unwrap();
-    assert!(folder.path().join(format!("bucket+some+people+{large}")).exists());
-    assert_eq!(storage.get(large).await.unwrap().unwrap(), avatar.large);
-    assert_eq!(storage.get(small).await.unwrap().unwrap(), avatar.small);
-    storage.remove(name).await.unwrap();
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-    drop(server);
 }

@@ -18,9 +18,9 @@ use crate::postgres;
 const BINARY: &str = env!("CARGO_BIN_EXE_latchkey");
 
 /// A `latchkey dev` process; killed on drop.
-struct Process {
-    child: Child,
-    url: String,
+pub struct Process {
+    pub child: Child,
+    pub url: String,
 }
 
 impl Drop for Process {
@@ -32,7 +32,7 @@ impl Drop for Process {
 
 impl Process {
     /// Starts `latchkey dev` on a data directory and waits until it says that it is ready.
-    fn dev(data_dir: &Path, port: u16) -> Self {
+    pub fn dev(data_dir: &Path, port: u16) -> Self {
         let mut child = Command::new(BINARY)
             .args(["dev", "--port", &port.to_string(), "--data-dir"])
             .arg(data_dir)
@@ -62,7 +62,7 @@ impl Process {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

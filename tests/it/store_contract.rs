@@ -76,6 +76,11 @@ macro_rules! store_contract {
                 an_avatar_that_is_there_stays,
                 only_an_active_person_gets_an_avatar,
                 of_two_avatars_at_once_one_is_entered,
+                an_avatar_is_set_replaced_and_removed,
+                what_changes_nothing_of_an_avatar_is_not_audited,
+                only_an_active_person_changes_an_avatar,
+                of_two_changes_of_an_avatar_each_learns_what_it_replaced,
+                avatars_in_use_are_told_from_others,
             }
             batches::{
                 a_batch_is_one_commit_and_each_that_runs_alone_another,

@@ -1,5 +1,6 @@
 //! Signing in with cookies: everything under `/auth`.
 
+pub mod avatar;
 pub mod callback;
 pub mod deletion;
 pub mod export;

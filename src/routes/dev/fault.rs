@@ -45,6 +45,7 @@ async fn inject(
         "tokenfamilies" => break_all(app.families.all(), fault).await,
         "ratelimiter" => break_all(app.rate_limiters.all(), fault).await,
         "providermetadata" => break_all(from_ref(&app.provider_metadata), fault).await,
+        "picturedecoder" => break_all(from_ref(&app.picture_decoder), fault).await,
         "pictures" => break_all(from_ref(&app.pictures), fault).await,
         _ => return Err(ApiError::new(ErrorCode::NotFound, "There is no such actor.")),
     }

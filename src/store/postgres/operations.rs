@@ -71,6 +71,9 @@ pub(super) async fn perform(
         Operation::DeleteUser(operation) => {
             Outcome::DeleteUser(accounts::delete(db, operation).await?)
         }
+        Operation::SetAvatar(operation) => {
+            Outcome::SetAvatar(users::set_avatar(db, operation).await?)
+        }
         Operation::RemoveExpired(operation) => {
             Outcome::RemoveExpired(remove_expired(db, operation).await?)
         }

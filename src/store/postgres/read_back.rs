@@ -7,8 +7,8 @@ use super::{audit, token_families, users};
 use crate::store::model::{AuditEntry, FamilyId, FamilyWithUser, User, UserId, UserStatus};
 use crate::store::operation::{
     AdvanceFamily, AdvanceOutcome, ChangeUsernameOutcome, CreateUserOutcome, DeleteUserOutcome,
-    LinkIdentity, LinkOutcome, Operation, Outcome, RetireKeyOutcome, SignInOutcome,
-    StageKeyOutcome, UnlinkOutcome,
+    LinkIdentity, LinkOutcome, Operation, Outcome, RetireKeyOutcome, SetAvatarOutcome,
+    SignInOutcome, StageKeyOutcome, UnlinkOutcome,
 };
 
 /// What an operation did, if it certainly was committed; `None` if it was not, or did nothing.
@@ -65,6 +65,9 @@ pub(super) async fn happened(
                 Outcome::DeleteUser(DeleteUserOutcome::Deleted { avatar: None, revocations })
             })
         }
+        Operation::SetAvatar(operation) => audit::exists(db, operation.audit.id)
+            .await?
+            .then_some(Outcome::SetAvatar(SetAvatarOutcome::Set { former: None })),
         Operation::ResealKeys(operation) => audit::exists(db, operation.audit.id)
             .await?
             .then_some(Outcome::ResealKeys(operation.sealed.len() as u64)),

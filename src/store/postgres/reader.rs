@@ -180,6 +180,12 @@ impl ReadStore for Reader {
         put_back(db, answer)
     }
 
+    async fn avatars_in_use(&self, names: &[String]) -> Result<Vec<String>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, users::avatars_in_use(&db, names)).await;
+        put_back(db, answer)
+    }
+
     async fn user_count(&self) -> Result<u64, StoreError> {
         let db = self.connection().await?;
         let answer = within(STATEMENT_LIMIT, users::count(&db)).await;

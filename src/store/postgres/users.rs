@@ -4,11 +4,12 @@ use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 
+use super::audit;
 use super::connect::{execute, query, query_first};
 use super::failure::Failure;
 use crate::clock::Timestamp;
 use crate::store::model::{Role, User, UserId, UserStatus};
-use crate::store::operation::{FillAvatar, TOMBSTONE};
+use crate::store::operation::{FillAvatar, SetAvatar, SetAvatarOutcome, TOMBSTONE};
 
 /// The columns of a person, from `users u`, as [`from_row`] reads them.
 macro_rules! user_columns {
@@ -224,6 +225,32 @@ pub(super) async fn fill_avatar(db: &ClientWrapper, fill: &FillAvatar) -> Result
          WHERE id = $1 AND avatar IS NULL AND status = 'active'";
     let changed = execute(db, SQL, &[&fill.user.0, &fill.avatar, &fill.audit.at.millis()]).await?;
     Ok(changed == 1)
+}
+
+/// Gives an active person another avatar, or none, with its audit entry.
+pub(super) async fn set_avatar(
+    db: &ClientWrapper,
+    set: &SetAvatar,
+) -> Result<SetAvatarOutcome, Failure> {
+    const SQL: &str = "UPDATE users SET avatar = $2, updated_at = $3 WHERE id = $1";
+    let Some(User { avatar: former, .. }) = hold_active(db, set.user).await? else {
+        return Ok(SetAvatarOutcome::NotAllowed);
+    };
+    if former != set.avatar {
+        execute(db, SQL, &[&set.user.0, &set.avatar, &set.now.millis()]).await?;
+        audit::append(db, &[&set.audit]).await?;
+    }
+    Ok(SetAvatarOutcome::Set { former })
+}
+
+/// Which of these avatars somebody has. One walk over all people, however many are asked for.
+pub(super) async fn avatars_in_use(
+    db: &ClientWrapper,
+    names: &[String],
+) -> Result<Vec<String>, Failure> {
+    const SQL: &str = "SELECT avatar FROM users WHERE avatar = ANY($1)";
+    let rows = query(db, SQL, &[&names]).await?;
+    rows.iter().map(|row| Ok(row.try_get("avatar")?)).collect()
 }
 
 /// How many people there are, tombstones apart.

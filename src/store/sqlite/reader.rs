@@ -179,6 +179,11 @@ impl ReadStore for Readers {
         self.ask(move |connection| audit::about(connection, user, before, limit)).await
     }
 
+    async fn avatars_in_use(&self, names: &[String]) -> Result<Vec<String>, StoreError> {
+        let names = names.to_vec();
+        self.ask(move |connection| users::avatars_in_use(connection, &names)).await
+    }
+
     async fn user_count(&self) -> Result<u64, StoreError> {
         self.ask(users::count).await
     }

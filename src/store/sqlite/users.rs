@@ -2,11 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use super::row;
+use super::{audit, row};
 use crate::clock::Timestamp;
 use crate::store::error::StoreError;
 use crate::store::model::{Role, User, UserId, UserStatus};
-use crate::store::operation::{FillAvatar, TOMBSTONE};
+use crate::store::operation::{FillAvatar, SetAvatar, SetAvatarOutcome, TOMBSTONE};
 
 /// The columns that [`read`] takes, of `users` as `u`.
 macro_rules! user_columns {
@@ -196,6 +196,37 @@ pub(super) fn fill_avatar(connection: &Connection, fill: &FillAvatar) -> Result<
         )?
         .execute(params![fill.user.0.as_bytes(), fill.avatar, fill.audit.at.millis()])?;
     Ok(changed == 1)
+}
+
+/// Gives an active person another avatar, or none, with its audit entry.
+pub(super) fn set_avatar(
+    connection: &Connection,
+    set: &SetAvatar,
+) -> Result<SetAvatarOutcome, StoreError> {
+    let person = find(connection, set.user)?.filter(|user| user.status == UserStatus::Active);
+    let Some(User { avatar: former, .. }) = person else {
+        return Ok(SetAvatarOutcome::NotAllowed);
+    };
+    if former != set.avatar {
+        connection
+            .prepare_cached("UPDATE users SET avatar = ?2, updated_at = ?3 WHERE id = ?1")?
+            .execute(params![set.user.0.as_bytes(), set.avatar, set.now.millis()])?;
+        audit::append(connection, &set.audit)?;
+    }
+    Ok(SetAvatarOutcome::Set { former })
+}
+
+/// Which of these avatars somebody has. One walk over all people, however many are asked for.
+pub(super) fn avatars_in_use(
+    connection: &Connection,
+    names: &[String],
+) -> Result<Vec<String>, StoreError> {
+    let names = serde_json::Value::from(names).to_string();
+    let mut statement = connection.prepare_cached(
+        "SELECT avatar FROM users WHERE avatar IN (SELECT value FROM json_each(?1))",
+    )?;
+    let found = statement.query_map(params![names], |row| row.get(0))?;
+    Ok(found.collect::<Result<_, _>>()?)
 }
 
 /// How many people there are, tombstones apart.

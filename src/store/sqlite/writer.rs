@@ -155,6 +155,7 @@ fn apply(connection: &Connection, operation: &Operation) -> Answer {
             Outcome::ChangeUsername(accounts::change_username(connection, request)?)
         }
         O::DeleteUser(request) => Outcome::DeleteUser(accounts::delete(connection, request)?),
+        O::SetAvatar(set) => Outcome::SetAvatar(users::set_avatar(connection, set)?),
         O::RemoveExpired(remove) => Outcome::RemoveExpired(expired::remove(connection, remove)?),
     })
 }
