@@ -71,7 +71,15 @@ pub fn configure(config: &mut ServiceConfig, is_development: bool) {
         Endpoint::new("/auth/recover", login).get(auth::recover::show),
         Endpoint::new("/auth/recover/{provider}", login).get(auth::recover::start),
         Endpoint::new("/auth/form/link", login).post(auth::form::link),
-        Endpoint::new("/auth/form/unlink", Limit::InHandler).post(auth::form::unlink),
+        // What the account page posts.
+        Endpoint::new("/auth/form/unlink", Limit::InHandler).post(auth::account_form::unlink),
+        Endpoint::new("/auth/form/profile", Limit::InHandler)
+            .post(auth::account_form::display_name),
+        Endpoint::new("/auth/form/username", Limit::InHandler)
+            .post(auth::account_form::another_username),
+        Endpoint::new("/auth/form/avatar", Limit::InHandler).post(auth::account_form::picture),
+        Endpoint::new("/auth/form/session", Limit::InHandler).post(auth::account_form::end_session),
+        Endpoint::new("/auth/form/delete", Limit::InHandler).post(auth::account_form::delete),
         Endpoint::new("/auth/form/sign-out", Limit::InHandler).post(auth::form::leave),
         // Signing in.
         Endpoint::new("/auth/providers", public).get(auth::providers::providers),

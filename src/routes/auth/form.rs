@@ -90,20 +90,6 @@ pub async fn link(
     }
 }
 
-/// `POST /auth/form/unlink`: takes a way to sign in away; 303 to the account.
-///
-/// # Errors
-/// Those of [`link::unlink_by_form`].
-pub async fn unlink(
-    request: HttpRequest,
-    payload: Payload,
-    app: Data<App>,
-) -> Result<HttpResponse, ApiError> {
-    csrf::check(&request, &app.settings.server)?;
-    let form = read_form(&request, payload, app.settings.server.max_body).await?;
-    link::unlink_by_form(&request, &app, &form).await
-}
-
 /// `POST /auth/form/sign-out`, with `everywhere=true` for all sessions: 303 to the farewell.
 ///
 /// # Errors

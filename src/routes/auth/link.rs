@@ -385,17 +385,16 @@ pub async fn disconnect(
     }
 }
 
-/// 303 to the account after the form of the account page: `form_token`, `provider`, `subject`.
+/// 303 to the account after the form of the account page: `provider`, `subject`.
 ///
 /// # Errors
 /// As [`unlink`].
 pub async fn unlink_by_form(
     request: &HttpRequest,
     app: &App,
+    live: &FamilyWithUser,
     fields: &Parameters,
 ) -> Result<HttpResponse, ApiError> {
-    let live = session::live(request, app).await?.ok_or_else(session::unauthenticated)?;
-    form::check_token(app, fields, "unlink", &live.family.session.to_string())?;
     check_recent(live.family.auth_time, app.clock.now(), "/account")?;
     let missing = || ApiError::new(ErrorCode::InvalidField, "It says which one to disconnect.");
     let provider = fields.get("provider").ok_or_else(|| missing().field("provider"))?;

@@ -1,5 +1,6 @@
 //! Signing in with cookies: everything under `/auth`.
 
+pub mod account_form;
 pub mod avatar;
 pub mod callback;
 pub mod deletion;

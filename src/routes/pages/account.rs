@@ -19,7 +19,8 @@ use crate::app::App;
 use crate::avatars::name;
 use crate::clock::Timestamp;
 use crate::error::{ApiError, ErrorCode};
-use crate::routes::auth::form;
+use crate::routes::auth::sessions::SessionBody;
+use crate::routes::auth::{form, sessions};
 use crate::routes::parameters::Parameters;
 use crate::routes::session::{Authenticated, authenticate};
 use crate::store::model::{FamilyWithUser, Identity, SessionId, User, UserId, UserStatus};
@@ -149,19 +150,35 @@ struct Visit<'a> {
 /// What the store holds for the page beside the person.
 struct Held {
     identities: Vec<Identity>,
+    sessions: Vec<SessionBody>,
     /// When the username may be changed, if not at once.
     username_next_change: Option<Timestamp>,
 }
 
 impl Held {
     async fn of(app: &App, visit: &Visit<'_>) -> Result<Self, ApiError> {
-        let identities = app.store.read.identities(visit.user.id).await?;
-        Ok(Self { identities, username_next_change: None })
+        let user = visit.user.id;
+        let identities = app.store.read.identities(user).await?;
+        let sessions = sessions::list(app, user, visit.session).await?;
+        let former = app.store.read.former_usernames(user).await?;
+        let cooldown = app.settings.usernames.change_cooldown;
+        let next_change = former.last().map(|last| last.until.plus(cooldown));
+        let username_next_change = next_change.filter(|next| app.clock.now() < *next);
+        Ok(Self { identities, sessions, username_next_change })
     }
 
-    /// None as long as the store does not list them: the page then shows this session alone.
     fn sessions(&self) -> Vec<SessionRow<'_>> {
-        Vec::new()
+        self.sessions
+            .iter()
+            .map(|session| SessionRow {
+                id: session.id.to_string(),
+                label: &session.user_agent,
+                network: Some(session.network.clone()).filter(|network| !network.is_empty()),
+                since: session.created_at,
+                last_used: session.last_used_at,
+                current: session.current,
+            })
+            .collect()
     }
 
     /// None as long as no app can be given access.
