@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "nobody uses this binary as a library")]
 
 mod attacks;
+mod browser;
 mod development_provider;
 mod documents;
 mod harness;
