@@ -4,6 +4,7 @@
 //! are tried without a browser, on both stores, in `sign_in` and `linking`.
 
 mod driver;
+mod frontend;
 mod keyboard;
 mod linking;
 mod looking;
