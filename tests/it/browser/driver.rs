@@ -165,6 +165,19 @@ impl Chromium {
         self.command(Method::POST, "/url", &json!({ "url": address })).await;
     }
 
+    /// Opens a further tab and goes on in it; the one before.
+    pub async fn open_tab(&self) -> Tab {
+        let opened = self.command(Method::POST, "/window/new", &json!({ "type": "tab" })).await;
+        self.switch_to(&Tab(opened["handle"].clone())).await
+    }
+
+    /// Goes on in another tab; the one before.
+    pub async fn switch_to(&self, tab: &Tab) -> Tab {
+        let before = self.command(Method::GET, "/window", &Value::Null).await;
+        self.command(Method::POST, "/window", &json!({ "handle": tab.0 })).await;
+        Tab(before)
+    }
+
     /// Where the browser is.
     pub async fn address(&self) -> Url {
         let address = self.command(Method::GET, "/url", &Value::Null).await;
@@ -287,6 +300,9 @@ impl Chromium {
         assert_eq!(self.complaints().await, Vec::<String>::new(), "the console complains");
     }
 }
+
+/// A tab of the browser.
+pub struct Tab(Value);
 
 /// A reference to an element of the page.
 pub struct Element(String);

@@ -142,6 +142,29 @@ async fn the_example_signs_people_in_keeps_them_signed_in_and_lets_them_leave() 
 }
 
 #[actix_web::test]
+async fn of_two_tabs_of_the_example_one_refreshes() {
+    let scene = Scene::start("octo@forge.example").await;
+    let chromium = scene.browser().await;
+    sign_up(&chromium, "rivka").await;
+    let first = chromium.open_tab().await;
+    chromium.open("/account").await;
+    chromium.find("//*[@id='name'][.='rivka']").await;
+    scene.server.clock.advance(Duration::from_secs(1_000));
+    // Both ask before either has an answer: the first is not waited for.
+    let ask = "window.asked = import(\"/session.js\")
+        .then(({ call }) => call(\"GET\", \"/auth/me\")).then((answer) => answer.status, String);";
+    let answered = "const done = arguments[arguments.length - 1]; window.asked.then(done);";
+    chromium.evaluate(ask).await;
+    let second = chromium.switch_to(&first).await;
+    chromium.evaluate(ask).await;
+    assert_eq!(chromium.evaluate_later(answered).await, 200);
+    chromium.switch_to(&second).await;
+    assert_eq!(chromium.evaluate_later(answered).await, 200);
+    assert_eq!(scene.refreshes(), 1);
+    chromium.close().await;
+}
+
+#[actix_web::test]
 async fn the_example_connects_and_disconnects_ways_to_sign_in() {
     let scene = Scene::start("octo@forge.example").await;
     let chromium = scene.browser().await;
