@@ -461,7 +461,7 @@ async fn start_actors(
         sealer: Sealer::new(&settings.server.secret_key),
         refresh_tokens: RefreshTokens::new(&settings.server.secret_key),
         cookies: Cookies::new(&settings),
-        site: Site::new(&settings.branding),
+        site: Site::new(&settings.branding).leading_to(settings.server.frontend_url.as_ref()),
         settings,
         is_development,
         clock: clock.clone(),

@@ -42,7 +42,8 @@ fn allowed_origin(request: &HttpRequest, server: &Server) -> Option<HeaderValue>
 
 /// Adds the headers of an answer.
 pub fn add_headers(request: &HttpRequest, headers: &mut HeaderMap, server: &Server) {
-    let exposed = HeaderValue::from_static("WWW-Authenticate, X-Request-Id, Retry-After");
+    // Location: where a person goes who has just chosen a name.
+    let exposed = HeaderValue::from_static("WWW-Authenticate, X-Request-Id, Retry-After, Location");
     if is_public(request.path()) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);

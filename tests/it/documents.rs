@@ -117,6 +117,21 @@ fn every_link_between_documents_leads_to_a_file() {
     }
 }
 
+#[test]
+fn the_code_of_the_frontend_document_is_that_of_the_example() {
+    let trimmed = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+    let example =
+        ["session.js", "app.js"].map(|file| trimmed(&read(&format!("examples/frontend/{file}"))));
+    let document = read("docs/frontend.md");
+    let blocks = document.split("```js\n").skip(1).map(|rest| rest.split_once("\n```").unwrap().0);
+    let parts: Vec<&str> = blocks.flat_map(|block| block.split("\n\n")).collect();
+    assert!(parts.len() >= 5, "{parts:?}");
+    for part in parts {
+        let is_there = example.iter().any(|file| file.contains(&trimmed(part)));
+        assert!(is_there, "the example has no\n{part}");
+    }
+}
+
 /// A configuration of nothing but what every server needs.
 const SERVER: &str = "[server]\npublic_url = \"https://auth.example.com\"\n\
                       secret_key = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"\n";
@@ -155,7 +170,7 @@ fn every_provider_in_the_documents_is_a_configuration_that_works() {
 fn files(extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders: Vec<PathBuf> =
-        vec![root().join("src"), root().join("tests"), root().join("docs")];
+        ["src", "tests", "docs", "examples"].map(|folder| root().join(folder)).to_vec();
     found.extend(entries(root()));
     while let Some(folder) = folders.pop() {
         for path in entries(&folder) {

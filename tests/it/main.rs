@@ -5,6 +5,7 @@
 
 mod account_pages;
 mod attacks;
+mod browser;
 mod buckets;
 mod development_provider;
 mod documents;

@@ -164,7 +164,8 @@ pub async fn two_first_sign_ins_of_one_identity_make_one_account(backend: Backen
 }
 
 pub async fn a_frontend_learns_what_it_needs_to_draw_the_setup(backend: Backend) {
-    let server = Server::start(backend, "").await;
+    let frontend = "http://127.0.0.1:3000";
+    let server = Server::start(backend, &format!("cors_origins = [\"{frontend}\"]\n")).await;
     let browser = server.browser();
     assert_eq!(code(browser.get("/auth/setup").await).await, "setup_expired");
     browser.sign_in("rivka").await;
@@ -174,7 +175,20 @@ pub async fn a_frontend_learns_what_it_needs_to_draw_the_setup(backend: Backend)
         "masked_email": "r…a@d…v.localhost", "existing_account": false,
     });
     assert_eq!(shown, expected);
-    browser.post_json("/auth/setup", &json!({ "username": "rivka" })).await;
+    let created = browser
+        .client
+        .post(format!("{}/auth/setup", browser.url))
+        .header("sec-fetch-site", "same-site")
+        .header("origin", frontend)
+        .header("content-type", "application/json")
+        .body(json!({ "username": "rivka" }).to_string())
+        .send()
+        .await
+        .unwrap();
+    let header = |name: &str| created.headers()[name].to_str().unwrap();
+    assert_eq!((created.status(), header("location")), (StatusCode::CREATED, "/"));
+    assert_eq!(header("access-control-allow-origin"), frontend);
+    assert!(header("access-control-expose-headers").contains("Location"));
     let person = body(browser.get("/auth/me").await).await;
     // Who says nothing of a display name gets the provider's.
     assert_eq!(person["display_name"], "Rivka");

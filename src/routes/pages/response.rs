@@ -16,13 +16,17 @@ pub fn page(status: StatusCode, view: &impl Page) -> HttpResponse {
 }
 
 /// Sends a page whose form ends, by way of redirects, at one of `destinations`: browsers check each
-/// hop against `form-action`.
+/// hop against `form-action`. Where there is a frontend, any form can end there: our pages lead on to
+/// its, and so do errors.
 pub fn page_leading_to<P: Page>(
     status: StatusCode,
     view: &P,
     destinations: &[Url],
 ) -> HttpResponse {
-    let sources: Vec<String> = destinations.iter().filter_map(source_of).collect();
+    let mut sources: Vec<String> = destinations.iter().filter_map(source_of).collect();
+    sources.extend(view.site().frontend_source().map(str::to_owned));
+    sources.sort_unstable();
+    sources.dedup();
     let destination = (!sources.is_empty()).then(|| sources.join(" "));
     let destination = destination.as_deref();
     let picture = view.picture().and_then(|address| Url::parse(address).ok());
@@ -72,6 +76,7 @@ pub(super) fn source_of(url: &Url) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::Origin;
     use crate::routes::pages::samples;
     use crate::routes::pages::views::SignedOut;
 
@@ -120,6 +125,21 @@ mod tests {
         let answer = page_leading_to(StatusCode::OK, &view, &[destination]);
         let policy = header(&answer, "content-security-policy");
         assert!(policy.contains("; form-action 'self' https://app.example:8443; "), "{policy}");
+    }
+
+    #[test]
+    fn every_form_may_lead_to_the_frontend() {
+        let frontend = Origin::parse("https://app.example").unwrap();
+        let site = samples::site().leading_to(Some(&frontend));
+        let view = SignedOut { site: &site, everywhere: false };
+        let destinations = ["https://app.example/x", "https://provider.example/authorize"];
+        let destinations = destinations.map(|text| Url::parse(text).unwrap());
+        let policy = |answer| header(&answer, "content-security-policy");
+        let alone = policy(page(StatusCode::OK, &view));
+        assert!(alone.contains("; form-action 'self' https://app.example; "), "{alone}");
+        let several = policy(page_leading_to(StatusCode::OK, &view, &destinations));
+        let expected = "; form-action 'self' https://app.example https://provider.example; ";
+        assert!(several.contains(expected), "{several}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use url::Url;
 use super::assets::Assets;
 use super::response::source_of;
 use super::theme::Theme;
-use crate::config::settings::Branding;
+use crate::config::settings::{Branding, Origin};
 
 /// The deployer's name, logo and colours, and the files that go with them. Made once, at start.
 #[derive(Clone, Debug)]
@@ -13,6 +13,7 @@ pub struct Site {
     name: String,
     logo: Option<String>,
     logo_source: Option<String>,
+    frontend_source: Option<String>,
     assets: Assets,
 }
 
@@ -30,6 +31,7 @@ impl Site {
             name: branding.name.clone(),
             logo: branding.logo.as_ref().filter(is_shown).cloned(),
             logo_source,
+            frontend_source: None,
             assets: Assets::new(&Theme::new(branding.accent.as_deref())),
         }
     }
@@ -37,6 +39,13 @@ impl Site {
     /// The deployer's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Lets every form lead on to the deployer's frontend, where there is one.
+    #[must_use]
+    pub fn leading_to(self, frontend: Option<&Origin>) -> Self {
+        let url = frontend.and_then(|origin| Url::parse(origin.as_str()).ok());
+        Self { frontend_source: url.as_ref().and_then(source_of), ..self }
     }
 
     /// The address of the deployer's logo.
@@ -47,6 +56,11 @@ impl Site {
     /// Where the logo comes from, as a source of the content security policy; `None` is ourselves.
     pub fn logo_source(&self) -> Option<&str> {
         self.logo_source.as_deref()
+    }
+
+    /// The deployer's frontend, as a source of the content security policy.
+    pub fn frontend_source(&self) -> Option<&str> {
+        self.frontend_source.as_deref()
     }
 
     /// The static files.
