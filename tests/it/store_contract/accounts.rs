@@ -480,7 +480,9 @@ pub async fn sessions_are_listed_by_their_last_use(store: &Store, _: &impl Datab
     let ada = created(store, "ada").await;
     created(store, "ben").await;
     let second = signed_in(store, sign_in(&ada)).await;
-    let ended = signed_in(store, sign_in(&ada)).await;
+    let mut later = sign_in(&ada);
+    later.family.created_at = at(50);
+    let ended = signed_in(store, later).await;
     granted(store, &ada, "openid").await;
     apply(store, revoke(RevokeTarget::Session(ended.family.session))).await;
     apply(store, advance(second.family.id, 0)).await;
