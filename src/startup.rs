@@ -15,6 +15,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{HttpServer, web};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::actors::db_writer::DbWriter;
 use crate::actors::janitor::{self, Janitor};
@@ -624,6 +625,27 @@ fn serve_metrics(app: &App, listener: TcpListener) -> Result<ServerHandle, Start
     Ok(handle)
 }
 
+/// The signals that end the process in order. Made before anything is started: one that comes while the
+/// server starts would otherwise end it on the spot.
+pub struct StopSignals {
+    terminate: Signal,
+    /// Comes a second time from who does not want to wait.
+    pub interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Receives them from now on.
+    ///
+    /// # Errors
+    /// If the system does not let us.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
 impl Running {
     /// Waits until there is a key to sign with: on the first start it is still being made.
     pub async fn signing_key_is_there(&mut self) {
@@ -634,16 +656,10 @@ impl Running {
     }
 
     /// Waits for SIGTERM, SIGINT, or an actor that failed for good; says which.
-    pub async fn wait(&self) -> &'static str {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut terminate), Ok(mut interrupt)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
-            return "signals cannot be received";
-        };
+    pub async fn wait(&self, signals: &mut StopSignals) -> &'static str {
         tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
+            _ = signals.terminate.recv() => "SIGTERM",
+            _ = signals.interrupt.recv() => "SIGINT",
             () = self.given_up.notified() => "an actor failed for good",
         }
     }

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::{
@@ -224,9 +225,44 @@ pub struct Means {
     pub automatic: bool,
 }
 
+/// The numbers of the reads of the store, in the order in which they begin. Reads overlap: a tick's and one
+/// after a change. What was read earlier must not be published over what was read later.
+#[derive(Clone, Debug, Default)]
+struct Reads(Arc<AtomicU64>);
+
+/// What a read found.
+struct Found {
+    number: u64,
+    keys: Vec<StoredKey>,
+}
+
+impl Reads {
+    async fn read(&self, means: &Means) -> Result<Found, KeyRingError> {
+        let number = self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(Found { number, keys: means.read.keys().await? })
+    }
+}
+
+/// Which read was taken over last.
+#[derive(Debug, Default)]
+struct Newest(Option<u64>);
+
+impl Newest {
+    /// Whether this read began after the newest so far, which it then is.
+    fn is(&mut self, number: u64) -> bool {
+        let is_newer = self.0.is_none_or(|newest| newest < number);
+        if is_newer {
+            self.0 = Some(number);
+        }
+        is_newer
+    }
+}
+
 /// The owner.
 pub struct KeyRing {
     means: Means,
+    reads: Reads,
+    taken_over: Newest,
     status: Arc<ActorStatus>,
     publish: watch::Sender<Arc<KeySnapshot>>,
     parsed: HashMap<String, Arc<SigningKey>>,
@@ -262,11 +298,24 @@ impl KeyRing {
     ) -> Self {
         let parsed =
             means.files.iter().map(|key| (key.public().kid.clone(), Arc::clone(key))).collect();
-        Self { means, status, publish, parsed, stored: Vec::new(), rotating: false }
+        Self {
+            means,
+            reads: Reads::default(),
+            taken_over: Newest::default(),
+            status,
+            publish,
+            parsed,
+            stored: Vec::new(),
+            rotating: false,
+        }
     }
 
-    /// Takes over what the store holds; parses what is new; publishes.
-    fn take_over(&mut self, stored: Vec<StoredKey>) -> Result<(), KeyRingError> {
+    /// Takes over what the store holds, unless something newer was; parses what is new; publishes.
+    fn take_over(&mut self, found: Found) -> Result<(), KeyRingError> {
+        if !self.taken_over.is(found.number) {
+            return Ok(());
+        }
+        let stored = found.keys;
         let now = self.means.clock.now();
         let mut published = Vec::new();
         for key in &stored {
@@ -347,17 +396,17 @@ impl KeyRing {
     }
 
     /// Reads the store and stages what is due; resolves to the keys then stored.
-    fn follow(&self) -> impl Future<Output = Result<Vec<StoredKey>, KeyRingError>> + 'static {
-        let means = self.means.clone();
-        async move { Ok(means.read.keys().await?) }
+    fn follow(&self) -> impl Future<Output = Result<Found, KeyRingError>> + 'static {
+        let (means, reads) = (self.means.clone(), self.reads.clone());
+        async move { reads.read(&means).await }
     }
 
     fn followed(
-        result: Result<Vec<StoredKey>, KeyRingError>,
+        result: Result<Found, KeyRingError>,
         actor: &mut Self,
         context: &mut Context<Self>,
     ) {
-        match result.and_then(|stored| actor.take_over(stored)) {
+        match result.and_then(|found| actor.take_over(found)) {
             Ok(()) => actor.rotate_by_the_clock(context),
             Err(error) => tracing::warn!(%error, "signing keys could not be read; trying again"),
         }
@@ -372,17 +421,17 @@ impl KeyRing {
             return;
         }
         self.rotating = true;
-        let means = self.means.clone();
+        let (means, reads) = (self.means.clone(), self.reads.clone());
         let staging = async move {
             for due in due {
                 stage(&means, due, means.bits, AuditActor::System).await?;
             }
-            Ok(means.read.keys().await?)
+            reads.read(&means).await
         };
         context.spawn(staging.into_actor(self).map(
-            |result: Result<Vec<StoredKey>, KeyRingError>, actor: &mut Self, _| {
+            |result: Result<Found, KeyRingError>, actor: &mut Self, _| {
                 actor.rotating = false;
-                if let Err(error) = result.and_then(|stored| actor.take_over(stored)) {
+                if let Err(error) = result.and_then(|found| actor.take_over(found)) {
                     tracing::warn!(%error, "no signing key could be made; trying again");
                 }
             },
@@ -601,7 +650,7 @@ impl Handler<Reload> for KeyRing {
         Box::pin(
             self.follow()
                 .into_actor(self)
-                .map(|read, actor, _| read.and_then(|stored| actor.take_over(stored))),
+                .map(|read, actor, _| read.and_then(|found| actor.take_over(found))),
         )
     }
 }
@@ -611,14 +660,14 @@ fn then_publish<T: 'static>(
     actor: &KeyRing,
     work: impl Future<Output = Result<T, KeyRingError>> + 'static,
 ) -> actix::ResponseActFuture<KeyRing, Result<T, KeyRingError>> {
-    let means = actor.means.clone();
+    let (means, reads) = (actor.means.clone(), actor.reads.clone());
     let work = async move {
         let answer = work.await?;
-        Ok((answer, means.read.keys().await?))
+        Ok((answer, reads.read(&means).await?))
     };
     Box::pin(work.into_actor(actor).map(|result: Result<_, KeyRingError>, actor, _| {
-        let (answer, stored) = result?;
-        actor.take_over(stored)?;
+        let (answer, found) = result?;
+        actor.take_over(found)?;
         Ok(answer)
     }))
 }
@@ -660,3 +709,17 @@ impl Handler<Drain> for KeyRing {
 
 #[cfg(feature = "fault-injection")]
 super::fault::injectable!(KeyRing);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_earlier_is_not_published_over_what_was_read_later() {
+        let mut newest = Newest::default();
+        assert_eq!(
+            [0, 2, 1, 2, 3].map(|number| newest.is(number)),
+            [true, true, false, false, true]
+        );
+    }
+}

@@ -15,7 +15,7 @@ use crate::clock::{Clock, Stopwatch};
 use crate::config::settings::{Origin, Provider, Settings, Telemetry};
 use crate::protocol::random;
 use crate::routes::dev::idp;
-use crate::startup::{self, Running};
+use crate::startup::{self, Running, StopSignals};
 use crate::{config, telemetry};
 
 /// What `latchkey dev` was called with.
@@ -40,10 +40,11 @@ pub async fn run(options: Options) -> Result<(), Failure> {
     let settings = settings(&options)?;
     let clock = Clock::system();
     telemetry::init(&quiet_start(&settings.telemetry), clock.clone()).map_err(Failure::of)?;
+    let signals = StopSignals::listen().map_err(Failure::of)?;
     let mut running = startup::start(settings, true, clock).await.map_err(Failure::of)?;
     running.signing_key_is_there().await;
     greet(&running, &options.data_dir, is_new, watch).await?;
-    until_stopped(running).await
+    until_stopped(running, signals).await
 }
 
 /// The greeting says what a start does, so the log does not say it again.

@@ -3,7 +3,7 @@
 use crate::cli::Failure;
 use crate::clock::Clock;
 use crate::config::settings::Settings;
-use crate::startup::{self, Running};
+use crate::startup::{self, Running, StopSignals};
 use crate::telemetry;
 
 /// Runs until a signal, then drains.
@@ -14,24 +14,25 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     let clock = Clock::system();
     telemetry::init(&settings.telemetry, clock.clone()).map_err(Failure::of)?;
     let public_url = settings.server.public_url.clone();
+    let signals = StopSignals::listen().map_err(Failure::of)?;
     let running = startup::start(settings, false, clock).await.map_err(Failure::of)?;
     tracing::info!(
         address = %running.address, %public_url, store = running.app.store.kind,
         version = env!("CARGO_PKG_VERSION"), "latchkey is serving"
     );
-    until_stopped(running).await
+    until_stopped(running, signals).await
 }
 
 /// Waits for the end and drains; a second signal ends at once.
 ///
 /// # Errors
 /// If an actor failed for good, or something was not finished within `server.shutdown_grace`.
-pub async fn until_stopped(running: Running) -> Result<(), Failure> {
-    let reason = running.wait().await;
+pub async fn until_stopped(running: Running, mut signals: StopSignals) -> Result<(), Failure> {
+    let reason = running.wait(&mut signals).await;
     tracing::info!(reason, "shutting down: finishing what is under way");
     let drained = tokio::select! {
         drained = running.stop() => drained,
-        _ = tokio::signal::ctrl_c() => false,
+        _ = signals.interrupt.recv() => false,
     };
     if !drained {
         return Err(Failure::new(

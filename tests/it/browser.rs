@@ -3,6 +3,7 @@
 //! On SQLite alone: which store is behind a page makes no difference to it. The rules behind the pages
 //! are tried without a browser, on both stores, in `sign_in` and `linking`.
 
+mod account;
 mod driver;
 mod frontend;
 mod keyboard;

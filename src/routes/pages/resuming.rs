@@ -11,20 +11,33 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::routes::auth::resume::Outcome;
 
+/// What a page adds to its own address when it asks for a resume, so that it knows a browser that keeps
+/// not even the marker of the outcome, and does not ask for ever.
+const ASKED: &str = "resumed=1";
+
 /// Asks once for the session to be resumed; then decides by the outcome. `here` is path and query of
 /// the page.
 ///
 /// # Errors
 /// `duplicate_cookie`.
 pub fn lead_on(request: &HttpRequest, app: &App, here: &str) -> Result<HttpResponse, ApiError> {
+    let has_asked = request.query_string().split('&').any(|pair| pair == ASKED);
+    let here = here.strip_suffix(ASKED).map_or(here, |before| &before[..before.len() - 1]);
     Ok(match Outcome::of(request, app)? {
-        None => redirect(places::with_query("/auth/resume", &[("return_to", here)])),
+        None if has_asked => not_kept(app, here),
+        None => {
+            let separator = if here.contains('?') { '&' } else { '?' };
+            let back = format!("{here}{separator}{ASKED}");
+            redirect(places::with_query("/auth/resume", &[("return_to", &back)]))
+        }
         Some(Outcome::SignedOut) => {
             redirect(places::address(app, Place::Login, &[("return_to", here)]))
         }
-        Some(Outcome::Refreshed) => {
-            let host = app.settings.server.public_url.authority();
-            page(StatusCode::OK, &CookiesNotKept { site: &app.site, host, return_to: Some(here) })
-        }
+        Some(Outcome::Refreshed) => not_kept(app, here),
     })
+}
+
+fn not_kept(app: &App, here: &str) -> HttpResponse {
+    let host = app.settings.server.public_url.authority();
+    page(StatusCode::OK, &CookiesNotKept { site: &app.site, host, return_to: Some(here) })
 }

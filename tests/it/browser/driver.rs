@@ -230,7 +230,6 @@ impl Chromium {
     }
 
     /// Puts a file into the field with this label.
-    #[allow(dead_code, reason = "for the pages that take pictures")]
     pub async fn choose_file(&self, label: &str, file: &std::path::Path) {
         let Element(id) = self.field(label).await;
         let text = file.to_str().unwrap();

@@ -103,7 +103,7 @@ async fn the_example_signs_people_in_keeps_them_signed_in_and_lets_them_leave() 
     assert_eq!(chromium.address().await.origin().ascii_serialization(), scene.origin);
     chromium.fill("Username", "alice").await;
     chromium.click("Use this name").await;
-    chromium.says("“alice” belongs to another account. Choose another name.").await;
+    chromium.says("“alice” belongs to another account. “alice2” is free.").await;
     chromium.look_at("example-onboarding").await;
     chromium.fill("Username", "rivka").await;
     chromium.click("Use this name").await;

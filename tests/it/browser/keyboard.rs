@@ -50,7 +50,7 @@ async fn people_sign_in_and_out_by_keyboard_alone() {
 
     chromium.fill("Username", "alice").await;
     chromium.press(ENTER).await;
-    chromium.says("“alice” belongs to another account. Choose another name.").await;
+    chromium.says("“alice” belongs to another account. “alice2” is free.").await;
     assert_eq!(chromium.focus().await, "problem");
     assert_eq!(
         tab_to(&chromium, "#username").await,
@@ -65,19 +65,16 @@ async fn people_sign_in_and_out_by_keyboard_alone() {
     chromium.shows("Your account").await;
     chromium.says("alice2").await;
 
-    let controls = tab_to(&chromium, "true").await;
-    assert_eq!(
-        controls,
-        [
-            "/auth/link/forge?return_to=%2Faccount",
-            "/auth/link/club?return_to=%2Faccount",
-            "false",
-            "true"
-        ]
-        .map(str::to_owned),
-        "ways to connect, then out of here, then out of everywhere"
-    );
-    assert_eq!(chromium.evaluate(CONTROLS).await, controls.len());
+    let controls = tab_to(&chromium, "/account/delete").await;
+    assert_eq!(chromium.evaluate(CONTROLS).await, controls.len(), "{controls:?}");
+    let place = |control: &str| controls.iter().position(|found| found == control).unwrap();
+    let connect = "/auth/link/club?return_to=%2Faccount%3Fdone%3Dlink";
+    let order = ["#profile", "file", "display_name", "username", connect, "true"].map(place);
+    assert!(order.is_sorted(), "in the order in which they are read: {controls:?}");
+    for _ in place("true")..place("/account/delete") {
+        chromium.press(BACKTAB).await;
+    }
+    assert_eq!(chromium.focus().await, "true");
     chromium.press(ENTER).await;
     chromium.shows("You are signed out everywhere").await;
     chromium.close().await;

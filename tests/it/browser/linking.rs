@@ -119,6 +119,7 @@ async fn whose_sign_in_belongs_to_somebody_else_is_told_what_to_do() {
     chromium.click("Connect Forge").await;
     chromium.click("Connect Forge").await;
     chromium.click("Sign out").await;
+    chromium.shows("You are signed out").await;
     arrive(&chromium, "bob").await;
     chromium.fill("Username", "bob").await;
     chromium.click("Use this name").await;

@@ -31,7 +31,7 @@ async fn the_whole_way(chromium: &Chromium, server: &Server, prefix: &str) {
     chromium.fill("Username", "Alice").await;
     chromium.fill("Display name (optional)", "Rivka C.").await;
     chromium.click("Use this name").await;
-    chromium.says("“Alice” belongs to another account. Choose another name.").await;
+    chromium.says("“Alice” belongs to another account. “Alice2” is free.").await;
     assert_eq!(chromium.focus().await, "problem", "the summary is what is read first");
     assert_eq!(chromium.value_of("Username").await, "Alice", "what was typed is still there");
     assert_eq!(chromium.value_of("Display name (optional)").await, "Rivka C.");
@@ -95,7 +95,7 @@ async fn a_name_is_judged_while_it_is_typed() {
         chromium.find(&line).await;
     };
     chromium.fill("Username", "ALICE").await;
-    told("taken", "Another account has this name").await;
+    told("taken", "taken, try ALICE2").await;
     chromium.look_at("onboarding-live-taken").await;
     chromium.fill("Username", "rivka").await;
     told("free", "free").await;
