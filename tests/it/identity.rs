@@ -14,6 +14,8 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::harness::{BEGIN, Backend, Browser, Server, code, cookie};
+use crate::pictures::{avatar_url, objects, picture};
+use crate::uploads::upload;
 
 pub async fn body(answer: Response) -> Value {
     serde_json::from_str(&answer.text().await.unwrap()).unwrap()
@@ -294,6 +296,17 @@ async fn after_deletion_no_row_holds_anything_of_the_person(backend: Backend) {
     assert_eq!(of_id, BTreeSet::from(expected), "the id stays as a tombstone, and in the trail");
 }
 
+async fn after_deletion_no_object_holds_the_picture(backend: Backend) {
+    let server = Server::start(backend, "").await;
+    let browser = server.signed_in("alice").await;
+    assert_eq!(upload(&browser, &picture([9, 9, 9])).await.status(), StatusCode::OK);
+    let address = avatar_url(&browser).await.unwrap();
+    assert_eq!(objects(&server).len(), 2);
+    assert_eq!(browser.delete("/auth/me").await.status(), StatusCode::NO_CONTENT);
+    assert_eq!(objects(&server).len(), 0);
+    assert_eq!(browser.get(&address).await.status(), StatusCode::NOT_FOUND);
+}
+
 /// The members of a document, as docs/export.md writes them; what is in `details` is not ours to list.
 fn members(value: &Value, place: &str, found: &mut BTreeSet<String>) {
     match value {
@@ -381,6 +394,7 @@ crate::on_both_stores!(
     sessions_are_listed_and_ended,
     a_deleted_account_is_gone_at_once,
     after_deletion_no_row_holds_anything_of_the_person,
+    after_deletion_no_object_holds_the_picture,
     an_export_holds_everything_and_is_explained,
     answers_to_many_changes_at_once_are_never_a_failure_of_ours,
 );

@@ -2,11 +2,115 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
+use latchkey::config::settings::{Origin, Settings};
+use reqwest::header::SET_COOKIE;
+use reqwest::{Method, Response, StatusCode};
 use serde_json::json;
 
-use crate::harness::{Backend, Server, code};
+use crate::harness::{Backend, Server, code, cookie};
 use crate::identity::{access_of, further, me_by_bearer, sessions};
+
+/// What each cookie of an answer is set with, without its value: name, then attributes in order.
+fn cookies(answer: &Response) -> Vec<Vec<String>> {
+    let lines = answer.headers().get_all(SET_COOKIE).iter().map(|line| line.to_str().unwrap());
+    let mut cookies: Vec<Vec<String>> = lines
+        .map(|line| {
+            let mut parts = line.split("; ").map(str::to_owned);
+            let name = parts.next().unwrap().split_once('=').unwrap().0.to_owned();
+            let mut attributes: Vec<String> =
+                parts.filter(|part| !part.starts_with("Max-Age=")).collect();
+            attributes.sort();
+            [vec![name], attributes].concat()
+        })
+        .collect();
+    cookies.sort();
+    cookies
+}
+
+/// Our rules: SameSite=Lax for both, the refresh cookie below `/auth`, and so `__Secure-` for it.
+#[actix_web::test]
+async fn h01_cookies_are_bound_as_tightly_as_browsers_allow() {
+    let server = Server::start(Backend::Postgres, "").await;
+    server.signed_in("alice").await;
+    let refresh = async |change: fn(&mut Settings), name: &str| {
+        let token = cookie(&server.browser().sign_in("alice").await, "auth_refresh").unwrap();
+        let node = server.beside(change).await;
+        let answer = reqwest::Client::new()
+            .post(format!("{}/auth/refresh", node.url))
+            .header("sec-fetch-site", "same-origin")
+            .header("cookie", format!("{name}={token}"))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        cookies(&answer)
+    };
+    let plain = refresh(|_| {}, "auth_refresh").await;
+    assert_eq!(
+        plain,
+        [
+            vec!["auth_access", "HttpOnly", "Path=/", "SameSite=Lax"],
+            vec!["auth_refresh", "HttpOnly", "Path=/auth", "SameSite=Lax"],
+        ]
+    );
+    let https = |settings: &mut Settings| {
+        settings.server.public_url = Origin::parse("https://auth.example.com").unwrap();
+    };
+    assert_eq!(
+        refresh(https, "__Secure-auth_refresh").await,
+        [
+            vec!["__Host-auth_access", "HttpOnly", "Path=/", "SameSite=Lax", "Secure"],
+            vec!["__Secure-auth_refresh", "HttpOnly", "Path=/auth", "SameSite=Lax", "Secure"],
+        ]
+    );
+    let shared = |settings: &mut Settings| {
+        settings.server.public_url = Origin::parse("https://auth.example.com").unwrap();
+        settings.cookies.domain = Some("example.com".to_owned());
+    };
+    let domain = "Domain=example.com";
+    assert_eq!(
+        refresh(shared, "__Secure-auth_refresh").await,
+        [
+            vec!["__Secure-auth_access", domain, "HttpOnly", "Path=/", "SameSite=Lax", "Secure"],
+            vec![
+                "__Secure-auth_refresh",
+                domain,
+                "HttpOnly",
+                "Path=/auth",
+                "SameSite=Lax",
+                "Secure"
+            ],
+        ]
+    );
+}
+
+async fn h06_a_preflight_is_answered_without_a_session_or_a_limit(backend: Backend) {
+    let origin = "https://app.example.com";
+    let further = format!(
+        "cors_origins = [\"{origin}\"]\n[rate_limits]\nlogin = {{ per = \"1h\", burst = 2 }}\npublic = {{ per = \"1h\", burst = 2 }}\n"
+    );
+    let server =
+        Server::start_with(backend, &further, |settings| settings.rate_limits.exempt.clear()).await;
+    let ask = async |origin: &str, target: &str| {
+        reqwest::Client::new()
+            .request(Method::OPTIONS, format!("{}{target}", server.url))
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .send()
+            .await
+            .unwrap()
+    };
+    for number in 0..20 {
+        let target = ["/auth/setup", "/auth/refresh", "/auth/me", "/auth/sessions"][number % 4];
+        let answer = ask(origin, target).await;
+        assert_eq!(answer.status(), StatusCode::NO_CONTENT, "{target}");
+        assert_eq!(answer.headers()["access-control-allow-origin"], origin);
+        assert_eq!(answer.headers()["access-control-allow-credentials"], "true");
+        let stranger = ask("https://evil.example", target).await;
+        assert_eq!(stranger.status(), StatusCode::NO_CONTENT, "{target}");
+        assert!(!stranger.headers().contains_key("access-control-allow-origin"), "{target}");
+    }
+}
 
 async fn h04_a_get_changes_nothing(backend: Backend) {
     let server = Server::start(backend, "").await;
@@ -120,6 +224,7 @@ async fn h10_odd_user_agents_leave_a_short_label(backend: Backend) {
 
 crate::on_both_stores!(
     h04_a_get_changes_nothing,
+    h06_a_preflight_is_answered_without_a_session_or_a_limit,
     h07_sessions_of_others_are_neither_seen_nor_ended,
     h08_signing_out_everywhere_ends_all_sessions_at_once,
     h10_odd_user_agents_leave_a_short_label,
