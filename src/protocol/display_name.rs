@@ -45,7 +45,7 @@ fn composed(text: &str) -> String {
 
 fn is_hidden(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        || matches!(character, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(check("  ").unwrap(), None);
         assert!(check(&"é".repeat(80)).is_ok());
         assert_eq!(check(&"x".repeat(81)), Err(DisplayNameError::TooLong));
-        for hidden in ["a\0b", "a\u{202e}b"] {
+        for hidden in ["a\0b", "a\u{202e}b", "a\u{61c}b", "a\u{2066}b"] {
             assert_eq!(check(hidden), Err(DisplayNameError::Hidden));
         }
     }
