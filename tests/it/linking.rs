@@ -292,6 +292,23 @@ async fn an_offer_is_taken_by_the_matched_account_alone(backend: Backend) {
     assert_eq!(scene.counts().await, (2, 2, 0));
 }
 
+async fn an_offer_is_not_taken_by_an_old_session(backend: Backend) {
+    let scene = Scene::start(backend).await;
+    let browser = scene.server.signed_in("alice").await;
+    scene.server.clock.advance(Duration::from_secs(15 * 60));
+    browser.refresh().await.unwrap();
+    let person = somebody("octo", "alice@dev.localhost");
+    go_and_come_back(&browser, "/auth/forge", &person).await;
+    let page = browser.page("/link").await.text().await.unwrap();
+    assert!(!page.contains("form_token") && page.contains("/auth/dev?"), "{page}");
+    let refused = browser.post_form("/auth/form/link", &[("form_token", "x")]).await;
+    let page = refused.text().await.unwrap().replace("&#38;", "&");
+    assert!(page.contains("/login?prompt=login&max_age=900&return_to=%2Flink"), "{page}");
+    assert_eq!(scene.server.audited("identity.linked").await, 0);
+    browser.sign_in("alice").await;
+    assert_eq!(confirm(&browser).await.status(), StatusCode::SEE_OTHER);
+}
+
 async fn where_nobody_new_is_let_in_the_offer_still_stands(backend: Backend) {
     let scene = Scene::closed(backend).await;
     scene.server.signed_in("alice").await;
@@ -532,6 +549,7 @@ crate::on_both_stores!(
     a_matching_address_may_be_kept_apart,
     an_address_that_nobody_vouches_for_is_no_offer,
     an_offer_is_taken_by_the_matched_account_alone,
+    an_offer_is_not_taken_by_an_old_session,
     where_nobody_new_is_let_in_the_offer_still_stands,
     what_changes_the_ways_in_needs_a_fresh_sign_in,
     who_comes_from_elsewhere_is_asked_first,
