@@ -238,6 +238,8 @@ async fn a_deleted_account_is_gone_at_once(backend: Backend) {
     let elsewhere = further(&server, "alice").await;
     let picture = with_picture(&server, &browser).await;
     let tokens = [access_of(&browser).await, access_of(&elsewhere).await];
+    // This node knows it before it answers, not by its next look at the store.
+    server.stop_tickers();
     let deleted = browser.delete("/auth/me").await;
     assert_eq!(deleted.status(), StatusCode::NO_CONTENT);
     for cleared in ["auth_access", "auth_refresh"] {
@@ -245,6 +247,9 @@ async fn a_deleted_account_is_gone_at_once(backend: Backend) {
     }
     for token in tokens {
         assert_eq!(me_by_bearer(&server.url, &token).await, StatusCode::UNAUTHORIZED);
+        let list = server.browser().client.get(format!("{}/auth/sessions", server.url));
+        let refused = list.bearer_auth(&token).send().await.unwrap();
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "whatever the store would show");
     }
     assert_eq!(elsewhere.refresh().await, Err(StatusCode::UNAUTHORIZED));
     for size in Size::ALL {

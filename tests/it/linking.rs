@@ -189,6 +189,32 @@ async fn the_account_page_takes_a_way_to_sign_in_away(backend: Backend) {
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
 }
 
+async fn nothing_is_connected_without_the_form_of_our_page(backend: Backend) {
+    let scene = Scene::start(backend).await;
+    let browser = scene.server.signed_in("alice").await;
+    let asked = |subject: &str| somebody(subject, &format!("{subject}@forge.example"));
+    go_and_come_back(&browser, "/auth/link/forge", &asked("first")).await;
+    let of_another = hidden_token(&browser.page("/link").await.text().await.unwrap());
+    go_and_come_back(&browser, "/auth/link/forge", &asked("second")).await;
+    let account = browser.page("/account").await.text().await.unwrap();
+    for token in ["", "x", &of_another, &hidden_token(&account)] {
+        let refused = browser.post_form("/auth/form/link", &[("form_token", token)]).await;
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{token}");
+    }
+    let from_elsewhere = browser
+        .client
+        .post(format!("{}/auth/form/link", browser.url))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("sec-fetch-site", "cross-site")
+        .body(format!("form_token={of_another}"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(code(from_elsewhere).await, "csrf_rejected");
+    assert_eq!(scene.server.audited("identity.linked").await, 0);
+    assert_eq!(confirm(&browser).await.status(), StatusCode::SEE_OTHER);
+}
+
 async fn the_same_link_again_is_answered_in_the_same_way(backend: Backend) {
     let scene = Scene::start(backend).await;
     let browser = scene.server.signed_in("alice").await;
@@ -544,6 +570,7 @@ crate::on_both_stores!(
     an_address_told_anew_replaces_the_old_and_a_set_name_stays,
     a_way_to_sign_in_is_taken_away_but_never_the_last,
     the_account_page_takes_a_way_to_sign_in_away,
+    nothing_is_connected_without_the_form_of_our_page,
     the_same_link_again_is_answered_in_the_same_way,
     a_matching_verified_address_is_connected_after_proof_alone,
     a_matching_address_may_be_kept_apart,
