@@ -29,27 +29,27 @@ async function send(method, path, body) {
   throw new Refused(answer.status, problem, Number(answer.headers.get("Retry-After")) || undefined);
 }
 
-// The access token has expired: a new one, once for all requests and tabs that wait for it. The lock and
-// the mark span all tabs of this origin; who comes second sees the mark changed, and only asks again.
-const RENEWED = "latchkey-renewed";
+// The access token has expired: a new one, once for all requests and tabs that wait for it. The lock spans
+// all tabs of this origin; who comes second asks first whether there is a new one by now. (Only the server
+// can tell: the cookies are out of reach here, and what a tab writes down, another may see late.)
+let renewing;
 
-function renew(seen) {
-  return navigator.locks.request(RENEWED, async () => {
-    if (localStorage.getItem(RENEWED) !== seen) return;
-    await send("POST", "/auth/refresh");
-    localStorage.setItem(RENEWED, crypto.randomUUID());
-  });
+function renew() {
+  renewing ??= navigator.locks.request("latchkey-renew", async () => {
+    const answer = await fetch(`${server}/auth/me`, { credentials: "include" });
+    if (!answer.ok) await send("POST", "/auth/refresh");
+  }).finally(() => (renewing = undefined));
+  return renewing;
 }
 
 /** A request of the signed-in person; refreshes the session once. Throws `Refused`, or a network error. */
 export async function call(method, path, body) {
-  const seen = localStorage.getItem(RENEWED);
   try {
     return await send(method, path, body);
   } catch (error) {
     if (error.code !== "unauthenticated") throw error;
   }
-  await renew(seen);
+  await renew();
   return send(method, path, body);
 }
 
