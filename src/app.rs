@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use crate::actors::clients::Clients;
 use crate::actors::db_writer::DbWriter;
 use crate::actors::janitor::Janitor;
 use crate::actors::key_ring::{KeyRing, KeySnapshot, Keys};
@@ -56,6 +57,8 @@ pub struct Parts {
     pub writer: Mailbox<DbWriter>,
     /// Owner of the keys.
     pub key_ring: Mailbox<KeyRing>,
+    /// Owner of what is known about clients.
+    pub clients: Mailbox<Clients>,
     /// Owner of what was revoked.
     pub revocations: Mailbox<Revocations>,
     /// Owners of the refresh-token families.

@@ -17,6 +17,7 @@ use actix_web::web::Data;
 use actix_web::{HttpServer, web};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::actors::clients::Clients;
 use crate::actors::db_writer::DbWriter;
 use crate::actors::janitor::{self, Janitor};
 use crate::actors::key_ring::{self, KeyRing, KeyRingError, Reload};
@@ -412,6 +413,12 @@ async fn start_actors(
         })
     };
 
+    let clients = {
+        let read = Arc::clone(&store.read);
+        let terms = terms("clients", 0, 4096, CHECK_DEADLINE);
+        supervision.start(&owners.handle(), terms, move |status| Clients::new(read, status))
+    };
+
     let picture_decoder = {
         let most_pixels = settings.avatars.max_pixels;
         let largest_upload = multipart::whole(settings.avatars.max_bytes);
@@ -471,6 +478,7 @@ async fn start_actors(
         keys,
         writer,
         key_ring,
+        clients,
         revocations,
         families,
         rate_limiters,
@@ -687,6 +695,7 @@ impl Running {
         drained &= app.key_ring.drain(grace).await;
         drained &= app.provider_metadata.drain(grace).await;
         drained &= app.pictures.drain(grace).await;
+        drained &= app.clients.drain(grace).await;
         drained &= app.picture_decoder.drain(grace).await;
         drained &= app.writer.drain(grace).await;
         drained &= app.revocations.drain(grace).await;

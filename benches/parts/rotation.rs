@@ -21,7 +21,7 @@ use latchkey::protocol::jwt::Algorithm;
 use latchkey::protocol::refresh_token::{FamilyKind, Presented};
 use latchkey::routes::cookies::Kind;
 use latchkey::routes::{self, edge};
-use latchkey::store::model::FamilyId;
+use latchkey::store::model::{FIRST_PARTY, FamilyId};
 
 use crate::measure::{Taken, measure};
 use crate::server::{Database, POSTGRES, Server, sign_up};
@@ -127,7 +127,7 @@ fn refreshes(criterion: &mut Criterion, system: &SystemRunner, app: &App, famili
             let found = live.iter().find(|(id, _)| id == family);
             let generation = found.expect("the session is live").1;
             let presented = Presented { kind: FamilyKind::Session, family: *family, generation };
-            RefCell::new(app.refresh_tokens.issue(presented))
+            RefCell::new(app.refresh_tokens.issue(presented, FIRST_PARTY))
         })
         .collect();
 

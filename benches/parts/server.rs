@@ -135,6 +135,7 @@ fn new_person(username: &str, now: Timestamp) -> CreateUser {
         session: SessionId(id.0),
         client_id: FIRST_PARTY.to_owned(),
         scope: "openid profile email".to_owned(),
+        resource: String::new(),
         auth_time: now,
         created_at: now,
         provider: "bench".to_owned(),

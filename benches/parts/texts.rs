@@ -14,7 +14,7 @@ use latchkey::protocol::refresh_token::{FamilyKind, Presented, RefreshTokens};
 use latchkey::protocol::sealed::{Purpose, Sealer};
 use latchkey::routes::auth::tickets::{Intent, LOGIN_LIFE, LoginTicket};
 use latchkey::routes::cookies::{Cookies, Kind};
-use latchkey::store::model::FamilyId;
+use latchkey::store::model::{FIRST_PARTY, FamilyId};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
@@ -28,20 +28,22 @@ pub(crate) fn bench(criterion: &mut Criterion) {
 fn refresh_tokens(criterion: &mut Criterion, tokens: &RefreshTokens) {
     let session = FamilyKind::Session;
     let presented = Presented { kind: session, family: FamilyId::new(NOW), generation: 7 };
-    let token = tokens.issue(presented);
+    let token = tokens.issue(presented, FIRST_PARTY);
     let mut forged = token.clone().into_bytes();
     forged[70] = if forged[70] == b'A' { b'B' } else { b'A' };
     let forged = String::from_utf8(forged).expect("it is ASCII");
-    assert_eq!(tokens.read(session, &token), Ok(presented));
-    assert!(tokens.read(session, &forged).is_err());
+    assert_eq!(tokens.read(session, FIRST_PARTY, &token), Ok(presented));
+    assert!(tokens.read(session, FIRST_PARTY, &forged).is_err());
 
     let mut group = criterion.benchmark_group("refresh_token");
-    group.bench_function("issue", |bencher| bencher.iter(|| tokens.issue(black_box(presented))));
+    group.bench_function("issue", |bencher| {
+        bencher.iter(|| tokens.issue(black_box(presented), FIRST_PARTY))
+    });
     group.bench_function("read", |bencher| {
-        bencher.iter(|| tokens.read(session, black_box(&token)));
+        bencher.iter(|| tokens.read(session, FIRST_PARTY, black_box(&token)));
     });
     group.bench_function("refuse_forged", |bencher| {
-        bencher.iter(|| tokens.read(session, black_box(&forged)));
+        bencher.iter(|| tokens.read(session, FIRST_PARTY, black_box(&forged)));
     });
 }
 

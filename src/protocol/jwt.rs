@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::store::model::{Role, SessionId, UserId};
+use crate::store::model::{FamilyId, Role, SessionId, UserId};
 
 /// What a key signs with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -95,14 +95,117 @@ impl AccessClaims {
     /// # Errors
     /// [`TokenError::Expired`], or [`TokenError::NotYetValid`] for an `iat` in the future.
     pub fn check_times(&self, now: Timestamp) -> Result<(), TokenError> {
-        if now.seconds() >= self.exp.saturating_add(LEEWAY_SECONDS) {
-            return Err(TokenError::Expired);
-        }
-        if self.iat > now.seconds().saturating_add(LEEWAY_SECONDS) {
-            return Err(TokenError::NotYetValid);
-        }
-        Ok(())
+        check_times(self.exp, self.iat, now)
     }
+}
+
+/// `typ` of ID tokens.
+pub const ID_TOKEN: &str = "JWT";
+
+/// `typ` of logout tokens (OpenID Connect Back-Channel Logout §2.4).
+pub const LOGOUT_TOKEN: &str = "logout+jwt";
+
+/// Whom a token is for: one name or several (RFC 7519 §4.1.3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Audience {
+    /// One.
+    One(String),
+    /// Several.
+    Several(Vec<String>),
+}
+
+impl Audience {
+    /// From names of which there is at least one.
+    pub fn of(mut names: Vec<String>) -> Self {
+        if names.len() == 1 { Self::One(names.remove(0)) } else { Self::Several(names) }
+    }
+
+    /// Whether it names `name`.
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            Self::One(only) => only == name,
+            Self::Several(names) => names.iter().any(|known| known == name),
+        }
+    }
+}
+
+/// Claims of a client's access token (RFC 9068 §2.2); times in seconds since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientAccessClaims {
+    /// Issuer: `server.public_url`.
+    pub iss: String,
+    /// The person's id; the client's own where nobody signed in.
+    pub sub: String,
+    /// Who may take the token.
+    pub aud: Audience,
+    /// The client.
+    pub client_id: String,
+    /// Granted scopes, separated by spaces.
+    pub scope: String,
+    /// End of life.
+    pub exp: i64,
+    /// Time of issue.
+    pub iat: i64,
+    /// Unique to the token.
+    pub jti: String,
+    /// The browser session, where a person signed in.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sid: Option<SessionId>,
+    /// The grant: the refresh-token family, where a person signed in.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub grant_id: Option<FamilyId>,
+    /// The person's name, with the scope `profile`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub username: Option<String>,
+    /// What the person may do, with the scope `roles`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub role: Option<Role>,
+}
+
+impl ClientAccessClaims {
+    /// Checks the times as [`AccessClaims::check_times`] does.
+    ///
+    /// # Errors
+    /// [`TokenError::Expired`], [`TokenError::NotYetValid`].
+    pub fn check_times(&self, now: Timestamp) -> Result<(), TokenError> {
+        check_times(self.exp, self.iat, now)
+    }
+}
+
+/// Claims of an ID token (OpenID Connect Core §2) that do not depend on the granted scopes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdClaims {
+    /// Issuer: `server.public_url`.
+    pub iss: String,
+    /// The person's id.
+    pub sub: String,
+    /// The client.
+    pub aud: String,
+    /// End of life, in seconds since the Unix epoch.
+    pub exp: i64,
+    /// Time of issue.
+    pub iat: i64,
+    /// When the person really signed in.
+    pub auth_time: i64,
+    /// From the authorization request.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub nonce: Option<String>,
+    /// The left half of the access token's hash (§3.1.3.6).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub at_hash: Option<String>,
+    /// The browser session.
+    pub sid: SessionId,
+}
+
+fn check_times(exp: i64, iat: i64, now: Timestamp) -> Result<(), TokenError> {
+    if now.seconds() >= exp.saturating_add(LEEWAY_SECONDS) {
+        return Err(TokenError::Expired);
+    }
+    if iat > now.seconds().saturating_add(LEEWAY_SECONDS) {
+        return Err(TokenError::NotYetValid);
+    }
+    Ok(())
 }
 
 /// Why a token is refused.

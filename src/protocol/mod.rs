@@ -1,5 +1,7 @@
 //! Pure rules of the protocols: no I/O, no clock, no actor.
 
+pub mod authorization_code;
+pub mod client;
 pub mod display_name;
 pub mod jwt;
 pub mod key;
@@ -8,6 +10,7 @@ pub mod pkce;
 pub mod random;
 pub mod refresh_token;
 pub mod rotation;
+pub mod scope;
 pub mod sealed;
 pub mod secret;
 pub mod username;

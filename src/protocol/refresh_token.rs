@@ -3,6 +3,7 @@
 //! The tag proves that we issued the token, so a forged or garbled one is refused without asking
 //! the database; and since nothing in it is random, the successor of a token can be computed again.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
@@ -90,41 +91,70 @@ impl RefreshTokens {
         )
     }
 
-    /// The token of a family's generation: the same each time it is asked for.
-    pub fn issue(&self, token: Presented) -> String {
+    /// The token of a family's generation: the same each time it is asked for. `client_id` is that of
+    /// the family; the tag covers it, so that a client's token is none in another's hands.
+    pub fn issue(&self, token: Presented, client_id: &str) -> String {
         let keys = &self.0[0];
         let mut bytes = [0; LENGTH];
         bytes[..FAMILY].copy_from_slice(&keys.id);
         bytes[FAMILY..GENERATION].copy_from_slice(token.family.0.as_bytes());
         bytes[GENERATION..TAG].copy_from_slice(&token.generation.to_be_bytes());
-        let tag = hmac::sign(keys.of(token.kind), &bytes[..TAG]);
+        let tag = hmac::sign(keys.of(token.kind), &covered(token.kind, &bytes[..TAG], client_id));
         bytes[TAG..].copy_from_slice(tag.as_ref());
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Reads a token that is presented as one of `kind`.
+    /// Reads a token that `client_id` presents as one of `kind`.
     ///
     /// # Errors
     /// [`RefreshTokenError`]; the tag is compared in constant time.
-    pub fn read(&self, kind: FamilyKind, text: &str) -> Result<Presented, RefreshTokenError> {
-        if text.len() != TEXT_LENGTH {
-            return Err(RefreshTokenError::Forged);
-        }
-        let mut bytes = [0; LENGTH];
-        URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).map_err(|_| RefreshTokenError::Forged)?;
+    pub fn read(
+        &self,
+        kind: FamilyKind,
+        client_id: &str,
+        text: &str,
+    ) -> Result<Presented, RefreshTokenError> {
+        let bytes = decode(text).ok_or(RefreshTokenError::Forged)?;
         let (body, tag) = bytes.split_at(TAG);
         let keys = self
             .0
             .iter()
             .find(|keys| body.starts_with(&keys.id))
             .ok_or(RefreshTokenError::UnknownKey)?;
-        hmac::verify(keys.of(kind), body, tag).map_err(|_| RefreshTokenError::Forged)?;
-        let mut family = [0; 16];
-        family.copy_from_slice(&body[FAMILY..GENERATION]);
+        hmac::verify(keys.of(kind), &covered(kind, body, client_id), tag)
+            .map_err(|_| RefreshTokenError::Forged)?;
         let mut generation = [0; 8];
         generation.copy_from_slice(&body[GENERATION..]);
         let generation = u64::from_be_bytes(generation);
-        Ok(Presented { kind, family: FamilyId(Uuid::from_bytes(family)), generation })
+        Ok(Presented { kind, family: family(body), generation })
+    }
+
+    /// The family that a text names which may be a token. Nothing is checked: only good for finding out
+    /// whose token it would be.
+    pub fn claimed_family(text: &str) -> Option<FamilyId> {
+        decode(text).map(|bytes| family(&bytes))
+    }
+}
+
+fn decode(text: &str) -> Option<[u8; LENGTH]> {
+    let mut bytes = [0; LENGTH];
+    let decoded =
+        text.len() == TEXT_LENGTH && URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).is_ok();
+    decoded.then_some(bytes)
+}
+
+fn family(bytes: &[u8]) -> FamilyId {
+    let mut family = [0; 16];
+    family.copy_from_slice(&bytes[FAMILY..GENERATION]);
+    FamilyId(Uuid::from_bytes(family))
+}
+
+/// What the tag covers. The part before the client's id has a fixed length, so that there are no two
+/// readings.
+fn covered<'a>(kind: FamilyKind, body: &'a [u8], client_id: &str) -> Cow<'a, [u8]> {
+    match kind {
+        FamilyKind::Session => Cow::Borrowed(body),
+        FamilyKind::Client => Cow::Owned([body, client_id.as_bytes()].concat()),
     }
 }
 
@@ -143,16 +173,16 @@ mod tests {
             let family = FamilyId(Uuid::from_u128(family));
             for kind in [FamilyKind::Session, FamilyKind::Client] {
                 let token = Presented { kind, family, generation };
-                let text = tokens(1).issue(token);
+                let text = tokens(1).issue(token, "app");
                 prop_assert_eq!(text.len(), TEXT_LENGTH);
-                prop_assert_eq!(tokens(1).read(kind, &text), Ok(token));
-                prop_assert_eq!(&tokens(1).issue(token), &text);
+                prop_assert_eq!(tokens(1).read(kind, "app", &text), Ok(token));
+                prop_assert_eq!(&tokens(1).issue(token, "app"), &text);
             }
         }
 
         #[test]
         fn no_other_text_is_read(text in "\\PC{0,100}") {
-            prop_assert!(tokens(1).read(FamilyKind::Session, &text).is_err());
+            prop_assert!(tokens(1).read(FamilyKind::Session, "app", &text).is_err());
         }
     }
 
@@ -163,20 +193,40 @@ mod tests {
             family: FamilyId(Uuid::from_u128(7)),
             generation: 3,
         };
-        let text = tokens(1).issue(token);
+        let text = tokens(1).issue(token, "app");
         for position in 0..text.len() {
             let mut changed = text.clone().into_bytes();
             changed[position] = if changed[position] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).unwrap();
-            assert!(tokens(1).read(FamilyKind::Session, &changed).is_err());
+            assert!(tokens(1).read(FamilyKind::Session, "app", &changed).is_err());
         }
+    }
+
+    #[test]
+    fn a_token_of_one_client_is_none_of_another() {
+        let family = FamilyId(Uuid::from_u128(7));
+        let token = Presented { kind: FamilyKind::Client, family, generation: 0 };
+        let text = tokens(1).issue(token, "app");
+        for other in ["other", "ap", "app2", ""] {
+            let read = tokens(1).read(FamilyKind::Client, other, &text);
+            assert_eq!(read, Err(RefreshTokenError::Forged), "{other}");
+        }
+        assert_eq!(RefreshTokens::claimed_family(&text), Some(family));
+        assert_eq!(RefreshTokens::claimed_family("text"), None);
     }
 
     #[test]
     fn a_token_of_one_kind_or_secret_is_none_of_another() {
         let family = FamilyId(Uuid::from_u128(7));
-        let text = tokens(1).issue(Presented { kind: FamilyKind::Session, family, generation: 0 });
-        assert_eq!(tokens(1).read(FamilyKind::Client, &text), Err(RefreshTokenError::Forged));
-        assert_eq!(tokens(2).read(FamilyKind::Session, &text), Err(RefreshTokenError::UnknownKey));
+        let text =
+            tokens(1).issue(Presented { kind: FamilyKind::Session, family, generation: 0 }, "app");
+        assert_eq!(
+            tokens(1).read(FamilyKind::Client, "app", &text),
+            Err(RefreshTokenError::Forged)
+        );
+        assert_eq!(
+            tokens(2).read(FamilyKind::Session, "app", &text),
+            Err(RefreshTokenError::UnknownKey)
+        );
     }
 }

@@ -115,6 +115,7 @@ mod tests {
                 session: SessionId(Uuid::nil()),
                 client_id: FIRST_PARTY.to_owned(),
                 scope: String::new(),
+                resource: String::new(),
                 generation,
                 rotated_at,
                 created_at: OPENED,

@@ -31,6 +31,16 @@ pub enum Purpose {
     Recovery,
     /// The hidden field of a form, bound to a session or a setup ticket.
     Form,
+    /// An authorization code.
+    Code,
+    /// An authorization request that waits for the person's consent.
+    Consent,
+    /// An authorization request that waits for a new sign-in.
+    Reauthentication,
+    /// A sign-out that waits for the person's word.
+    EndSession,
+    /// Tokens and state of the demo app.
+    DemoApp,
     /// Private halves of signing keys in the store.
     SigningKey,
     /// A code of the development provider.
@@ -45,6 +55,11 @@ impl Purpose {
             Self::Link => "link",
             Self::Recovery => "recovery",
             Self::Form => "form",
+            Self::Code => "authorization code",
+            Self::Consent => "consent",
+            Self::Reauthentication => "reauthentication",
+            Self::EndSession => "end session",
+            Self::DemoApp => "demo app",
             Self::SigningKey => "signing key",
             Self::DevelopmentCode => "development code",
         }

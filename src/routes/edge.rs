@@ -17,6 +17,7 @@ use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 use serde_json::json;
 
+use super::oauth::error::{OAuthError, plain};
 use super::{cors, pages};
 use crate::app::App;
 use crate::clock::Stopwatch;
@@ -125,9 +126,18 @@ struct Rendered {
 
 /// Writes the body of an error answer.
 fn render_error(response: &mut ServiceResponse<BoxBody>, app: &App, id: &str) -> Option<Rendered> {
-    let api_error = response.response().error().map(|error| {
-        error.as_error::<ApiError>().map_or_else(|| of_framework(error), Clone::clone)
-    })?;
+    let error = response.response().error()?;
+    let api_error = match (error.as_error::<ApiError>(), error.as_error::<OAuthError>()) {
+        (Some(error), _) => error.clone(),
+        (None, Some(OAuthError::Failed(error))) => (**error).clone(),
+        (None, Some(OAuthError::Refused(refusal))) => {
+            let rendered = Rendered { code: refusal.code.as_str(), cause: refusal.cause.clone() };
+            let answer = refusal.answer();
+            *response.response_mut() = answer;
+            return Some(rendered);
+        }
+        (None, None) => of_framework(error),
+    };
     let request = response.request();
     let is_oauth = request.path().starts_with("/oauth/");
     let mut rendered = if is_oauth {
@@ -212,11 +222,7 @@ fn oauth_answer(error: &ApiError) -> HttpResponse {
         _ => "invalid_request",
     };
     // The RFC allows printable ASCII without quotes and backslashes in the description.
-    let description: String = error
-        .detail
-        .chars()
-        .filter(|character| matches!(character, ' '..='~') && !matches!(character, '"' | '\\'))
-        .collect();
+    let description = plain(&error.detail);
     HttpResponse::build(status)
         .insert_header((CONTENT_TYPE, "application/json"))
         .body(json!({ "error": code, "error_description": description }).to_string())

@@ -11,6 +11,7 @@ pub mod dev;
 pub mod edge;
 pub mod endpoint;
 pub mod multipart;
+pub mod oauth;
 pub mod pages;
 pub mod parameters;
 pub mod rate_limit;

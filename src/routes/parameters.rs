@@ -78,7 +78,11 @@ impl Parameters {
     }
 }
 
-fn decode(text: &str) -> Result<String, ApiError> {
+/// Decodes one name or value of a form.
+///
+/// # Errors
+/// `invalid_request`.
+pub(super) fn decode(text: &str) -> Result<String, ApiError> {
     let spaced = text.replace('+', " ");
     let decoded = percent_decode_str(&spaced).decode_utf8().map_err(|_| {
         ApiError::new(ErrorCode::InvalidRequest, "Parameters are percent-encoded UTF-8.")

@@ -224,7 +224,7 @@ fn verify_first_party(token: &str, app: &App) -> Result<(AccessClaims, String), 
 /// `duplicate_cookie`.
 pub fn presented_refresh(request: &HttpRequest, app: &App) -> Result<Option<Presented>, ApiError> {
     let Some(text) = app.cookies.read(request, Kind::Refresh)? else { return Ok(None) };
-    match app.refresh_tokens.read(FamilyKind::Session, text) {
+    match app.refresh_tokens.read(FamilyKind::Session, FIRST_PARTY, text) {
         Ok(presented) => Ok(Some(presented)),
         Err(error) => {
             let counter = match error {
@@ -278,11 +278,9 @@ pub fn issue(app: &App, live: &FamilyWithUser, now: Timestamp) -> Result<Session
         role: Some(user.role),
     };
     let access = signer.sign(ACCESS_TOKEN, &claims);
-    let refresh = app.refresh_tokens.issue(Presented {
-        kind: FamilyKind::Session,
-        family: family.id,
-        generation: family.generation,
-    });
+    let presented =
+        Presented { kind: FamilyKind::Session, family: family.id, generation: family.generation };
+    let refresh = app.refresh_tokens.issue(presented, FIRST_PARTY);
     let refresh_life = app.lifetimes.expires(family).since(now);
     Ok(SessionCookies {
         access: app.cookies.set(Kind::Access, access, expires_in),

@@ -7,11 +7,12 @@ use uuid::Uuid;
 
 use super::error::StoreError;
 use super::model::{
-    Email, FamilyId, FamilyWithUser, FormerUsername, HeldUsername, Identity, Revocation, Session,
-    StoredKey, User, UserId,
+    AppAccess, Client, Consent, Email, FamilyId, FamilyWithUser, FormerUsername, GrantWithPerson,
+    HeldUsername, Identity, Revocation, Session, StoredKey, User, UserId,
 };
 use super::{AuditRow, ReadStore};
 use crate::clock::Timestamp;
+use crate::protocol::jwt::Algorithm;
 
 /// Answers with what the test last put in; `None` is a store that does not answer.
 pub(crate) struct ScriptedReads {
@@ -61,6 +62,27 @@ impl ReadStore for ScriptedReads {
         silent()
     }
     async fn held_usernames(&self, _: UserId) -> Result<Vec<HeldUsername>, StoreError> {
+        silent()
+    }
+    async fn client(&self, _: &str) -> Result<Option<Client>, StoreError> {
+        silent()
+    }
+    async fn clients(&self, _: Option<&str>, _: u32) -> Result<Vec<Client>, StoreError> {
+        silent()
+    }
+    async fn client_algorithms(&self) -> Result<Vec<Algorithm>, StoreError> {
+        silent()
+    }
+    async fn consent(&self, _: UserId, _: &str) -> Result<Option<Consent>, StoreError> {
+        silent()
+    }
+    async fn apps(&self, _: UserId) -> Result<Vec<AppAccess>, StoreError> {
+        silent()
+    }
+    async fn grant_with_person(&self, _: FamilyId) -> Result<Option<GrantWithPerson>, StoreError> {
+        silent()
+    }
+    async fn has_due_deliveries(&self, _: Timestamp) -> Result<bool, StoreError> {
         silent()
     }
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {

@@ -20,10 +20,11 @@ use uuid::Uuid;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::{Store as StoreSettings, StoreUrl};
+use crate::protocol::jwt::Algorithm;
 use error::{OpenError, StoreError};
 use model::{
-    AuditEntry, Email, FamilyId, FamilyWithUser, FormerUsername, HeldUsername, Identity,
-    Revocation, Session, StoredKey, User, UserId,
+    AppAccess, AuditEntry, Client, Consent, Email, FamilyId, FamilyWithUser, FormerUsername,
+    GrantWithPerson, HeldUsername, Identity, Revocation, Session, StoredKey, User, UserId,
 };
 use operation::{Operation, Outcome};
 
@@ -93,6 +94,27 @@ pub trait ReadStore: Send + Sync {
 
     /// The names that are held for a person.
     async fn held_usernames(&self, user: UserId) -> Result<Vec<HeldUsername>, StoreError>;
+
+    /// A client by its id.
+    async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError>;
+
+    /// Clients in the order of their ids, those after `after`, at most `limit`.
+    async fn clients(&self, after: Option<&str>, limit: u32) -> Result<Vec<Client>, StoreError>;
+
+    /// What ID tokens of any client are signed with.
+    async fn client_algorithms(&self) -> Result<Vec<Algorithm>, StoreError>;
+
+    /// What a person allowed a client.
+    async fn consent(&self, user: UserId, client_id: &str) -> Result<Option<Consent>, StoreError>;
+
+    /// The clients that have access to a person's account, by their names.
+    async fn apps(&self, user: UserId) -> Result<Vec<AppAccess>, StoreError>;
+
+    /// A family, revoked or not, with its person and their addresses, by one statement.
+    async fn grant_with_person(&self, id: FamilyId) -> Result<Option<GrantWithPerson>, StoreError>;
+
+    /// Whether a delivery is due at `now`.
+    async fn has_due_deliveries(&self, now: Timestamp) -> Result<bool, StoreError>;
 
     /// Every signing key, oldest first.
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError>;

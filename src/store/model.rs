@@ -1,9 +1,13 @@
 //! What the store keeps: domain types without SQL.
 
+mod clients;
+
 use std::fmt;
 
 use serde::Serialize;
 use uuid::Uuid;
+
+pub use clients::*;
 
 use crate::clock::Timestamp;
 use crate::protocol::jwt::Algorithm;
@@ -172,6 +176,8 @@ pub struct Family {
     pub client_id: String,
     /// Granted scopes, separated by spaces.
     pub scope: String,
+    /// Granted resources (RFC 8707), separated by spaces.
+    pub resource: String,
     /// Generation of the live token.
     pub generation: u64,
     /// When that generation became the live one: it is also the last use, to within the grace.
@@ -197,6 +203,8 @@ pub struct NewFamily {
     pub client_id: String,
     /// Granted scopes, separated by spaces.
     pub scope: String,
+    /// Granted resources (RFC 8707), separated by spaces; none for [`FIRST_PARTY`].
+    pub resource: String,
     /// When the person really signed in.
     pub auth_time: Timestamp,
     /// Now.

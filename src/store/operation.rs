@@ -3,12 +3,16 @@
 //! "Conflicts" that people cause (a taken name, a spent ticket) are outcomes, not errors: the
 //! transaction is fine, the answer is no.
 
+mod clients;
+
 use std::time::Duration;
+
+pub use clients::*;
 
 use crate::clock::Timestamp;
 use crate::store::model::{
-    AuditEntry, Email, FamilyId, FamilyWithUser, Identity, NewFamily, Revocation, RevocationKind,
-    SessionId, StoredKey, User, UserId,
+    AuditEntry, Delivery, Email, FamilyId, FamilyWithUser, Identity, NewFamily, Revocation,
+    RevocationKind, SessionId, StoredKey, User, UserId,
 };
 
 /// A write that `DbWriter` takes, tied to its outcome.
@@ -58,6 +62,28 @@ pub enum Operation {
     DeleteUser(Box<DeleteUser>),
     /// See [`SetAvatar`].
     SetAvatar(Box<SetAvatar>),
+    /// See [`RegisterClient`].
+    RegisterClient(Box<RegisterClient>),
+    /// See [`UpdateClient`].
+    UpdateClient(Box<UpdateClient>),
+    /// See [`RotateClientSecret`].
+    RotateClientSecret(Box<RotateClientSecret>),
+    /// See [`RemoveClient`].
+    RemoveClient(Box<RemoveClient>),
+    /// See [`RedeemCode`].
+    RedeemCode(Box<RedeemCode>),
+    /// See [`Spend`].
+    Spend(Spend),
+    /// See [`GiveConsent`].
+    GiveConsent(Box<GiveConsent>),
+    /// See [`WithdrawConsent`].
+    WithdrawConsent(Box<WithdrawConsent>),
+    /// See [`RecordRevocation`].
+    RecordRevocation(Box<RecordRevocation>),
+    /// See [`ClaimDeliveries`].
+    ClaimDeliveries(ClaimDeliveries),
+    /// See [`SettleDelivery`].
+    SettleDelivery(Box<SettleDelivery>),
     /// See [`RemoveExpired`].
     RemoveExpired(RemoveExpired),
 }
@@ -78,6 +104,12 @@ impl Operation {
                 | Self::ActivateKey(_)
                 | Self::RetireKey(_)
                 | Self::ResealKeys(_)
+                | Self::RegisterClient(_)
+                | Self::UpdateClient(_)
+                | Self::RotateClientSecret(_)
+                | Self::RemoveClient(_)
+                | Self::GiveConsent(_)
+                | Self::WithdrawConsent(_)
         )
     }
 }
@@ -117,6 +149,28 @@ pub enum Outcome {
     DeleteUser(DeleteUserOutcome),
     /// Of [`SetAvatar`].
     SetAvatar(SetAvatarOutcome),
+    /// Of [`RegisterClient`].
+    RegisterClient(RegisterClientOutcome),
+    /// Of [`UpdateClient`].
+    UpdateClient(UpdateClientOutcome),
+    /// Of [`RotateClientSecret`]: whether there is such a client.
+    RotateClientSecret(bool),
+    /// Of [`RemoveClient`]: what was stored, if there was such a client.
+    RemoveClient(Option<Revocation>),
+    /// Of [`RedeemCode`].
+    RedeemCode(RedeemOutcome),
+    /// Of [`Spend`]: whether it had not been spent before.
+    Spend(bool),
+    /// Of [`GiveConsent`].
+    GiveConsent(ConsentOutcome),
+    /// Of [`WithdrawConsent`]: what ended, if the client had any access.
+    WithdrawConsent(Option<RevokeOutcome>),
+    /// Of [`RecordRevocation`]: the revocation as it stands.
+    RecordRevocation(Revocation),
+    /// Of [`ClaimDeliveries`]: those that are ours now.
+    ClaimDeliveries(Vec<Delivery>),
+    /// Of [`SettleDelivery`].
+    SettleDelivery,
     /// Of [`RemoveExpired`].
     RemoveExpired(Removed),
 }
@@ -339,7 +393,8 @@ pub enum RevokeTarget {
     OtherSessions(UserId, SessionId),
 }
 
-/// Ends families. In one transaction with the revocation of their access tokens and the audit entry.
+/// Ends families. In one transaction with the revocation of their access tokens, the audit entry, and, where
+/// a session ends, a [`Delivery`] for each client with a grant in it that wants to be told.
 #[derive(Clone, Debug)]
 pub struct Revoke {
     /// What ends.
@@ -512,8 +567,8 @@ pub enum ChangeUsernameOutcome {
     UsernameTaken,
 }
 
-/// Turns a person into a tombstone. One transaction: identities, addresses, sessions and former names
-/// go, the person's row keeps nothing but its id and times, and the personal part of every audit entry
+/// Turns a person into a tombstone. One transaction: identities, addresses, sessions, consents and former
+/// names go, clients that want to be told of the end of a session are, the person's row keeps nothing but its id and times, and the personal part of every audit entry
 /// on what they did or was done to them is emptied.
 #[derive(Clone, Debug)]
 pub struct DeleteUser {

@@ -24,6 +24,7 @@ mod postgres;
 mod processes;
 mod provider_sign_in;
 mod rate_limits;
+mod registration;
 mod rotation;
 mod sign_in;
 mod sqlite;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use latchkey::config::settings::SecretKey;
 use latchkey::protocol::refresh_token::{FamilyKind, RefreshTokens};
+use latchkey::store::model::FIRST_PARTY;
 use reqwest::{Client, StatusCode};
 
 use crate::harness::{Backend, Server, code, cookie, present};
@@ -98,7 +99,10 @@ async fn a_new_server_secret_takes_over_without_signing_anybody_out() {
     assert_eq!(answer.status(), StatusCode::OK);
     let renewed = cookie(&answer, "auth_refresh").unwrap();
     let of_new = RefreshTokens::new(std::slice::from_ref(&new));
-    assert!(of_new.read(FamilyKind::Session, &renewed).is_ok(), "the first secret issues");
+    assert!(
+        of_new.read(FamilyKind::Session, FIRST_PARTY, &renewed).is_ok(),
+        "the first secret issues"
+    );
     // Nodes that know the old one only do not take it for reuse.
     assert_eq!(present(&client, &server.url, &renewed).await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(server.app.metrics.unknown_secret.load(Ordering::Relaxed), 1);

@@ -137,7 +137,11 @@ async fn a_full_mailbox_is_a_503_at_once_and_memory_stays_flat() {
     let app = server.app.clone();
     let presented = app
         .refresh_tokens
-        .read(latchkey::protocol::refresh_token::FamilyKind::Session, &token)
+        .read(
+            latchkey::protocol::refresh_token::FamilyKind::Session,
+            latchkey::store::model::FIRST_PARTY,
+            &token,
+        )
         .unwrap();
     let shard = app.families.of(&presented.family).clone();
     let rotate =

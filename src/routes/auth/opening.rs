@@ -103,6 +103,7 @@ pub fn new_family(
         session: SessionId(id.0),
         client_id: FIRST_PARTY.to_owned(),
         scope: FIRST_PARTY_SCOPE.to_owned(),
+        resource: String::new(),
         auth_time: auth_time.unwrap_or(now),
         created_at: now,
         provider: provider.to_owned(),

@@ -74,6 +74,17 @@ pub(super) async fn perform(
         Operation::SetAvatar(operation) => {
             Outcome::SetAvatar(users::set_avatar(db, operation).await?)
         }
+        Operation::RegisterClient(_)
+        | Operation::UpdateClient(_)
+        | Operation::RotateClientSecret(_)
+        | Operation::RemoveClient(_)
+        | Operation::RedeemCode(_)
+        | Operation::Spend(_)
+        | Operation::GiveConsent(_)
+        | Operation::WithdrawConsent(_)
+        | Operation::RecordRevocation(_)
+        | Operation::ClaimDeliveries(_)
+        | Operation::SettleDelivery(_) => return Err(Failure::inconsistent("not written yet")),
         Operation::RemoveExpired(operation) => {
             Outcome::RemoveExpired(remove_expired(db, operation).await?)
         }

@@ -71,6 +71,17 @@ pub(super) async fn happened(
         Operation::ResealKeys(operation) => audit::exists(db, operation.audit.id)
             .await?
             .then_some(Outcome::ResealKeys(operation.sealed.len() as u64)),
+        Operation::RegisterClient(_)
+        | Operation::UpdateClient(_)
+        | Operation::RotateClientSecret(_)
+        | Operation::RemoveClient(_)
+        | Operation::RedeemCode(_)
+        | Operation::Spend(_)
+        | Operation::GiveConsent(_)
+        | Operation::WithdrawConsent(_)
+        | Operation::RecordRevocation(_)
+        | Operation::ClaimDeliveries(_)
+        | Operation::SettleDelivery(_) => None,
         // Doing it again does what is left to do.
         Operation::RemoveExpired(_) => None,
     })

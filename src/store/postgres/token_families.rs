@@ -25,7 +25,7 @@ use crate::store::operation::{
 macro_rules! family_columns {
     () => {
         "f.id AS family_id, f.session_id, f.client_id, f.scope, f.generation, f.rotated_at, \
-         f.created_at, f.auth_time, f.revoked_at"
+         f.created_at, f.auth_time, f.revoked_at, f.resource"
     };
 }
 
@@ -43,6 +43,7 @@ fn from_row(row: &Row, user: UserId) -> Result<Family, Failure> {
         created_at: Timestamp::from_millis(row.try_get("created_at")?),
         auth_time: Timestamp::from_millis(row.try_get("auth_time")?),
         revoked_at: revoked_at.map(Timestamp::from_millis),
+        resource: row.try_get("resource")?,
     })
 }
 
@@ -178,8 +179,8 @@ pub(super) async fn open(
     const SQL: &str = concat!(
         "INSERT INTO token_families AS f
                 (id, user_id, session_id, client_id, scope, offline, generation, rotated_at, created_at,
-                 auth_time, provider, user_agent, network)
-         VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $7, $8, $9, $10, $11)
+                 auth_time, provider, user_agent, network, resource)
+         VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $7, $8, $9, $10, $11, $13)
          ON CONFLICT (id) DO UPDATE
             SET auth_time = EXCLUDED.auth_time, provider = EXCLUDED.provider,
                 generation = f.generation + 1, rotated_at = EXCLUDED.rotated_at
@@ -202,6 +203,7 @@ pub(super) async fn open(
         &new.user_agent,
         &new.network,
         &FIRST_PARTY,
+        &new.resource,
     ];
     match query_first(db, SQL, parameters).await? {
         Some(row) => Ok(FamilyWithUser { family: from_row(&row, new.user)?, user }),

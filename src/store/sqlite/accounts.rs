@@ -3,9 +3,9 @@
 use rusqlite::Connection;
 
 use super::links::{is_active, is_live};
-use super::{audit, identities, names, revocations, token_families, users};
+use super::{audit, deliveries, grants, identities, names, revocations, token_families, users};
 use crate::store::error::StoreError;
-use crate::store::model::{Role, User, UserStatus};
+use crate::store::model::{Role, SessionId, User, UserStatus};
 use crate::store::operation::{
     ChangeUsername, ChangeUsernameOutcome, DeleteUser, DeleteUserOutcome, SetDisplayName,
 };
@@ -85,6 +85,14 @@ pub(super) fn delete(
     }
     names::forget(connection, *user)?;
     identities::remove_all(connection, *user)?;
+    let sessions = token_families::sessions(connection, *user)?;
+    let live: Vec<SessionId> = sessions
+        .iter()
+        .filter(|session| session.family.revoked_at.is_none())
+        .map(|session| session.family.session)
+        .collect();
+    deliveries::add_for_sessions(connection, &live, entry.at)?;
+    grants::remove_all(connection, *user)?;
     token_families::remove_all(connection, *user)?;
     users::bury(connection, *user, entry.at)?;
     audit::empty_details(connection, *user)?;

@@ -2,8 +2,11 @@
 
 mod accounts;
 mod audit;
+mod clients;
 mod connection;
+mod deliveries;
 mod expired;
+mod grants;
 mod identities;
 mod links;
 mod migrations;

@@ -12,13 +12,15 @@ use uuid::Uuid;
 
 use super::worker::{Worker, job, lost};
 use super::{
-    audit, connection, identities, names, revocations, signing_keys, token_families, users,
+    audit, clients, connection, deliveries, grants, identities, names, revocations, signing_keys,
+    token_families, users,
 };
 use crate::clock::{Clock, Timestamp};
+use crate::protocol::jwt::Algorithm;
 use crate::store::error::{OpenError, StoreError};
 use crate::store::model::{
-    Email, FamilyId, FamilyWithUser, FormerUsername, HeldUsername, Identity, Revocation, Session,
-    StoredKey, User, UserId,
+    AppAccess, Client, Consent, Email, FamilyId, FamilyWithUser, FormerUsername, GrantWithPerson,
+    HeldUsername, Identity, Revocation, Session, StoredKey, User, UserId,
 };
 use crate::store::{AuditRow, Counters, ReadStore};
 
@@ -152,6 +154,38 @@ impl ReadStore for Readers {
 
     async fn held_usernames(&self, user: UserId) -> Result<Vec<HeldUsername>, StoreError> {
         self.ask(move |connection| names::held(connection, user)).await
+    }
+
+    async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError> {
+        let id = client_id.to_owned();
+        self.ask(move |connection| clients::find(connection, &id)).await
+    }
+
+    async fn clients(&self, after: Option<&str>, limit: u32) -> Result<Vec<Client>, StoreError> {
+        // No id is empty.
+        let after = after.unwrap_or_default().to_owned();
+        self.ask(move |connection| clients::page(connection, &after, limit)).await
+    }
+
+    async fn client_algorithms(&self) -> Result<Vec<Algorithm>, StoreError> {
+        self.ask(clients::algorithms).await
+    }
+
+    async fn consent(&self, user: UserId, client_id: &str) -> Result<Option<Consent>, StoreError> {
+        let id = client_id.to_owned();
+        self.ask(move |connection| grants::consent(connection, user, &id)).await
+    }
+
+    async fn apps(&self, user: UserId) -> Result<Vec<AppAccess>, StoreError> {
+        self.ask(move |connection| grants::apps(connection, user)).await
+    }
+
+    async fn grant_with_person(&self, id: FamilyId) -> Result<Option<GrantWithPerson>, StoreError> {
+        self.ask(move |connection| grants::with_person(connection, id)).await
+    }
+
+    async fn has_due_deliveries(&self, now: Timestamp) -> Result<bool, StoreError> {
+        self.ask(move |connection| deliveries::any_due(connection, now)).await
     }
 
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {

@@ -39,6 +39,12 @@ pub(super) fn json(row: &Row<'_>, column: usize) -> Result<serde_json::Value> {
     serde_json::from_str(&text).map_err(|error| unreadable(column, error))
 }
 
+/// A JSON document of a known shape.
+pub(super) fn parsed<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T> {
+    let text = row.get_ref(column)?.as_str().map_err(|error| unreadable(column, error))?;
+    serde_json::from_str(text).map_err(|error| unreadable(column, error))
+}
+
 fn unreadable<E>(column: usize, cause: E) -> Error
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use uuid::Uuid;
 
 use super::users::user_columns;
-use super::{audit, revocations, row, users};
+use super::{audit, deliveries, revocations, row, users};
 use crate::clock::Timestamp;
 use crate::store::error::StoreError;
 use crate::store::model::{
@@ -20,7 +20,7 @@ use crate::store::operation::{
 
 const FIND: &str = concat!(
     "SELECT f.id, f.user_id, f.session_id, f.client_id, f.scope, f.generation, f.rotated_at,
-            f.created_at, f.auth_time, f.revoked_at, ",
+            f.created_at, f.auth_time, f.revoked_at, f.resource, ",
     user_columns!(),
     " FROM token_families f JOIN users u ON u.id = f.user_id WHERE f.id = ?1"
 );
@@ -46,8 +46,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<FamilyWithUser> {
         created_at: row::time(row, 7)?,
         auth_time: row::time(row, 8)?,
         revoked_at: row::optional_time(row, 9)?,
+        resource: row.get(10)?,
     };
-    Ok(FamilyWithUser { family, user: users::read(row, 10)? })
+    Ok(FamilyWithUser { family, user: users::read(row, 11)? })
 }
 
 /// Every family's id and generation that is not revoked.
@@ -155,8 +156,8 @@ pub(super) fn insert(
         .prepare_cached(
             "INSERT INTO token_families (id, user_id, session_id, client_id, scope, offline,
                                          generation, rotated_at, created_at, auth_time, provider,
-                                         user_agent, network)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?7, ?8, ?9, ?10, ?11)",
+                                         user_agent, network, resource)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute(params![
             new.id.0.as_bytes(),
@@ -170,6 +171,7 @@ pub(super) fn insert(
             new.provider,
             new.user_agent,
             new.network,
+            new.resource,
         ])?;
     read_back(connection, new)
 }
@@ -192,6 +194,9 @@ pub(super) fn revoke(
     let ended = end(connection, revoke)?;
     if !ended.is_empty() {
         audit::append(connection, &revoke.audit)?;
+        let sessions: Vec<SessionId> =
+            ended.iter().filter(|family| family.first_party).map(|family| family.session).collect();
+        deliveries::add_for_sessions(connection, &sessions, revoke.now)?;
     }
     let until = revoke.now.plus(revoke.tokens_live_for);
     let revocations = refused(revoke.target, &ended)
@@ -295,7 +300,7 @@ pub(super) fn remove_all(connection: &Connection, user: UserId) -> Result<(), St
 pub(super) fn sessions(connection: &Connection, user: UserId) -> Result<Vec<Session>, StoreError> {
     const SQL: &str = concat!(
         "SELECT f.id, f.user_id, f.session_id, f.client_id, f.scope, f.generation, f.rotated_at,
-                f.created_at, f.auth_time, f.revoked_at, ",
+                f.created_at, f.auth_time, f.revoked_at, f.resource, ",
         user_columns!(),
         ", f.provider, f.user_agent, f.network
            FROM token_families f JOIN users u ON u.id = f.user_id

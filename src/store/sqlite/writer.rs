@@ -8,10 +8,12 @@ use rusqlite::Connection;
 
 use super::worker::{Worker, job, lost, roll_back};
 use super::{
-    accounts, audit, connection, expired, links, sign_in, signing_keys, token_families, users,
+    accounts, audit, clients, connection, deliveries, expired, grants, links, revocations, sign_in,
+    signing_keys, spent, token_families, users,
 };
 use crate::store::error::{OpenError, StoreError};
-use crate::store::operation::{Operation, Outcome};
+use crate::store::model::Revocation;
+use crate::store::operation::{Operation, Outcome, Spend};
 use crate::store::{Counters, WriteStore};
 
 /// How many transactions may wait; `DbWriter` hands over one batch at a time.
@@ -156,6 +158,39 @@ fn apply(connection: &Connection, operation: &Operation) -> Answer {
         }
         O::DeleteUser(request) => Outcome::DeleteUser(accounts::delete(connection, request)?),
         O::SetAvatar(set) => Outcome::SetAvatar(users::set_avatar(connection, set)?),
+        O::RegisterClient(request) => {
+            Outcome::RegisterClient(clients::register(connection, request)?)
+        }
+        O::UpdateClient(request) => Outcome::UpdateClient(clients::update(connection, request)?),
+        O::RotateClientSecret(request) => {
+            Outcome::RotateClientSecret(clients::rotate_secret(connection, request)?)
+        }
+        O::RemoveClient(request) => Outcome::RemoveClient(clients::remove(connection, request)?),
+        O::RedeemCode(request) => Outcome::RedeemCode(grants::redeem(connection, request)?),
+        O::Spend(Spend(ticket)) => {
+            let is_spent = spent::is_spent(connection, ticket)?;
+            if !is_spent {
+                spent::spend(connection, ticket)?;
+            }
+            Outcome::Spend(!is_spent)
+        }
+        O::GiveConsent(request) => Outcome::GiveConsent(grants::give_consent(connection, request)?),
+        O::WithdrawConsent(request) => {
+            Outcome::WithdrawConsent(grants::withdraw_consent(connection, request)?)
+        }
+        O::RecordRevocation(request) => {
+            let Revocation { kind, id, until } = request.revocation.clone();
+            let stored = revocations::record(connection, kind, id, until, request.audit.at)?;
+            audit::append(connection, &request.audit)?;
+            Outcome::RecordRevocation(stored)
+        }
+        O::ClaimDeliveries(request) => {
+            Outcome::ClaimDeliveries(deliveries::claim(connection, request)?)
+        }
+        O::SettleDelivery(request) => {
+            deliveries::settle(connection, request)?;
+            Outcome::SettleDelivery
+        }
         O::RemoveExpired(remove) => Outcome::RemoveExpired(expired::remove(connection, remove)?),
     })
 }

@@ -45,7 +45,7 @@ pub async fn apply<W: Write>(store: &Store, write: W) -> W::Outcome {
 }
 
 /// The tables that a write can leave something in.
-pub const TABLES: [&str; 11] = [
+pub const TABLES: [&str; 14] = [
     "users",
     "former_usernames",
     "held_usernames",
@@ -57,6 +57,9 @@ pub const TABLES: [&str; 11] = [
     "signing_keys",
     "audit_events",
     "audit_details",
+    "clients",
+    "consents",
+    "deliveries",
 ];
 
 /// How many rows each table has.
@@ -107,6 +110,7 @@ pub fn family(user: UserId) -> NewFamily {
         session: SessionId(id.0),
         client_id: FIRST_PARTY.to_owned(),
         scope: "openid".to_owned(),
+        resource: String::new(),
         auth_time: at(0),
         created_at: at(0),
         provider: "dev".to_owned(),

@@ -1,0 +1,4 @@
+//! The OAuth 2.0 and OpenID Connect provider: other people's apps as clients.
+
+pub mod client_authentication;
+pub mod error;

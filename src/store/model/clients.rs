@@ -1,0 +1,126 @@
+//! Clients, and what people gave them access to.
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+
+use uuid::Uuid;
+
+use super::{Email, FamilyWithUser, SessionId, UserId};
+use crate::clock::Timestamp;
+use crate::protocol::client::ClientMetadata;
+
+/// The SHA-256 of a client's secret, which has 256 random bits: nothing slower is needed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretHash([u8; 32]);
+
+impl SecretHash {
+    /// Hashes a secret.
+    pub fn of(secret: &str) -> Self {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, secret.as_bytes()).as_ref());
+        Self(hash)
+    }
+
+    /// Whether it is the hash of this secret; compared in constant time.
+    pub fn is_of(&self, secret: &str) -> bool {
+        verify_slices_are_equal(&self.0, &Self::of(secret).0).is_ok()
+    }
+
+    /// As the store keeps it.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The inverse of [`SecretHash::as_bytes`].
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+}
+
+impl std::fmt::Debug for SecretHash {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("[redacted]")
+    }
+}
+
+/// A former secret that still works for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormerSecret {
+    /// Its hash.
+    pub hash: SecretHash,
+    /// Until when it works.
+    pub until: Timestamp,
+}
+
+/// A registered client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Never the id of a person, never [`super::FIRST_PARTY`].
+    pub client_id: String,
+    /// What is registered about it.
+    pub metadata: ClientMetadata,
+    /// Its secret, if it was given one.
+    pub secret: Option<SecretHash>,
+    /// The secret before.
+    pub former_secret: Option<FormerSecret>,
+    /// When it was registered. What is older was given to another client of the same id.
+    pub created_at: Timestamp,
+    /// When anything about it changed last.
+    pub updated_at: Timestamp,
+}
+
+/// What a person allowed a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consent {
+    /// All scopes that were allowed so far, separated by spaces.
+    pub scope: String,
+    /// All resources that were allowed so far, separated by spaces.
+    pub resource: String,
+    /// When for the first time.
+    pub given_at: Timestamp,
+    /// When for the last time.
+    pub updated_at: Timestamp,
+}
+
+/// A client that has access to a person's account: by consent, or by a grant that lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppAccess {
+    /// Which client.
+    pub client_id: String,
+    /// What it is called.
+    pub client_name: String,
+    /// Where people learn about it.
+    pub client_uri: Option<String>,
+    /// What it may see and do: scopes of the consent and of all live grants, separated by spaces.
+    pub scope: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it last used a live grant; `None` if it has none.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// What userinfo answers from, read by one statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantWithPerson {
+    /// The grant and its person.
+    pub live: FamilyWithUser,
+    /// The person's addresses, oldest identity first.
+    pub emails: Vec<Email>,
+}
+
+/// A client that is to be told that a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// UUIDv7; also the `jti` of the logout token.
+    pub id: Uuid,
+    /// Which client.
+    pub client_id: String,
+    /// Whose session.
+    pub user: UserId,
+    /// Which session.
+    pub session: SessionId,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When the session ended.
+    pub created_at: Timestamp,
+}
