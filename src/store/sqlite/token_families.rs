@@ -18,9 +18,20 @@ use crate::store::operation::{
     AdvanceFamily, AdvanceOutcome, RemoveExpired, Revoke, RevokeOutcome, RevokeTarget,
 };
 
+/// The columns of a family, from `token_families f`; with those of its person behind them, [`read`] reads
+/// them.
+macro_rules! family_columns {
+    () => {
+        "f.id, f.user_id, f.session_id, f.client_id, f.scope, f.generation, f.rotated_at, \
+         f.created_at, f.auth_time, f.revoked_at, f.resource"
+    };
+}
+pub(super) use family_columns;
+
 const FIND: &str = concat!(
-    "SELECT f.id, f.user_id, f.session_id, f.client_id, f.scope, f.generation, f.rotated_at,
-            f.created_at, f.auth_time, f.revoked_at, f.resource, ",
+    "SELECT ",
+    family_columns!(),
+    ", ",
     user_columns!(),
     " FROM token_families f JOIN users u ON u.id = f.user_id WHERE f.id = ?1"
 );
@@ -34,7 +45,8 @@ pub(super) fn find(
     Ok(statement.query_row(params![id.0.as_bytes()], read).optional()?)
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<FamilyWithUser> {
+/// Reads the columns that `family_columns!` and `user_columns!` name.
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<FamilyWithUser> {
     let family = Family {
         id: FamilyId(row::id(row, 0)?),
         user: UserId(row::id(row, 1)?),
@@ -299,8 +311,9 @@ pub(super) fn remove_all(connection: &Connection, user: UserId) -> Result<(), St
 /// A person's first-party families, ended ones too, the newest use first.
 pub(super) fn sessions(connection: &Connection, user: UserId) -> Result<Vec<Session>, StoreError> {
     const SQL: &str = concat!(
-        "SELECT f.id, f.user_id, f.session_id, f.client_id, f.scope, f.generation, f.rotated_at,
-                f.created_at, f.auth_time, f.revoked_at, f.resource, ",
+        "SELECT ",
+        family_columns!(),
+        ", ",
         user_columns!(),
         ", f.provider, f.user_agent, f.network
            FROM token_families f JOIN users u ON u.id = f.user_id
