@@ -163,7 +163,6 @@ pub(super) fn insert(
     connection: &Connection,
     new: &NewFamily,
 ) -> Result<FamilyWithUser, StoreError> {
-    let offline = new.scope.split(' ').any(|scope| scope == "offline_access");
     connection
         .prepare_cached(
             "INSERT INTO token_families (id, user_id, session_id, client_id, scope, offline,
@@ -177,7 +176,7 @@ pub(super) fn insert(
             new.session.0.as_bytes(),
             new.client_id,
             new.scope,
-            offline,
+            new.is_offline(),
             new.created_at.millis(),
             new.auth_time.millis(),
             new.provider,
