@@ -15,11 +15,11 @@ use super::fixtures::{
 };
 
 /// Takes what is due at `seconds`, for a minute.
-fn claim(seconds: i64) -> ClaimDeliveries {
+pub fn claim(seconds: i64) -> ClaimDeliveries {
     ClaimDeliveries { now: at(seconds), lease: at(seconds + 60), limit: 100 }
 }
 
-fn settle(delivery: &Delivery) -> SettleDelivery {
+pub fn settle(delivery: &Delivery) -> SettleDelivery {
     SettleDelivery { id: delivery.id, retry_at: None, audit: None }
 }
 
@@ -155,7 +155,7 @@ pub async fn a_former_client_is_not_told(store: &Store, database: &impl Database
 }
 
 /// A session's end that `number` clients are to be told, due at second 100.
-async fn due(store: &Store, number: usize) {
+pub async fn due(store: &Store, number: usize) {
     let ids: Vec<String> = (0..number).map(|number| format!("told{number}")).collect();
     clients(store, &ids.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let person = created(store, "ada").await;

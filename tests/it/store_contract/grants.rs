@@ -29,7 +29,7 @@ fn ending(family: FamilyId) -> RevokeOutcome {
 }
 
 /// Takes the access of `shop` away at second 20.
-fn withdrawal(person: &FamilyWithUser) -> WithdrawConsent {
+pub fn withdrawal(person: &FamilyWithUser) -> WithdrawConsent {
     let mut audit = entry("consent.withdrawn");
     audit.at = at(20);
     WithdrawConsent {
