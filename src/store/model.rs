@@ -11,6 +11,7 @@ pub use clients::*;
 
 use crate::clock::Timestamp;
 use crate::protocol::jwt::Algorithm;
+use crate::protocol::scope::OFFLINE_ACCESS;
 
 macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident) => {
@@ -215,6 +216,13 @@ pub struct NewFamily {
     pub user_agent: String,
     /// A coarse network address, such as "203.0.113.0/24".
     pub network: String,
+}
+
+impl NewFamily {
+    /// Whether it outlives its session (OpenID Connect Core §11).
+    pub(crate) fn is_offline(&self) -> bool {
+        self.scope.split(' ').any(|scope| scope == OFFLINE_ACCESS)
+    }
 }
 
 /// A browser session as its person recognises it.

@@ -6,15 +6,19 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
+use latchkey::actors::db_writer::apply;
 use latchkey::actors::janitor::Run;
 use latchkey::avatars::image::{Avatar, Format};
 use latchkey::avatars::name::{AvatarName, Size};
-use latchkey::store::model::UserId;
+use latchkey::store::model::{Actor, AuditEntry, FamilyId, NewFamily, SessionId, UserId};
+use latchkey::store::operation::{ConsentOutcome, GiveConsent, RedeemCode, RedeemOutcome, Spent};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::harness::{BEGIN, Backend, Browser, Server, code, cookie};
 use crate::pictures::{avatar_url, objects, picture};
+use crate::registration::{Registered, register};
 use crate::uploads::upload;
 
 pub async fn body(answer: Response) -> Value {
@@ -30,6 +34,53 @@ fn claims(answer: &Response) -> Value {
     let token = cookie(answer, "auth_access").expect("an access cookie");
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
     serde_json::from_slice(&claims).unwrap()
+}
+
+/// Registers a client and has the person of a browser allow it something, with a grant in their session.
+async fn with_app(server: &Server, browser: &Browser) -> Registered {
+    let client = register(server, |_| {}).await;
+    let answer = browser.post("/auth/refresh").await;
+    let claims = claims(&answer);
+    let id = |claim: &str| -> Uuid { claims[claim].as_str().unwrap().parse().unwrap() };
+    let (user, session, now) = (UserId(id("sub")), SessionId(id("sid")), server.clock.now());
+    let until = now.plus(Duration::from_secs(60));
+    let entry =
+        |action| AuditEntry::new(now, Actor::User(user), action, format!("client:{}", client.id));
+    let consent = GiveConsent {
+        user,
+        asked_in: FamilyId(session.0),
+        client_id: client.id.clone(),
+        scope: "openid email".to_owned(),
+        resource: String::new(),
+        spends: Spent { id: format!("consent:{}", client.id), until },
+        audit: entry("consent.given"),
+    };
+    let given = apply(&server.app.writer, consent).await.unwrap();
+    assert_eq!(given, ConsentOutcome::Given);
+    let family = FamilyId::new(now);
+    let redemption = RedeemCode {
+        family: NewFamily {
+            id: family,
+            user,
+            session,
+            client_id: client.id.clone(),
+            scope: "openid".to_owned(),
+            resource: String::new(),
+            auth_time: now,
+            created_at: now,
+            provider: "dev".to_owned(),
+            user_agent: String::new(),
+            network: String::new(),
+        },
+        spends: Spent { id: format!("code:{family}"), until },
+        needs_consent: true,
+        tokens_live_for: Duration::from_secs(930),
+        audit: entry("grant.opened"),
+        audit_replay: entry("code.replayed"),
+    };
+    let redeemed = apply(&server.app.writer, redemption).await.unwrap();
+    assert!(matches!(redeemed, RedeemOutcome::Opened(_)), "{redeemed:?}");
+    client
 }
 
 /// The status of `GET /auth/me` with an access token alone.
@@ -277,6 +328,7 @@ async fn after_deletion_no_row_holds_anything_of_the_person(backend: Backend) {
     browser.patch_json("/auth/me", &json!({ "display_name": "Leporello" })).await;
     server.execute("UPDATE users SET avatar = 'picture-of-zerlina.jpg'").await;
     further(&server, "zerlina").await.post("/auth/logout").await;
+    with_app(&server, &browser).await;
     let words =
         ["zerlina", "masetto", "ottavio", "leporello", "dev.localhost", "127.0.0", "picture-of"];
     let holding = |rows: &[String], word: &str| {
@@ -286,8 +338,12 @@ async fn after_deletion_no_row_holds_anything_of_the_person(backend: Backend) {
     for word in words {
         assert_ne!(holding(&before, word), [""; 0], "{word} is looked for in vain");
     }
+    let consents =
+        |rows: &[String]| rows.iter().filter(|row| row.starts_with("consents: ")).count();
+    assert_eq!(consents(&before), 1);
     assert_eq!(browser.delete("/auth/me").await.status(), StatusCode::NO_CONTENT);
     let after = server.everything().await;
+    assert_eq!(consents(&after), 0);
     for word in words {
         for row in holding(&after, word) {
             assert!(row.starts_with("held_usernames: "), "{word}: {row}");
@@ -342,6 +398,7 @@ async fn an_export_holds_everything_and_is_explained(backend: Backend) {
         rename(&browser, name).await;
     }
     further(&server, "alice").await.post("/auth/logout").await;
+    let app = with_app(&server, &browser).await;
     let answer = browser.get("/auth/me/export").await;
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(answer.headers()["cache-control"], "no-store");
@@ -370,6 +427,15 @@ async fn an_export_holds_everything_and_is_explained(backend: Backend) {
     let sessions = document["sessions"].as_array().unwrap();
     assert_eq!(sessions.len(), 2);
     assert_eq!(sessions.iter().filter(|session| session["ended_at"].is_string()).count(), 1);
+    let now = server.clock.now().to_rfc3339();
+    let expected = json!([{
+        "client_id": app.id,
+        "client_name": "Example app",
+        "scope": "openid email",
+        "since": now,
+        "last_used_at": now,
+    }]);
+    assert_eq!(document["apps"], expected);
     let entries = document["audit"].as_array().unwrap();
     assert!(entries.iter().any(|entry| entry["action"] == "user.created"
         && entry["address"] == "127.0.0.1"

@@ -11,10 +11,13 @@ pub mod accounts;
 pub mod audit;
 pub mod avatars;
 pub mod batches;
+pub mod clients;
 pub mod creation;
+pub mod deliveries;
 pub mod expiry;
 pub mod families;
 pub mod fixtures;
+pub mod grants;
 pub mod keys;
 pub mod links;
 pub mod migrations;
@@ -89,6 +92,16 @@ macro_rules! store_contract {
                 an_empty_batch_has_no_answers,
                 every_read_is_counted,
             }
+            clients::{
+                a_client_is_read_as_it_was_registered,
+                a_taken_id_is_not_registered_again,
+                the_id_of_a_removed_client_is_taken_while_its_tokens_live,
+                of_two_who_register_an_id_one_gets_it,
+                a_client_is_changed_by_whoever_knows_it,
+                of_two_who_change_a_client_one_does,
+                a_secret_is_rotated_with_an_overlap_or_without,
+                a_removed_client_leaves_a_revocation_and_no_consent,
+            }
             creation::{
                 a_person_is_created_with_identity_session_and_audit,
                 a_spent_ticket_creates_nobody,
@@ -100,6 +113,15 @@ macro_rules! store_contract {
                 creation_can_end_another_session,
                 a_creation_that_fails_leaves_nothing,
                 refusals_of_a_creation_come_in_order,
+            }
+            deliveries::{
+                the_end_of_a_session_is_to_be_told,
+                every_way_to_end_a_session_is_told,
+                the_end_of_an_account_is_to_be_told,
+                a_former_client_is_not_told,
+                a_delivery_is_taken_by_one,
+                a_delivery_is_due_again_when_its_lease_is_over,
+                a_delivery_is_settled_or_tried_again,
             }
             expiry::{
                 what_nobody_needs_is_removed,
@@ -118,6 +140,27 @@ macro_rules! store_contract {
                 an_expired_family_does_not_move,
                 only_an_active_person_moves_a_family,
                 live_families_are_those_not_revoked,
+            }
+            grants::{
+                a_code_opens_its_family,
+                a_replayed_code_ends_what_it_gave,
+                who_is_not_allowed_gets_nothing_for_a_code,
+                a_consent_must_be_there_if_the_code_needs_one,
+                of_two_with_one_code_in_a_batch_one_opens,
+                a_redemption_that_fails_fails_alone,
+                of_many_who_redeem_a_code_one_opens,
+                batches_of_codes_do_not_wait_for_each_other_in_a_circle,
+                a_session_that_ends_takes_codes_with_it_that_are_being_redeemed,
+                a_withdrawal_or_deletion_takes_codes_with_it_that_are_being_redeemed,
+                a_ticket_that_causes_nothing_is_spent_once,
+                consents_add_up,
+                consents_given_at_once_add_up,
+                a_consent_is_given_in_a_live_session_by_a_fresh_ticket,
+                a_consent_and_the_end_of_its_client_do_not_miss_each_other,
+                a_withdrawn_consent_ends_every_grant,
+                apps_are_those_with_a_consent_or_a_live_grant,
+                a_grant_is_read_with_its_person_and_their_addresses,
+                a_single_token_is_refused,
             }
             keys::{
                 the_first_key_is_staged,

@@ -12,7 +12,7 @@ use crate::error::ApiError;
 use crate::routes::session::Authenticated;
 use crate::store::AuditRow;
 use crate::store::error::StoreError;
-use crate::store::model::{Actor, Identity, Session, UserId};
+use crate::store::model::{Actor, AppAccess, Identity, Session, UserId};
 
 /// Audit entries that are read at once.
 const STEP: u32 = 500;
@@ -31,6 +31,7 @@ pub async fn export(session: Authenticated, app: Data<App>) -> Result<HttpRespon
     let former = read.former_usernames(user.id).await?;
     let held = read.held_usernames(user.id).await?;
     let sessions = read.sessions(user.id).await?;
+    let apps = read.apps(user.id).await?;
     let (entries, is_complete) = entries(&app, user.id).await?;
     let addresses: Vec<_> = identities.iter().flat_map(|identity| &identity.emails).collect();
     let document = json!({
@@ -55,6 +56,7 @@ pub async fn export(session: Authenticated, app: Data<App>) -> Result<HttpRespon
             .map(|name| json!({ "username": name.username_key, "until": name.until }))
             .collect::<Vec<_>>(),
         "sessions": sessions.iter().map(shown_session).collect::<Vec<_>>(),
+        "apps": apps.iter().map(shown_app).collect::<Vec<_>>(),
         "audit": entries.iter().map(|entry| shown_entry(entry, user.id)).collect::<Vec<_>>(),
         "audit_is_complete": is_complete,
     });
@@ -87,6 +89,16 @@ fn shown_session(session: &Session) -> Value {
         "user_agent": session.user_agent,
         "network": session.network,
         "scope": family.scope,
+    })
+}
+
+fn shown_app(app: &AppAccess) -> Value {
+    json!({
+        "client_id": app.client_id,
+        "client_name": app.client_name,
+        "scope": app.scope,
+        "since": app.since,
+        "last_used_at": app.last_used_at,
     })
 }
 

@@ -99,6 +99,61 @@ pub struct AppAccess {
     pub last_used_at: Option<Timestamp>,
 }
 
+/// A consent, or a live grant, as the stores read it.
+#[derive(Clone, Debug)]
+pub(crate) struct Access {
+    /// The client.
+    pub(crate) client_id: String,
+    /// What is registered about it.
+    pub(crate) metadata: ClientMetadata,
+    /// What it may see and do.
+    pub(crate) scope: String,
+    /// Since when.
+    pub(crate) since: Timestamp,
+    /// When it was used last, if it is a grant.
+    pub(crate) last_used_at: Option<Timestamp>,
+}
+
+impl AppAccess {
+    /// One for each client, by their names. What belongs to one client lies together, the oldest first.
+    pub(crate) fn gathered(accesses: Vec<Access>) -> Vec<Self> {
+        let mut apps: Vec<Self> = Vec::new();
+        for Access { client_id, metadata, scope, since, last_used_at } in accesses {
+            match apps.last_mut().filter(|app| app.client_id == client_id) {
+                Some(app) => {
+                    app.scope = together(&app.scope, &scope);
+                    app.last_used_at = app.last_used_at.max(last_used_at);
+                }
+                None => {
+                    let ClientMetadata { client_name, client_uri, .. } = metadata;
+                    apps.push(Self {
+                        client_id,
+                        client_name,
+                        client_uri,
+                        scope,
+                        since,
+                        last_used_at,
+                    });
+                }
+            }
+        }
+        apps.sort_by(|one, other| one.client_name.cmp(&other.client_name));
+        apps
+    }
+}
+
+/// Two lists of words, separated by spaces, as one that holds each word once. However many and however
+/// long they are: what a person allowed is never lost by allowing more.
+pub(crate) fn together(one: &str, other: &str) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    for word in one.split(' ').chain(other.split(' ')) {
+        if !word.is_empty() && !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words.join(" ")
+}
+
 /// What userinfo answers from, read by one statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantWithPerson {
@@ -123,4 +178,18 @@ pub struct Delivery {
     pub attempts: u32,
     /// When the session ended.
     pub created_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_put_together_once_each_however_many_and_long() {
+        assert_eq!(together("b  a", " c a"), "b a c");
+        assert_eq!(together("", ""), "");
+        let many: Vec<String> =
+            (0..100).map(|number| format!("{number}{}", "x".repeat(200))).collect();
+        assert_eq!(together(&many[..60].join(" "), &many[40..].join(" ")), many.join(" "));
+    }
 }

@@ -67,7 +67,8 @@ pub struct RotateClientSecret {
     pub audit: AuditEntry,
 }
 
-/// Removes a client with all consents. Its grants and tokens are refused from then on.
+/// Removes a client with all consents and all that it was to be told. Its grants and tokens are refused
+/// from then on.
 #[derive(Clone, Debug)]
 pub struct RemoveClient {
     /// Which client.
@@ -117,7 +118,8 @@ pub enum RedeemOutcome {
     /// The code was spent before; what it gave has ended, with these revocations.
     Replayed(RevokeOutcome),
     /// The person is locked or deleted, their session has ended, or the consent is not there any more. The
-    /// code is spent.
+    /// code is spent. (Where the commit had to be read back, this is a [`RedeemOutcome::Replayed`] that
+    /// ended nothing.)
     NotAllowed,
 }
 

@@ -7,8 +7,8 @@ use deadpool_postgres::ClientWrapper;
 use futures_util::try_join;
 
 use super::failure::Failure;
-use super::{audit, identities, names, revocations, token_families, users};
-use crate::store::model::{Role, User, UserId};
+use super::{audit, deliveries, grants, identities, names, revocations, token_families, users};
+use crate::store::model::{Role, SessionId, User, UserId};
 use crate::store::operation::{
     ChangeUsername, ChangeUsernameOutcome, DeleteUser, DeleteUserOutcome, SetDisplayName,
 };
@@ -94,6 +94,13 @@ pub(super) async fn delete(
     if person.role == Role::Admin && other_admins == 0 {
         return Ok(DeleteUserOutcome::LastAdmin);
     }
+    let sessions = token_families::sessions(db, *user).await?;
+    let live: Vec<SessionId> = sessions
+        .iter()
+        .filter(|session| session.family.revoked_at.is_none())
+        .map(|session| session.family.session)
+        .collect();
+    deliveries::add_for_sessions(db, &live, entry.at).await?;
     names::hold_for_nobody(db, *user).await?;
     if let Some(until) = held_until {
         names::hold_present(db, *user, None, *until).await?;
@@ -102,6 +109,7 @@ pub(super) async fn delete(
     try_join!(
         names::forget(db, *user),
         identities::remove_all(db, *user),
+        grants::remove_all(db, *user),
         token_families::remove_all(db, *user),
         users::bury(db, *user, entry.at),
         audit::empty_details(db, *user),

@@ -3,6 +3,7 @@
 use deadpool_postgres::ClientWrapper;
 use serde_json::Value;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::connect::{Parameters, execute, query, query_first};
@@ -23,26 +24,58 @@ pub(super) async fn append(db: &ClientWrapper, entries: &[&AuditEntry]) -> Resul
             SELECT id, at, actor, action, target, request_id, details FROM entry
         )
         INSERT INTO audit_details (id, personal) SELECT id, personal FROM entry";
-    if entries.is_empty() {
-        return Ok(());
+    if !entries.is_empty() {
+        execute(db, SQL, &Columns::of(entries).parameters()).await?;
     }
-    let ids: Vec<Uuid> = entries.iter().map(|entry| entry.id).collect();
-    let times: Vec<i64> = entries.iter().map(|entry| entry.at.millis()).collect();
-    let actors: Vec<String> = entries.iter().map(|entry| entry.actor.to_string()).collect();
-    let actions: Vec<&str> = entries.iter().map(|entry| entry.action).collect();
-    let targets: Vec<&str> = entries.iter().map(|entry| entry.target.as_str()).collect();
-    let requests: Vec<Option<&str>> =
-        entries.iter().map(|entry| entry.request_id.as_deref()).collect();
-    let (details, personal): (Vec<String>, Vec<String>) = entries
-        .iter()
-        .map(|entry| {
-            let (details, personal) = AuditRow::split(entry);
-            (details.to_string(), personal.to_string())
-        })
-        .unzip();
-    execute(db, SQL, &[&ids, &times, &actors, &actions, &targets, &requests, &details, &personal])
-        .await?;
     Ok(())
+}
+
+/// Entries as statements take them: id, time, actor, action, target, request, details and personal part,
+/// an array of each.
+pub(super) struct Columns<'a> {
+    ids: Vec<Uuid>,
+    times: Vec<i64>,
+    actors: Vec<String>,
+    actions: Vec<&'a str>,
+    targets: Vec<&'a str>,
+    requests: Vec<Option<&'a str>>,
+    details: Vec<String>,
+    personal: Vec<String>,
+}
+
+impl<'a> Columns<'a> {
+    pub(super) fn of(entries: &[&'a AuditEntry]) -> Self {
+        let (details, personal) = entries
+            .iter()
+            .map(|entry| {
+                let (details, personal) = AuditRow::split(entry);
+                (details.to_string(), personal.to_string())
+            })
+            .unzip();
+        Self {
+            ids: entries.iter().map(|entry| entry.id).collect(),
+            times: entries.iter().map(|entry| entry.at.millis()).collect(),
+            actors: entries.iter().map(|entry| entry.actor.to_string()).collect(),
+            actions: entries.iter().map(|entry| entry.action).collect(),
+            targets: entries.iter().map(|entry| entry.target.as_str()).collect(),
+            requests: entries.iter().map(|entry| entry.request_id.as_deref()).collect(),
+            details,
+            personal,
+        }
+    }
+
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 8] {
+        [
+            &self.ids,
+            &self.times,
+            &self.actors,
+            &self.actions,
+            &self.targets,
+            &self.requests,
+            &self.details,
+            &self.personal,
+        ]
+    }
 }
 
 /// Whether an entry is there: the proof that its transaction was committed.

@@ -7,8 +7,11 @@
 mod accounts;
 mod address;
 mod audit;
+mod clients;
 mod connect;
+mod deliveries;
 mod failure;
+mod grants;
 mod identities;
 mod links;
 mod migrations;

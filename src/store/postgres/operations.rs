@@ -1,33 +1,69 @@
 //! What each operation does inside its transaction.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use deadpool_postgres::ClientWrapper;
 use futures_util::try_join;
 
 use super::failure::Failure;
 use super::{
-    accounts, audit, identities, links, names, revocations, signing_keys, spent, token_families,
-    users,
+    accounts, audit, clients, deliveries, grants, identities, links, names, revocations,
+    signing_keys, spent, token_families, users,
 };
-use crate::store::model::{AuditEntry, FamilyId};
+use crate::store::model::{AuditEntry, FamilyId, Revocation};
 use crate::store::operation::{
-    AdvanceOutcome, CreateUser, CreateUserOutcome, Operation, Outcome, RemoveExpired, Removed,
-    Revoke, SignIn, SignInOutcome,
+    AdvanceFamily, AdvanceOutcome, CreateUser, CreateUserOutcome, Operation, Outcome,
+    RecordRevocation, RedeemOutcome, RemoveExpired, Removed, Revoke, SignIn, SignInOutcome, Spend,
 };
 
-/// Performs one operation; `moved` holds what the batch's families came to.
+/// What came of the operations of a batch that are hot: those of a kind are one statement.
+pub(super) struct Together {
+    moved: HashMap<FamilyId, AdvanceOutcome>,
+    redeemed: VecDeque<RedeemOutcome>,
+    spent: HashSet<String>,
+}
+
+impl Together {
+    /// Performs them. The statements travel together, too.
+    pub(super) async fn perform(db: &ClientWrapper, group: &[&Operation]) -> Result<Self, Failure> {
+        let (mut advances, mut codes, mut tickets) = (Vec::new(), Vec::new(), Vec::new());
+        for operation in group {
+            match operation {
+                Operation::AdvanceFamily(advance) => advances.push(advance),
+                Operation::RedeemCode(redeem) => codes.push(&**redeem),
+                Operation::Spend(Spend(ticket)) => tickets.push(ticket),
+                _ => {}
+            }
+        }
+        // Codes come first: people are locked before families, as everywhere.
+        let (redeemed, moved, spent) = try_join!(
+            grants::redeem(db, &codes),
+            token_families::advance(db, &advances),
+            spent::spend_each(db, &tickets),
+        )?;
+        Ok(Self { moved, redeemed: redeemed.into(), spent })
+    }
+}
+
+/// Performs one operation, in the order of the batch; `together` holds what is done already.
 ///
 /// Statements that are joined do not depend on each other and travel together.
 pub(super) async fn perform(
     db: &ClientWrapper,
     operation: &Operation,
-    moved: &mut HashMap<FamilyId, AdvanceOutcome>,
+    together: &mut Together,
 ) -> Result<Outcome, Failure> {
     Ok(match operation {
-        Operation::AdvanceFamily(advance) => {
-            Outcome::AdvanceFamily(moved.remove(&advance.family).unwrap_or(AdvanceOutcome::Unmoved))
+        Operation::AdvanceFamily(AdvanceFamily { family, .. }) => {
+            let moved = together.moved.remove(family);
+            Outcome::AdvanceFamily(moved.unwrap_or(AdvanceOutcome::Unmoved))
         }
+        Operation::RedeemCode(_) => match together.redeemed.pop_front() {
+            Some(outcome) => Outcome::RedeemCode(outcome),
+            None => return Err(Failure::inconsistent("a code was not redeemed with the others")),
+        },
+        // Of two with one ticket the first has spent it.
+        Operation::Spend(Spend(ticket)) => Outcome::Spend(together.spent.remove(&ticket.id)),
         Operation::SignIn(operation) => Outcome::SignIn(sign_in(db, operation).await?),
         Operation::CreateUser(operation) => Outcome::CreateUser(create_user(db, operation).await?),
         Operation::LinkIdentity(operation) => {
@@ -74,17 +110,34 @@ pub(super) async fn perform(
         Operation::SetAvatar(operation) => {
             Outcome::SetAvatar(users::set_avatar(db, operation).await?)
         }
-        Operation::RegisterClient(_)
-        | Operation::UpdateClient(_)
-        | Operation::RotateClientSecret(_)
-        | Operation::RemoveClient(_)
-        | Operation::RedeemCode(_)
-        | Operation::Spend(_)
-        | Operation::GiveConsent(_)
-        | Operation::WithdrawConsent(_)
-        | Operation::RecordRevocation(_)
-        | Operation::ClaimDeliveries(_)
-        | Operation::SettleDelivery(_) => return Err(Failure::inconsistent("not written yet")),
+        Operation::RegisterClient(operation) => {
+            Outcome::RegisterClient(clients::register(db, operation).await?)
+        }
+        Operation::UpdateClient(operation) => {
+            Outcome::UpdateClient(clients::update(db, operation).await?)
+        }
+        Operation::RotateClientSecret(operation) => {
+            Outcome::RotateClientSecret(clients::rotate_secret(db, operation).await?)
+        }
+        Operation::RemoveClient(operation) => {
+            Outcome::RemoveClient(clients::remove(db, operation).await?)
+        }
+        Operation::GiveConsent(operation) => {
+            Outcome::GiveConsent(grants::give_consent(db, operation).await?)
+        }
+        Operation::WithdrawConsent(operation) => {
+            Outcome::WithdrawConsent(grants::withdraw_consent(db, operation).await?)
+        }
+        Operation::RecordRevocation(operation) => {
+            Outcome::RecordRevocation(record_revocation(db, operation).await?)
+        }
+        Operation::ClaimDeliveries(operation) => {
+            Outcome::ClaimDeliveries(deliveries::claim(db, operation).await?)
+        }
+        Operation::SettleDelivery(operation) => {
+            deliveries::settle(db, operation).await?;
+            Outcome::SettleDelivery
+        }
         Operation::RemoveExpired(operation) => {
             Outcome::RemoveExpired(remove_expired(db, operation).await?)
         }
@@ -159,6 +212,20 @@ async fn create_user(
         audit::append(db, &entries),
     )?;
     Ok(CreateUserOutcome::Created(Box::new(opened)))
+}
+
+/// See [`RecordRevocation`]: the revocation as it stands.
+async fn record_revocation(
+    db: &ClientWrapper,
+    operation: &RecordRevocation,
+) -> Result<Revocation, Failure> {
+    let RecordRevocation { revocation, audit: entry } = operation;
+    let entries = [entry];
+    let (stored, ()) = try_join!(
+        revocations::store(db, std::slice::from_ref(revocation), entry.at),
+        audit::append(db, &entries),
+    )?;
+    Ok(stored.into_iter().next().unwrap_or_else(|| revocation.clone()))
 }
 
 async fn remove_expired(db: &ClientWrapper, operation: &RemoveExpired) -> Result<Removed, Failure> {

@@ -3,12 +3,13 @@
 use deadpool_postgres::ClientWrapper;
 
 use super::failure::Failure;
-use super::{audit, token_families, users};
+use super::{audit, deliveries, grants, token_families, users};
 use crate::store::model::{AuditEntry, FamilyId, FamilyWithUser, User, UserId, UserStatus};
 use crate::store::operation::{
-    AdvanceFamily, AdvanceOutcome, ChangeUsernameOutcome, CreateUserOutcome, DeleteUserOutcome,
-    LinkIdentity, LinkOutcome, Operation, Outcome, RetireKeyOutcome, SetAvatarOutcome,
-    SignInOutcome, StageKeyOutcome, UnlinkOutcome,
+    AdvanceFamily, AdvanceOutcome, ChangeUsernameOutcome, ConsentOutcome, CreateUserOutcome,
+    DeleteUserOutcome, LinkIdentity, LinkOutcome, Operation, Outcome, RedeemCode, RedeemOutcome,
+    RegisterClientOutcome, RetireKeyOutcome, SetAvatarOutcome, SignInOutcome, StageKeyOutcome,
+    UnlinkOutcome, UpdateClientOutcome,
 };
 
 /// What an operation did, if it certainly was committed; `None` if it was not, or did nothing.
@@ -71,17 +72,46 @@ pub(super) async fn happened(
         Operation::ResealKeys(operation) => audit::exists(db, operation.audit.id)
             .await?
             .then_some(Outcome::ResealKeys(operation.sealed.len() as u64)),
-        Operation::RegisterClient(_)
-        | Operation::UpdateClient(_)
-        | Operation::RotateClientSecret(_)
-        | Operation::RemoveClient(_)
-        | Operation::RedeemCode(_)
-        | Operation::Spend(_)
-        | Operation::GiveConsent(_)
-        | Operation::WithdrawConsent(_)
-        | Operation::RecordRevocation(_)
-        | Operation::ClaimDeliveries(_)
-        | Operation::SettleDelivery(_) => None,
+        Operation::RegisterClient(operation) => audit::exists(db, operation.audit.id)
+            .await?
+            .then_some(Outcome::RegisterClient(RegisterClientOutcome::Registered)),
+        Operation::UpdateClient(operation) => audit::exists(db, operation.audit.id)
+            .await?
+            .then_some(Outcome::UpdateClient(UpdateClientOutcome::Updated)),
+        Operation::RotateClientSecret(operation) => audit::exists(db, operation.audit.id)
+            .await?
+            .then_some(Outcome::RotateClientSecret(true)),
+        Operation::RemoveClient(operation) => audit::exists(db, operation.audit.id)
+            .await?
+            .then(|| Outcome::RemoveClient(Some(operation.revocation()))),
+        Operation::RedeemCode(operation) => redeemed(db, operation).await?.map(Outcome::RedeemCode),
+        // A row says that the ticket is spent, not by whom: a first try that was committed looks like a
+        // replay. It is repeated, and then is taken for spent before. That refuses somebody who may try
+        // again with another ticket; the opposite would let a replay pass.
+        Operation::Spend(_) => None,
+        Operation::GiveConsent(operation) => audit::exists(db, operation.audit.id)
+            .await?
+            .then_some(Outcome::GiveConsent(ConsentOutcome::Given)),
+        Operation::WithdrawConsent(operation) => match audit::exists(db, operation.audit.id).await?
+        {
+            true => Some(Outcome::WithdrawConsent(Some(
+                grants::read_back_withdrawal(db, operation).await?,
+            ))),
+            false => None,
+        },
+        Operation::RecordRevocation(operation) => audit::exists(db, operation.audit.id)
+            .await?
+            .then(|| Outcome::RecordRevocation(operation.revocation.clone())),
+        // What the first try took is ours, but another node may take with the same lease: so it is left,
+        // and is due again when the lease is over. Nobody is told twice, somebody a little later.
+        Operation::ClaimDeliveries(_) => None,
+        Operation::SettleDelivery(operation) => {
+            let is_settled = match &operation.audit {
+                Some(entry) => audit::exists(db, entry.id).await?,
+                None => deliveries::is_settled(db, operation).await?,
+            };
+            is_settled.then_some(Outcome::SettleDelivery)
+        }
         // Doing it again does what is left to do.
         Operation::RemoveExpired(_) => None,
     })
@@ -100,6 +130,19 @@ async fn advanced(db: &ClientWrapper, advance: &AdvanceFamily) -> Result<Option<
     Ok(live.map(|live| {
         Outcome::AdvanceFamily(AdvanceOutcome::Moved { live, before: advance.presented })
     }))
+}
+
+/// A redemption that opened its family, or ended it as a replay. One that was not allowed leaves nothing
+/// but the spent code: repeated it is a replay that finds nothing to end, and is refused all the same.
+async fn redeemed(
+    db: &ClientWrapper,
+    redeem: &RedeemCode,
+) -> Result<Option<RedeemOutcome>, Failure> {
+    if audit::exists(db, redeem.audit.id).await? {
+        return Ok(opened(db, redeem.family.id).await?.map(RedeemOutcome::Opened));
+    }
+    let is_replay = audit::exists(db, redeem.audit_replay.id).await?;
+    Ok(is_replay.then(|| RedeemOutcome::Replayed(grants::outcome_of_replay(redeem))))
 }
 
 /// The person as they are after a change that was audited.

@@ -9,7 +9,10 @@ use uuid::Uuid;
 
 use super::connect::{describe_pool_error, query_first};
 use super::failure::{Failure, within};
-use super::{audit, identities, names, revocations, signing_keys, token_families, users};
+use super::{
+    audit, clients, deliveries, grants, identities, names, revocations, signing_keys,
+    token_families, users,
+};
 use crate::clock::Timestamp;
 use crate::protocol::jwt::Algorithm;
 use crate::store::error::StoreError;
@@ -148,26 +151,48 @@ impl ReadStore for Reader {
         put_back(db, answer)
     }
 
-    async fn client(&self, _: &str) -> Result<Option<Client>, StoreError> {
-        Err(StoreError::Inconsistent("not written yet".to_owned()))
+    async fn client(&self, client_id: &str) -> Result<Option<Client>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, clients::by_id(&db, client_id)).await;
+        put_back(db, answer)
     }
-    async fn clients(&self, _: Option<&str>, _: u32) -> Result<Vec<Client>, StoreError> {
-        Err(StoreError::Inconsistent("not written yet".to_owned()))
+
+    async fn clients(&self, after: Option<&str>, limit: u32) -> Result<Vec<Client>, StoreError> {
+        // No id is empty.
+        let after = after.unwrap_or_default();
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, clients::page(&db, after, limit)).await;
+        put_back(db, answer)
     }
+
     async fn client_algorithms(&self) -> Result<Vec<Algorithm>, StoreError> {
-        Err(StoreError::Inconsistent("not written yet".to_owned()))
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, clients::algorithms(&db)).await;
+        put_back(db, answer)
     }
-    async fn consent(&self, _: UserId, _: &str) -> Result<Option<Consent>, StoreError> {
-        Err(StoreError::Inconsistent("not written yet".to_owned()))
+
+    async fn consent(&self, user: UserId, client_id: &str) -> Result<Option<Consent>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, grants::consent(&db, user, client_id)).await;
+        put_back(db, answer)
     }
-    async fn apps(&self, _: UserId) -> Result<Vec<AppAccess>, StoreError> {
-        Err(StoreError::Inconsistent("not written yet".to_owned()))
+
+    async fn apps(&self, user: UserId) -> Result<Vec<AppAccess>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, grants::apps(&db, user)).await;
+        put_back(db, answer)
     }
-    async fn grant_with_person(&self, _: FamilyId) -> Result<Option<GrantWithPerson>, StoreError> {
-        Err(StoreError::Inconsistent("not written yet".to_owned()))
+
+    async fn grant_with_person(&self, id: FamilyId) -> Result<Option<GrantWithPerson>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, grants::with_person(&db, id)).await;
+        put_back(db, answer)
     }
-    async fn has_due_deliveries(&self, _: Timestamp) -> Result<bool, StoreError> {
-        Err(StoreError::Inconsistent("not written yet".to_owned()))
+
+    async fn has_due_deliveries(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, deliveries::any_due(&db, now)).await;
+        put_back(db, answer)
     }
 
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {

@@ -8,28 +8,28 @@ use super::failure::Failure;
 use crate::clock::Timestamp;
 use crate::store::model::{Revocation, RevocationKind};
 
-/// Stores revocations, each once; one that is there already is prolonged, never shortened. They go in in
+/// Stores revocations, each once, and returns them as they stand; one that is there already is prolonged, never shortened. They go in in
 /// order, so that two nodes that store the same do not wait for each other.
 pub(super) async fn store(
     db: &ClientWrapper,
     revocations: &[Revocation],
     now: Timestamp,
-) -> Result<(), Failure> {
+) -> Result<Vec<Revocation>, Failure> {
     const SQL: &str = r#"
         INSERT INTO revocations AS r (kind, id, "until", recorded_at)
         SELECT n.kind, n.id, n.until, $4
           FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n (kind, id, until)
          ORDER BY n.kind, n.id
         ON CONFLICT (kind, id) DO UPDATE
-           SET "until" = greatest(r."until", EXCLUDED."until"), recorded_at = EXCLUDED.recorded_at"#;
+           SET "until" = greatest(r."until", EXCLUDED."until"), recorded_at = EXCLUDED.recorded_at
+        RETURNING kind, id, "until" "#;
     if revocations.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let kinds: Vec<&str> = revocations.iter().map(|revocation| revocation.kind.as_str()).collect();
     let ids: Vec<&str> = revocations.iter().map(|revocation| revocation.id.as_str()).collect();
     let until: Vec<i64> = revocations.iter().map(|revocation| revocation.until.millis()).collect();
-    execute(db, SQL, &[&kinds, &ids, &until, &now.millis()]).await?;
-    Ok(())
+    query(db, SQL, &[&kinds, &ids, &until, &now.millis()]).await?.iter().map(from_row).collect()
 }
 
 /// Revocations stored at or after `since` and in force at `now`.

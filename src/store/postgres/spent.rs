@@ -1,8 +1,10 @@
 //! Table `spent`: sealed tickets that were used.
 
+use std::collections::HashSet;
+
 use deadpool_postgres::ClientWrapper;
 
-use super::connect::{execute, query_first};
+use super::connect::{execute, query, query_first};
 use super::failure::Failure;
 use crate::clock::Timestamp;
 use crate::store::operation::Spent;
@@ -17,6 +19,24 @@ pub(super) async fn spend(db: &ClientWrapper, tickets: &[Spent]) -> Result<bool,
     let ids: Vec<&str> = tickets.iter().map(|ticket| ticket.id.as_str()).collect();
     let until: Vec<i64> = tickets.iter().map(|ticket| ticket.until.millis()).collect();
     Ok(execute(db, SQL, &[&ids, &until]).await? == tickets.len() as u64)
+}
+
+/// Spends each ticket that was not spent before, and returns the ids of these. One statement, whatever
+/// their number; a ticket that is among them twice is spent once.
+pub(super) async fn spend_each(
+    db: &ClientWrapper,
+    tickets: &[&Spent],
+) -> Result<HashSet<String>, Failure> {
+    const SQL: &str = r#"
+        INSERT INTO spent (id, "until")
+        SELECT t.id, t.until FROM unnest($1::text[], $2::bigint[]) AS t (id, until) ORDER BY t.id
+        ON CONFLICT (id) DO NOTHING RETURNING id"#;
+    if tickets.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let ids: Vec<&str> = tickets.iter().map(|ticket| ticket.id.as_str()).collect();
+    let until: Vec<i64> = tickets.iter().map(|ticket| ticket.until.millis()).collect();
+    query(db, SQL, &[&ids, &until]).await?.iter().map(|row| Ok(row.try_get("id")?)).collect()
 }
 
 /// Whether a ticket was spent.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::connect::{Parameters, bigint, execute, query, query_first};
 use super::failure::Failure;
 use super::users::{self, user_columns};
-use super::{audit, revocations};
+use super::{audit, deliveries, revocations};
 use crate::clock::Timestamp;
 use crate::store::error::StoreError;
 use crate::store::model::{
@@ -28,6 +28,7 @@ macro_rules! family_columns {
          f.created_at, f.auth_time, f.revoked_at, f.resource"
     };
 }
+pub(super) use family_columns;
 
 fn from_row(row: &Row, user: UserId) -> Result<Family, Failure> {
     let id = FamilyId(row.try_get("family_id")?);
@@ -52,7 +53,8 @@ fn generation(stored: i64, family: FamilyId) -> Result<u64, Failure> {
         .map_err(|_| Failure::inconsistent(format!("family {family} has a negative generation")))
 }
 
-fn with_user(row: &Row) -> Result<FamilyWithUser, Failure> {
+/// Reads the columns that `family_columns!` and `user_columns!` name.
+pub(super) fn with_user(row: &Row) -> Result<FamilyWithUser, Failure> {
     let user = users::from_row(row)?;
     Ok(FamilyWithUser { family: from_row(row, user.id)?, user })
 }
@@ -88,8 +90,9 @@ pub(super) async fn live(db: &ClientWrapper) -> Result<Vec<(FamilyId, u64)>, Fai
 ///
 /// Conditional, so of two nodes racing on one token exactly one moves it: the second waits for the
 /// row and then judges it as it is. Only rows that will move are locked, in the order of their ids, so
-/// that batches of several nodes do not wait for each other in a circle. Families that did not move are
-/// missing in the answer.
+/// that batches of several nodes do not wait for each other in a circle; and no stronger than the update
+/// needs, so that codes can be redeemed in a session meanwhile. Families that did not move are missing in
+/// the answer.
 ///
 /// Spec: RFC 6749 §6, RFC 9700 §4.14.2.
 pub(super) async fn advance(
@@ -130,7 +133,7 @@ const ADVANCE: &str = concat!(
            AND f.rotated_at > a.idle_since AND f.created_at > a.created_after
            AND (f.generation = a.presented AND f.rotated_at <= a.rotated_before
                 OR f.generation < a.presented)
-         ORDER BY f.id FOR UPDATE OF f
+         ORDER BY f.id FOR NO KEY UPDATE OF f
     )
     UPDATE token_families f SET generation = m.presented + 1, rotated_at = m.now
       FROM moving m WHERE f.id = m.id
@@ -189,14 +192,13 @@ pub(super) async fn open(
          RETURNING ",
         family_columns!()
     );
-    let offline = new.scope.split(' ').any(|scope| scope == "offline_access");
     let parameters: Parameters<'_> = &[
         &new.id.0,
         &new.user.0,
         &new.session.0,
         &new.client_id,
         &new.scope,
-        &offline,
+        &new.is_offline(),
         &new.created_at.millis(),
         &new.auth_time.millis(),
         &new.provider,
@@ -236,12 +238,18 @@ pub(super) async fn revoke(db: &ClientWrapper, revoke: &Revoke) -> Result<Revoke
     {
         return Ok(RevokeOutcome::default());
     }
-    let ended = end(db, revoke).await?;
+    // The first waits for codes that are being redeemed in a session that ends. What these opened in the
+    // meantime only the second sees.
+    let (mut ended, late) = try_join!(end(db, revoke), end(db, revoke))?;
+    ended.extend(late);
+    ended.sort_by_key(|family| family.id);
     let outcome = outcome_of(revoke, &ended);
     let entries = if ended.is_empty() { &[][..] } else { &[&revoke.audit] };
+    let sessions = sessions_of(&ended);
     try_join!(
         revocations::store(db, &outcome.revocations, revoke.now),
         audit::append(db, entries),
+        deliveries::add_for_sessions(db, &sessions, revoke.now),
     )?;
     Ok(outcome)
 }
@@ -343,6 +351,12 @@ pub(super) async fn read_back_revoke(
 ) -> Result<RevokeOutcome, Failure> {
     let (sql, id): (&str, Uuid) = by_target!(ended_where, revoke.target);
     Ok(outcome_of(revoke, &concerned(db, sql, id, revoke).await?))
+}
+
+/// The sessions that end with these families.
+fn sessions_of(ended: &[Ended]) -> Vec<SessionId> {
+    let first_party = ended.iter().filter(|family| family.client_id == FIRST_PARTY);
+    first_party.map(|family| family.session).collect()
 }
 
 /// Which access tokens die with these families.

@@ -97,6 +97,13 @@ pub(super) async fn hold_active(db: &ClientWrapper, id: UserId) -> Result<Option
     query_first(db, SQL, &[&id.0]).await?.as_ref().map(from_row).transpose()
 }
 
+/// Until the transaction ends nobody else can change the person, whoever they are, or what they allow.
+pub(super) async fn hold(db: &ClientWrapper, id: UserId) -> Result<(), Failure> {
+    const SQL: &str = "SELECT FROM users WHERE id = $1 FOR UPDATE";
+    execute(db, SQL, &[&id.0]).await?;
+    Ok(())
+}
+
 /// Gives a display name to a person who has none.
 pub(super) async fn fill_display_name(
     db: &ClientWrapper,

@@ -18,12 +18,12 @@ use futures_util::try_join;
 
 use super::connect::Lease;
 use super::failure::{Failure, within};
-use super::operations::perform;
+use super::operations::{Together, perform};
 use super::read_back::happened;
-use super::token_families::advance;
 use crate::store::error::StoreError;
 use crate::store::operation::{
-    AdvanceFamily, ChangeUsernameOutcome, CreateUserOutcome, LinkOutcome, Operation, Outcome,
+    ChangeUsernameOutcome, CreateUserOutcome, LinkOutcome, Operation, Outcome,
+    RegisterClientOutcome,
 };
 use crate::store::{Counters, WriteStore};
 
@@ -217,21 +217,14 @@ async fn run(
     group: &[&Operation],
     commit_sent: &mut bool,
 ) -> Result<Vec<Outcome>, Failure> {
-    let advances: Vec<&AdvanceFamily> = group
-        .iter()
-        .filter_map(|operation| match operation {
-            Operation::AdvanceFamily(advance) => Some(advance),
-            _ => None,
-        })
-        .collect();
-    if advances.len() == group.len() {
+    if group.iter().all(|operation| matches!(operation, Operation::AdvanceFamily(_))) {
         // A single statement is its own transaction: one round trip in all.
         *commit_sent = true;
-        return within(STATEMENT_LIMIT, perform_all(db, group, &advances)).await;
+        return within(STATEMENT_LIMIT, perform_all(db, group)).await;
     }
     let statements = async {
         let begin = async { Ok::<_, Failure>(db.batch_execute("BEGIN").await?) };
-        let ((), outcomes) = try_join!(begin, perform_all(db, group, &advances))?;
+        let ((), outcomes) = try_join!(begin, perform_all(db, group))?;
         Ok::<_, Failure>(outcomes)
     };
     let outcomes = within(STATEMENT_LIMIT, statements).await?;
@@ -243,7 +236,7 @@ async fn run(
     Ok(outcomes)
 }
 
-/// Whether what the operation did so far stays. A refused account, link or name leaves no trace.
+/// Whether what the operation did so far stays. A refused account, link, name or client leaves no trace.
 fn is_kept(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::CreateUser(outcome) => matches!(outcome, CreateUserOutcome::Created(_)),
@@ -251,19 +244,16 @@ fn is_kept(outcome: &Outcome) -> bool {
         Outcome::ChangeUsername(outcome) => {
             matches!(outcome, ChangeUsernameOutcome::Changed(_))
         }
+        Outcome::RegisterClient(outcome) => *outcome == RegisterClientOutcome::Registered,
         _ => true,
     }
 }
 
-async fn perform_all(
-    db: &ClientWrapper,
-    group: &[&Operation],
-    advances: &[&AdvanceFamily],
-) -> Result<Vec<Outcome>, Failure> {
-    let mut moved = advance(db, advances).await?;
+async fn perform_all(db: &ClientWrapper, group: &[&Operation]) -> Result<Vec<Outcome>, Failure> {
+    let mut together = Together::perform(db, group).await?;
     let mut outcomes = Vec::with_capacity(group.len());
     for operation in group {
-        outcomes.push(perform(db, operation, &mut moved).await?);
+        outcomes.push(perform(db, operation, &mut together).await?);
     }
     Ok(outcomes)
 }

@@ -1,8 +1,9 @@
 //! `clients`: what is registered about them.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
 
-use super::{audit, revocations, row};
+use super::{audit, deliveries, revocations, row};
 use crate::protocol::client::ClientMetadata;
 use crate::protocol::jwt::Algorithm;
 use crate::store::error::StoreError;
@@ -68,12 +69,19 @@ pub(super) fn register(
 ) -> Result<RegisterClientOutcome, StoreError> {
     let Client { client_id, metadata, secret, former_secret, created_at, updated_at } =
         &request.client;
+    let as_person = Uuid::parse_str(client_id).ok().map(Uuid::into_bytes);
     let is_taken = connection
         .prepare_cached(
             "SELECT 1 FROM clients WHERE client_id = ?1
-              UNION ALL SELECT 1 FROM revocations WHERE kind = ?2 AND id = ?1 AND until > ?3",
+              UNION ALL SELECT 1 FROM revocations WHERE kind = ?2 AND id = ?1 AND until > ?3
+              UNION ALL SELECT 1 FROM users WHERE id = ?4",
         )?
-        .exists(params![client_id, RevocationKind::Client.as_str(), created_at.millis()])?;
+        .exists(params![
+            client_id,
+            RevocationKind::Client.as_str(),
+            created_at.millis(),
+            as_person
+        ])?;
     if is_taken {
         return Ok(RegisterClientOutcome::IdTaken);
     }
@@ -149,7 +157,7 @@ pub(super) fn rotate_secret(
     Ok(changed > 0)
 }
 
-/// Removes a client with all consents, and has its tokens refused.
+/// Removes a client with all consents and all that it was to be told, and has its tokens refused.
 pub(super) fn remove(
     connection: &Connection,
     request: &RemoveClient,
@@ -160,6 +168,7 @@ pub(super) fn remove(
     if removed == 0 {
         return Ok(None);
     }
+    deliveries::remove_all(connection, &request.client_id)?;
     audit::append(connection, &request.audit)?;
     let Revocation { kind, id, until } = request.revocation();
     revocations::record(connection, kind, id, until, request.audit.at).map(Some)

@@ -1,6 +1,6 @@
 //! `deliveries`: clients that are to be told that a session ended.
 
-use rusqlite::{Connection, ToSql, params};
+use rusqlite::{Connection, params};
 
 use super::{audit, row};
 use crate::clock::Timestamp;
@@ -29,9 +29,8 @@ pub(super) fn add_for_sessions(
     for session in sessions {
         let mut rows = clients.query(params![session.0.as_bytes()])?;
         while let Some(found) = rows.next()? {
+            let (user, client): ([u8; 16], String) = (found.get(0)?, found.get(1)?);
             let id = random::uuid_v7(now);
-            let (user, client): (&dyn ToSql, &dyn ToSql) =
-                (&row::id(found, 0)?.into_bytes(), &found.get::<_, String>(1)?);
             insert.execute(params![
                 id.as_bytes(),
                 client,
@@ -41,6 +40,14 @@ pub(super) fn add_for_sessions(
             ])?;
         }
     }
+    Ok(())
+}
+
+/// Forgets what a client was to be told.
+pub(super) fn remove_all(connection: &Connection, client_id: &str) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("DELETE FROM deliveries WHERE client_id = ?1")?
+        .execute(params![client_id])?;
     Ok(())
 }
 

@@ -4,12 +4,13 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::links::{is_active, is_live};
-use super::{audit, clients, identities, revocations, row, spent, token_families};
-use crate::protocol::client::ClientMetadata;
-use crate::protocol::scope::Scope;
+use super::token_families::family_columns;
+use super::users::user_columns;
+use super::{audit, clients, revocations, row, spent, token_families};
 use crate::store::error::StoreError;
 use crate::store::model::{
-    AppAccess, Consent, FIRST_PARTY, FamilyId, GrantWithPerson, RevocationKind, UserId,
+    Access, AppAccess, Consent, Email, FIRST_PARTY, FamilyId, GrantWithPerson, RevocationKind,
+    UserId, together,
 };
 use crate::store::operation::{
     ConsentOutcome, GiveConsent, RedeemCode, RedeemOutcome, RevokeOutcome, WithdrawConsent,
@@ -117,12 +118,6 @@ pub(super) fn give_consent(
     Ok(ConsentOutcome::Given)
 }
 
-/// Two lists of words as one. What cannot be read is left out.
-fn together(one: &str, other: &str) -> String {
-    let words = |text| Scope::parse(text).unwrap_or_default();
-    words(one).with(&words(other)).to_string()
-}
-
 /// Takes a client's access away: the consent and every grant.
 pub(super) fn withdraw_consent(
     connection: &Connection,
@@ -180,32 +175,16 @@ pub(super) fn apps(connection: &Connection, user: UserId) -> Result<Vec<AppAcces
              ON a.client_id = c.client_id AND a.since >= c.created_at
           ORDER BY c.client_id, a.since",
     )?;
-    let mut apps: Vec<AppAccess> = Vec::new();
-    let mut rows = statement.query(params![user.0.as_bytes(), FIRST_PARTY])?;
-    while let Some(row) = rows.next()? {
-        let client_id: String = row.get(0)?;
-        let scope: String = row.get(2)?;
-        let used = row::optional_time(row, 4)?;
-        match apps.last_mut().filter(|app| app.client_id == client_id) {
-            Some(app) => {
-                app.scope = together(&app.scope, &scope);
-                app.last_used_at = app.last_used_at.max(used);
-            }
-            None => {
-                let metadata: ClientMetadata = row::parsed(row, 1)?;
-                apps.push(AppAccess {
-                    client_id,
-                    client_name: metadata.client_name,
-                    client_uri: metadata.client_uri,
-                    scope,
-                    since: row::time(row, 3)?,
-                    last_used_at: used,
-                });
-            }
-        }
-    }
-    apps.sort_by(|one, other| one.client_name.cmp(&other.client_name));
-    Ok(apps)
+    let rows = statement.query_map(params![user.0.as_bytes(), FIRST_PARTY], |row| {
+        Ok(Access {
+            client_id: row.get(0)?,
+            metadata: row::parsed(row, 1)?,
+            scope: row.get(2)?,
+            since: row::time(row, 3)?,
+            last_used_at: row::optional_time(row, 4)?,
+        })
+    })?;
+    Ok(AppAccess::gathered(rows.collect::<Result<_, _>>()?))
 }
 
 /// A grant, its person and their addresses.
@@ -213,8 +192,32 @@ pub(super) fn with_person(
     connection: &Connection,
     id: FamilyId,
 ) -> Result<Option<GrantWithPerson>, StoreError> {
-    let Some(live) = token_families::find(connection, id)? else { return Ok(None) };
-    let identities = identities::of_user(connection, live.user.id)?;
-    let emails = identities.into_iter().flat_map(|identity| identity.emails).collect();
-    Ok(Some(GrantWithPerson { live, emails }))
+    const SQL: &str = concat!(
+        "SELECT ",
+        family_columns!(),
+        ", ",
+        user_columns!(),
+        ", e.address, e.verified, e.provider AS email_provider
+           FROM token_families f JOIN users u ON u.id = f.user_id
+           LEFT JOIN identities i ON i.user_id = f.user_id
+           LEFT JOIN emails e ON e.provider = i.provider AND e.subject = i.subject
+          WHERE f.id = ?1
+          ORDER BY i.created_at, i.provider, i.subject, e.position"
+    );
+    let mut statement = connection.prepare_cached(SQL)?;
+    let mut rows = statement.query(params![id.0.as_bytes()])?;
+    let mut grant: Option<GrantWithPerson> = None;
+    // A row for each address; one at least.
+    while let Some(row) = rows.next()? {
+        let found = match &mut grant {
+            Some(found) => found,
+            None => grant
+                .insert(GrantWithPerson { live: token_families::read(row)?, emails: Vec::new() }),
+        };
+        if let Some(address) = row.get("address")? {
+            let (verified, provider) = (row.get("verified")?, row.get("email_provider")?);
+            found.emails.push(Email { address, verified, provider });
+        }
+    }
+    Ok(grant)
 }

@@ -18,9 +18,20 @@ use crate::store::operation::{
     AdvanceFamily, AdvanceOutcome, RemoveExpired, Revoke, RevokeOutcome, RevokeTarget,
 };
 
+/// The columns of a family, from `token_families f`; with those of its person behind them, [`read`] reads
+/// them.
+macro_rules! family_columns {
+    () => {
+        "f.id, f.user_id, f.session_id, f.client_id, f.scope, f.generation, f.rotated_at, \
+         f.created_at, f.auth_time, f.revoked_at, f.resource"
+    };
+}
+pub(super) use family_columns;
+
 const FIND: &str = concat!(
-    "SELECT f.id, f.user_id, f.session_id, f.client_id, f.scope, f.generation, f.rotated_at,
-            f.created_at, f.auth_time, f.revoked_at, f.resource, ",
+    "SELECT ",
+    family_columns!(),
+    ", ",
     user_columns!(),
     " FROM token_families f JOIN users u ON u.id = f.user_id WHERE f.id = ?1"
 );
@@ -34,7 +45,8 @@ pub(super) fn find(
     Ok(statement.query_row(params![id.0.as_bytes()], read).optional()?)
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<FamilyWithUser> {
+/// Reads the columns that `family_columns!` and `user_columns!` name.
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<FamilyWithUser> {
     let family = Family {
         id: FamilyId(row::id(row, 0)?),
         user: UserId(row::id(row, 1)?),
@@ -151,7 +163,6 @@ pub(super) fn insert(
     connection: &Connection,
     new: &NewFamily,
 ) -> Result<FamilyWithUser, StoreError> {
-    let offline = new.scope.split(' ').any(|scope| scope == "offline_access");
     connection
         .prepare_cached(
             "INSERT INTO token_families (id, user_id, session_id, client_id, scope, offline,
@@ -165,7 +176,7 @@ pub(super) fn insert(
             new.session.0.as_bytes(),
             new.client_id,
             new.scope,
-            offline,
+            new.is_offline(),
             new.created_at.millis(),
             new.auth_time.millis(),
             new.provider,
@@ -299,8 +310,9 @@ pub(super) fn remove_all(connection: &Connection, user: UserId) -> Result<(), St
 /// A person's first-party families, ended ones too, the newest use first.
 pub(super) fn sessions(connection: &Connection, user: UserId) -> Result<Vec<Session>, StoreError> {
     const SQL: &str = concat!(
-        "SELECT f.id, f.user_id, f.session_id, f.client_id, f.scope, f.generation, f.rotated_at,
-                f.created_at, f.auth_time, f.revoked_at, f.resource, ",
+        "SELECT ",
+        family_columns!(),
+        ", ",
         user_columns!(),
         ", f.provider, f.user_agent, f.network
            FROM token_families f JOIN users u ON u.id = f.user_id

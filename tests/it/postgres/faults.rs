@@ -9,19 +9,23 @@ use latchkey::protocol::secret::Secret;
 use latchkey::store::error::StoreError;
 use latchkey::store::model::FamilyId;
 use latchkey::store::operation::{
-    AdvanceOutcome, AppendAudit, ChangeUsernameOutcome, CreateUserOutcome, DeleteUserOutcome,
-    Operation, Outcome, RevokeOutcome, RevokeTarget, SignInOutcome, StageKey, StageKeyOutcome,
-    Write,
+    AdvanceOutcome, AppendAudit, ChangeUsernameOutcome, ConsentOutcome, CreateUserOutcome,
+    DeleteUserOutcome, Operation, Outcome, RedeemOutcome, RevokeOutcome, RevokeTarget,
+    SettleDelivery, SignInOutcome, Spend, StageKey, StageKeyOutcome, Write,
 };
 use latchkey::store::{self, Store};
 
 use super::cluster::PrivateCluster;
 use super::proxy::{Cut, Proxy};
 use super::{Guard, fresh_store, fresh_store_on};
+use crate::store_contract::Database;
 use crate::store_contract::accounts::{change, deletion};
+use crate::store_contract::deliveries::{claim, due, settle};
 use crate::store_contract::fixtures::{
-    advance, apply, at, created, creation, entry, key, revoke, sign_in, try_apply,
+    advance, apply, at, audited, client, consent, created, creation, entry, key, redeemed,
+    redemption, registered, removal, replay, revoke, sign_in, ticket, try_apply,
 };
+use crate::store_contract::grants::withdrawal;
 
 /// A store whose connections go through a proxy, and one that looks at the same schema directly.
 async fn stores_by_proxy() -> (Store, Store, Proxy, Guard) {
@@ -163,6 +167,103 @@ async fn a_change_of_name_and_a_deletion_are_read_back() {
     assert_eq!(direct.read.revocations(at(0), at(100)).await.unwrap(), revocations);
     assert_eq!(store.counters.read_back(), 2);
     assert_eq!(direct.read.user_count().await.unwrap(), 0);
+}
+
+/// How many grants of clients live, and what the trail says of codes.
+async fn of_codes(store: &Store, guard: &Guard) -> (i64, usize, usize) {
+    let sql = "SELECT count(*) FROM token_families
+                WHERE client_id <> 'latchkey' AND revoked_at IS NULL";
+    let live = guard.number(sql).await;
+    (live, audited(store, "grant.opened").await, audited(store, "code.replayed").await)
+}
+
+#[tokio::test]
+async fn codes_whose_commit_was_lost_are_read_back_and_not_taken_for_replays() {
+    let (store, direct, proxy, guard) = stores_by_proxy().await;
+    registered(&store, client("shop")).await;
+    let person = created(&store, "ada").await;
+    let (first, second) = (redemption(&person), redemption(&person));
+    // The answer is lost, then the request.
+    for (code, cut) in [(&first, Cut::Answer("COMMIT")), (&second, Cut::Request("COMMIT"))] {
+        proxy.cut(cut);
+        let opened = redeemed(&store, code.clone()).await;
+        assert!(proxy.was_cut());
+        assert_eq!((opened.family.id, opened.family.revoked_at), (code.family.id, None));
+    }
+    assert_eq!(store.counters.read_back(), 2);
+    assert_eq!(of_codes(&direct, &guard).await, (2, 2, 0));
+
+    proxy.cut(Cut::Answer("COMMIT"));
+    let replayed = apply(&store, replay(&first)).await;
+    assert!(proxy.was_cut());
+    let RedeemOutcome::Replayed(ended) = replayed else { panic!("{replayed:?}") };
+    assert_eq!(ended.families, [first.family.id]);
+    assert_eq!(direct.read.revocations(at(20), at(20)).await.unwrap(), ended.revocations);
+    assert_eq!(of_codes(&direct, &guard).await, (1, 2, 1));
+
+    // A repetition that finds its own first try committed ends nothing.
+    let again = apply(&store, second.clone()).await;
+    assert_eq!(again, RedeemOutcome::Replayed(RevokeOutcome::default()));
+    assert_eq!(of_codes(&direct, &guard).await, (1, 2, 1));
+}
+
+#[tokio::test]
+async fn what_was_spent_by_a_commit_that_was_lost_is_refused_rather_than_passed_twice() {
+    let (store, direct, proxy, _guard) = stores_by_proxy().await;
+    let (lost, unsent) = (ticket(), ticket());
+    proxy.cut(Cut::Answer("COMMIT"));
+    assert!(!apply(&store, Spend(lost)).await, "nobody knows whose it was");
+    assert!(proxy.was_cut());
+    proxy.cut(Cut::Request("COMMIT"));
+    assert!(apply(&store, Spend(unsent.clone())).await);
+    assert!(proxy.was_cut());
+    assert!(!apply(&direct, Spend(unsent)).await);
+}
+
+#[tokio::test]
+async fn what_becomes_of_clients_and_consents_is_read_back() {
+    let (store, direct, proxy, _guard) = stores_by_proxy().await;
+    let person = created(&store, "ada").await;
+    proxy.cut(Cut::Answer("COMMIT"));
+    registered(&store, client("shop")).await;
+    assert!(proxy.was_cut());
+    proxy.cut(Cut::Answer("COMMIT"));
+    let given = apply(&store, consent(&person, "openid")).await;
+    assert_eq!(given, ConsentOutcome::Given);
+    assert!(proxy.was_cut());
+    let grant = redeemed(&store, redemption(&person)).await.family.id;
+    proxy.cut(Cut::Answer("COMMIT"));
+    let ended = apply(&store, withdrawal(&person)).await.expect("it had access");
+    assert!(proxy.was_cut());
+    assert_eq!(ended.families, [grant]);
+    proxy.cut(Cut::Answer("COMMIT"));
+    let removed = apply(&store, removal("shop")).await.expect("it was there");
+    assert!(proxy.was_cut());
+    let mut stored = ended.revocations;
+    stored.push(removed);
+    assert_eq!(direct.read.revocations(at(0), at(50)).await.unwrap(), stored);
+    assert_eq!(store.counters.read_back(), 4);
+}
+
+#[tokio::test]
+async fn deliveries_whose_commit_was_lost_are_settled_once() {
+    let (store, direct, proxy, guard) = stores_by_proxy().await;
+    due(&store, 2).await;
+    proxy.cut(Cut::Answer("COMMIT"));
+    assert_eq!(apply(&store, claim(100)).await, [], "they are left until the lease is over");
+    assert!(proxy.was_cut());
+    let claimed = apply(&direct, claim(160)).await;
+    let [done, failed] = &claimed[..] else { panic!("{claimed:?}") };
+    proxy.cut(Cut::Answer("COMMIT"));
+    apply(&store, SettleDelivery { retry_at: Some(at(300)), ..settle(failed) }).await;
+    assert!(proxy.was_cut());
+    let attempts = "SELECT sum(attempts) FROM deliveries";
+    assert_eq!(guard.number(attempts).await, 1, "it was tried once");
+    proxy.cut(Cut::Answer("COMMIT"));
+    apply(&store, SettleDelivery { audit: Some(entry("delivery.failed")), ..settle(done) }).await;
+    assert!(proxy.was_cut());
+    assert_eq!(audited(&direct, "delivery.failed").await, 1);
+    assert_eq!(guard.number("SELECT count(*) FROM deliveries").await, 1);
 }
 
 #[tokio::test]

@@ -6,11 +6,14 @@ use futures_util::future::join_all;
 use latchkey::store::Store;
 use latchkey::store::error::StoreError;
 use latchkey::store::model::FamilyId;
-use latchkey::store::operation::{AdvanceOutcome, Operation, Outcome, Write};
+use latchkey::store::operation::{AdvanceOutcome, Operation, Outcome, RedeemOutcome, Write};
 
 use super::{Guard, fresh_store};
 use crate::store_contract::Database;
-use crate::store_contract::fixtures::{advance, apply, created, open_again, sign_in, signed_in};
+use crate::store_contract::fixtures::{
+    advance, apply, client, created, open_again, redeemed, redemption, registered, sign_in,
+    signed_in,
+};
 
 async fn families(store: &Store, number: usize) -> Vec<FamilyId> {
     let person = created(store, "ada").await;
@@ -74,6 +77,48 @@ async fn a_batch_of_advances_is_one_transaction_of_one_statement() {
     // Every new row version was written by the same transaction.
     let sql = "SELECT count(DISTINCT xmin::text) FROM token_families";
     assert_eq!(guard.number(sql).await, 1);
+}
+
+#[tokio::test]
+async fn a_batch_of_codes_is_one_transaction_of_one_statement() {
+    let (store, guard) = fresh_store().await;
+    registered(&store, client("shop")).await;
+    let mut batch = Vec::new();
+    for number in 0..30 {
+        let person = created(&store, &format!("person{number}")).await;
+        batch.push(redemption(&person).into_operation());
+    }
+    let (commits, writes) = (store.counters.commits(), store.counters.writes());
+    let answers = store.write.apply(batch).await;
+    let has_opened = |answer: &Result<Outcome, StoreError>| {
+        matches!(answer, Ok(Outcome::RedeemCode(RedeemOutcome::Opened(_))))
+    };
+    assert!(answers.iter().all(has_opened), "{answers:?}");
+    assert_eq!(store.counters.commits() - commits, 1);
+    assert_eq!(store.counters.writes() - writes, 30);
+    // Grants, codes and audit entries were written by the same command of the same transaction.
+    let sql = "SELECT count(*) FROM (
+                   SELECT xmin::text, cmin::text FROM token_families WHERE client_id = 'shop'
+                    UNION SELECT xmin::text, cmin::text FROM spent WHERE id LIKE 'code:%'
+                    UNION SELECT xmin::text, cmin::text FROM audit_events WHERE action = 'grant.opened'
+               ) AS written";
+    assert_eq!(guard.number(sql).await, 1);
+}
+
+#[tokio::test]
+async fn a_session_that_is_being_rotated_does_not_hold_up_its_codes() {
+    let (store, guard) = fresh_store().await;
+    registered(&store, client("shop")).await;
+    let person = created(&store, "ada").await;
+    // As another node's batch does that has not committed yet.
+    let rotation = guard.connect().await;
+    let sql = format!(
+        "BEGIN; UPDATE token_families SET generation = 1 WHERE id = '{}'",
+        person.family.id
+    );
+    rotation.batch_execute(&sql).await.unwrap();
+    redeemed(&store, redemption(&person)).await;
+    rotation.batch_execute("COMMIT").await.unwrap();
 }
 
 #[tokio::test]

@@ -4,16 +4,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use latchkey::clock::{Clock, Timestamp};
+use latchkey::protocol::client::ClientMetadata;
 use latchkey::protocol::jwt::Algorithm;
 use latchkey::protocol::random;
 use latchkey::store::error::StoreError;
 use latchkey::store::model::{
-    Actor, AuditEntry, Email, FIRST_PARTY, FamilyId, FamilyWithUser, NewFamily, Role, SessionId,
-    StoredKey, User, UserId, UserStatus,
+    Actor, AuditEntry, Client, Email, FIRST_PARTY, FamilyId, FamilyWithUser, NewFamily, Role,
+    SecretHash, SessionId, StoredKey, User, UserId, UserStatus,
 };
 use latchkey::store::operation::{
-    AdvanceFamily, CreateUser, CreateUserOutcome, IdentityRefresh, Revoke, RevokeTarget, SignIn,
-    SignInOutcome, Spent, Write,
+    AdvanceFamily, CreateUser, CreateUserOutcome, GiveConsent, IdentityRefresh, RedeemCode,
+    RedeemOutcome, RegisterClient, RegisterClientOutcome, RemoveClient, Revoke, RevokeTarget,
+    SignIn, SignInOutcome, Spent, Write,
 };
 use latchkey::store::{self, Store};
 
@@ -214,5 +216,90 @@ pub fn key(algorithm: Algorithm, seconds: i64) -> StoredKey {
         signs_from: at(seconds),
         retired_at: None,
         compromised: false,
+    }
+}
+
+/// A client of this id with a secret and a name of its own, registered at the beginning of everything.
+pub fn client(id: &str) -> RegisterClient {
+    let client = Client {
+        client_id: id.to_owned(),
+        metadata: ClientMetadata {
+            client_name: format!("{id} of the test"),
+            redirect_uris: vec![format!("https://{id}.example/callback")],
+            ..ClientMetadata::default()
+        },
+        secret: Some(SecretHash::of("secret")),
+        former_secret: None,
+        created_at: at(0),
+        updated_at: at(0),
+    };
+    RegisterClient { client, audit: entry("client.registered") }
+}
+
+/// Registers it.
+pub async fn registered(store: &Store, request: RegisterClient) -> Client {
+    let client = request.client.clone();
+    assert_eq!(apply(store, request).await, RegisterClientOutcome::Registered);
+    client
+}
+
+/// Removes a client at second 50.
+pub fn removal(id: &str) -> RemoveClient {
+    let mut audit = entry("client.removed");
+    audit.at = at(50);
+    let tokens_live_until = at(50).plus(TOKENS_LIVE_FOR);
+    RemoveClient { client_id: id.to_owned(), tokens_live_until, audit }
+}
+
+/// A code that the client `shop` got in the session of `person`, redeemed at second 10.
+pub fn redemption(person: &FamilyWithUser) -> RedeemCode {
+    let id = FamilyId::new(at(10));
+    let (mut audit, mut audit_replay) = (entry("grant.opened"), entry("code.replayed"));
+    (audit.at, audit_replay.at) = (at(10), at(20));
+    RedeemCode {
+        family: NewFamily {
+            id,
+            session: person.family.session,
+            client_id: "shop".to_owned(),
+            scope: "openid email".to_owned(),
+            resource: "https://api.example https://files.example".to_owned(),
+            created_at: at(10),
+            ..family(person.user.id)
+        },
+        spends: Spent { id: format!("code:{id}"), until: at(70) },
+        needs_consent: false,
+        tokens_live_for: TOKENS_LIVE_FOR,
+        audit,
+        audit_replay,
+    }
+}
+
+/// The same code once more.
+pub fn replay(first: &RedeemCode) -> RedeemCode {
+    let (mut audit, mut audit_replay) = (entry("grant.opened"), entry("code.replayed"));
+    (audit.at, audit_replay.at) = (at(20), at(20));
+    RedeemCode { audit, audit_replay, ..first.clone() }
+}
+
+/// Redeems a code.
+pub async fn redeemed(store: &Store, request: RedeemCode) -> FamilyWithUser {
+    match apply(store, request).await {
+        RedeemOutcome::Opened(opened) => *opened,
+        other => panic!("no grant was opened: {other:?}"),
+    }
+}
+
+/// What a person allows the client `shop` at second 5.
+pub fn consent(person: &FamilyWithUser, scope: &str) -> GiveConsent {
+    let mut audit = entry("consent.given");
+    audit.at = at(5);
+    GiveConsent {
+        user: person.user.id,
+        asked_in: person.family.id,
+        client_id: "shop".to_owned(),
+        scope: scope.to_owned(),
+        resource: "https://api.example".to_owned(),
+        spends: ticket(),
+        audit,
     }
 }
