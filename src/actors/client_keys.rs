@@ -24,8 +24,7 @@ use crate::providers::address::Reach;
 use crate::providers::http::HttpClient;
 use crate::providers::key_set::KeySet;
 
-const LIVES: Lives =
-    Lives { life: Duration::from_secs(10 * 60), pause: Duration::from_secs(60) };
+const LIVES: Lives = Lives { life: Duration::from_secs(10 * 60), pause: Duration::from_secs(60) };
 
 /// Most sets that are kept.
 const MOST_SETS: usize = 1024;

@@ -88,8 +88,8 @@ impl<T: 'static> Fetched<T> {
         let fresh = self.known.as_ref().filter(|(_, since)| within(*since, self.lives.life));
         if let Some((known, _)) = fresh {
             let is_other = newer_than.is_none_or(|old| !Arc::ptr_eq(old, known));
-            let may_ask = self.is_awaited()
-                || self.asked_at.is_none_or(|at| !within(at, self.lives.pause));
+            let may_ask =
+                self.is_awaited() || self.asked_at.is_none_or(|at| !within(at, self.lives.pause));
             if is_other || !may_ask {
                 return Some(Ok(Arc::clone(known)));
             }

@@ -151,8 +151,9 @@ async fn prove(
     claims: &Claims,
 ) -> Result<Result<Arc<Client>, AssertionProblem>, ApiError> {
     let found = app.clients.ask(FindClient(claims.sub.clone())).await??;
-    let has_keys =
-        |client: &Arc<Client>| client.metadata.token_endpoint_auth_method == AuthMethod::PrivateKeyJwt;
+    let has_keys = |client: &Arc<Client>| {
+        client.metadata.token_endpoint_auth_method == AuthMethod::PrivateKeyJwt
+    };
     let Some(client) = found.filter(has_keys) else { return Ok(Err(AssertionProblem::Client)) };
     if let Err(problem) = check_signature(app, token, &client).await {
         return match problem {

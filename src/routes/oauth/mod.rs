@@ -1,6 +1,5 @@
 //! The OAuth 2.0 and OpenID Connect provider: other people's apps as clients.
 
-
 mod client_assertion;
 pub mod client_authentication;
 pub mod error;
