@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use crate::actors::client_keys::ClientKeys;
 use crate::actors::clients::Clients;
 use crate::actors::db_writer::DbWriter;
 use crate::actors::janitor::Janitor;
@@ -59,6 +60,8 @@ pub struct Parts {
     pub key_ring: Mailbox<KeyRing>,
     /// Owner of what is known about clients.
     pub clients: Mailbox<Clients>,
+    /// Owner of what clients publish as their keys.
+    pub client_keys: Mailbox<ClientKeys>,
     /// Owner of what was revoked.
     pub revocations: Mailbox<Revocations>,
     /// Owners of the refresh-token families.

@@ -17,6 +17,7 @@ use actix_web::web::Data;
 use actix_web::{HttpServer, web};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::actors::client_keys::ClientKeys;
 use crate::actors::clients::Clients;
 use crate::actors::db_writer::DbWriter;
 use crate::actors::janitor::{self, Janitor};
@@ -419,6 +420,18 @@ async fn start_actors(
         supervision.start(&owners.handle(), terms, move |status| Clients::new(read, status))
     };
 
+    let receivers = match settings.server.allow_private_receivers {
+        true => Reach::Private,
+        false => Reach::Public,
+    };
+    let client_keys = {
+        let (http, clock) = (http_client.clone(), clock.clone());
+        let terms = terms("client_keys", 0, 256, Duration::from_secs(10));
+        supervision.start(&owners.handle(), terms, move |status| {
+            ClientKeys::new(http, receivers, clock, status)
+        })
+    };
+
     let picture_decoder = {
         let most_pixels = settings.avatars.max_pixels;
         let largest_upload = multipart::whole(settings.avatars.max_bytes);
@@ -430,10 +443,7 @@ async fn start_actors(
 
     let means = pictures::Means {
         http: http_client.clone(),
-        reach: match settings.server.allow_private_receivers {
-            true => Reach::Private,
-            false => Reach::Public,
-        },
+        reach: receivers,
         max_bytes: settings.avatars.max_bytes,
         max_pixels: settings.avatars.max_pixels,
         decoder: picture_decoder.clone(),
@@ -479,6 +489,7 @@ async fn start_actors(
         writer,
         key_ring,
         clients,
+        client_keys,
         revocations,
         families,
         rate_limiters,
@@ -695,6 +706,7 @@ impl Running {
         drained &= app.key_ring.drain(grace).await;
         drained &= app.provider_metadata.drain(grace).await;
         drained &= app.pictures.drain(grace).await;
+        drained &= app.client_keys.drain(grace).await;
         drained &= app.clients.drain(grace).await;
         drained &= app.picture_decoder.drain(grace).await;
         drained &= app.writer.drain(grace).await;

@@ -1,9 +1,11 @@
 //! The actors: owners of all shared mutable state. One file each, its messages on top.
 
+pub mod client_keys;
 pub mod clients;
 pub mod db_writer;
 #[cfg(feature = "fault-injection")]
 pub mod fault;
+mod fetched;
 pub mod janitor;
 pub mod key_ring;
 pub mod mailbox;

@@ -13,11 +13,11 @@ use actix::{
     Supervised, WrapFuture,
 };
 use async_trait::async_trait;
-use tokio::sync::oneshot;
 
-use super::mailbox::{AskError, Drain, Mailbox};
+use super::fetched::{Answer, Fetched, Lives, Next};
+use super::mailbox::{Drain, Mailbox};
 use super::status::ActorStatus;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::config::settings::Provider;
 use crate::providers::ProviderError;
 use crate::providers::discovery::{Metadata, discover};
@@ -31,11 +31,7 @@ const LIFE: Duration = Duration::from_secs(60 * 60);
 /// token about.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// How long a failure is answered again without asking.
-const FAILURE_LIFE: Duration = Duration::from_secs(5);
-
-/// What every caller gets.
-type Answer = Result<Arc<Metadata>, ProviderError>;
+const LIVES: Lives = Lives { life: LIFE, pause: PAUSE };
 
 /// Asks for a provider's metadata and keys; with `newer_than`, for others than these.
 #[derive(Debug, Message)]
@@ -58,11 +54,7 @@ pub struct ProviderMetadata {
 /// What is known of one provider.
 struct Entry {
     settings: Arc<Provider>,
-    known: Option<(Arc<Metadata>, Timestamp)>,
-    failed: Option<(ProviderError, Timestamp)>,
-    asked_at: Option<Timestamp>,
-    /// Who waits for the fetch under way; `None` if there is none.
-    waiting: Option<Vec<oneshot::Sender<Answer>>>,
+    metadata: Fetched<Metadata>,
 }
 
 impl ProviderMetadata {
@@ -79,53 +71,20 @@ impl ProviderMetadata {
         Self { http, clock, status, entries: entries.collect() }
     }
 
-    fn fetched(&mut self, name: &str, answer: Answer) {
+    fn fetched(&mut self, name: &str, answer: Answer<Metadata>) {
         let now = self.clock.now();
         if let Some(entry) = self.entries.get_mut(name) {
             if let Err(error) = &answer {
                 tracing::warn!(provider = name, %error, "provider metadata could not be fetched");
             }
-            entry.fetched(answer, now);
+            entry.metadata.settle(answer, now);
         }
     }
 }
 
 impl Entry {
     fn new(settings: Arc<Provider>) -> Self {
-        Self { settings, known: None, failed: None, asked_at: None, waiting: None }
-    }
-
-    /// What can be answered without the provider; `None` if it must be asked, or is being asked.
-    fn answer(&self, newer_than: Option<&Arc<Metadata>>, now: Timestamp) -> Option<Answer> {
-        let within = |since: Timestamp, life: Duration| now < since.plus(life);
-        let fresh = self.known.as_ref().filter(|(_, since)| within(*since, LIFE));
-        if let Some((metadata, _)) = fresh {
-            let is_other = newer_than.is_none_or(|old| !Arc::ptr_eq(old, metadata));
-            let may_ask =
-                self.waiting.is_some() || self.asked_at.is_none_or(|at| !within(at, PAUSE));
-            if is_other || !may_ask {
-                return Some(Ok(Arc::clone(metadata)));
-            }
-        }
-        match &self.failed {
-            Some((error, since)) if self.waiting.is_none() && within(*since, FAILURE_LIFE) => {
-                Some(Err(error.clone()))
-            }
-            _ => None,
-        }
-    }
-
-    fn fetched(&mut self, answer: Answer, now: Timestamp) {
-        match &answer {
-            Ok(metadata) => {
-                self.known = Some((Arc::clone(metadata), now));
-                self.failed = None;
-            }
-            Err(error) => self.failed = Some((error.clone(), now)),
-        }
-        for caller in self.waiting.take().unwrap_or_default() {
-            let _gone = caller.send(answer.clone());
-        }
+        Self { settings, metadata: Fetched::new(LIVES) }
     }
 }
 
@@ -146,7 +105,7 @@ impl Supervised for ProviderMetadata {
 }
 
 impl Handler<MetadataFor> for ProviderMetadata {
-    type Result = ResponseFuture<Answer>;
+    type Result = ResponseFuture<Answer<Metadata>>;
 
     fn handle(&mut self, question: MetadataFor, context: &mut Context<Self>) -> Self::Result {
         let now = self.clock.now();
@@ -154,15 +113,8 @@ impl Handler<MetadataFor> for ProviderMetadata {
             let unknown = ProviderError::Misconfigured("no such provider".to_owned());
             return Box::pin(std::future::ready(Err(unknown)));
         };
-        if let Some(answer) = entry.answer(question.newer_than.as_ref(), now) {
-            return Box::pin(std::future::ready(answer));
-        }
-        let (caller, answer) = oneshot::channel();
-        if let Some(waiting) = &mut entry.waiting {
-            waiting.push(caller);
-        } else {
-            entry.waiting = Some(vec![caller]);
-            entry.asked_at = Some(now);
+        let (caller, answer) = Fetched::<Metadata>::caller();
+        if entry.metadata.ask(caller, question.newer_than.as_ref(), now) == Next::Fetch {
             let (http, settings) = (self.http.clone(), Arc::clone(&entry.settings));
             let fetching = async move { discover(&http, &settings).await.map(Arc::new) };
             let name = question.provider;
@@ -172,7 +124,7 @@ impl Handler<MetadataFor> for ProviderMetadata {
                     .map(move |answer, actor: &mut Self, _| actor.fetched(&name, answer)),
             );
         }
-        Box::pin(async move { answer.await.unwrap_or(Err(ProviderError::Busy(AskError::Dropped))) })
+        answer
     }
 }
 

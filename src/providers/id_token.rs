@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::identity::is_subject;
@@ -172,11 +173,19 @@ impl<'a> UnverifiedToken<'a> {
         Ok(Self { algorithm, kid: header.kid, signed, signature, claims })
     }
 
-    /// Verifies signature and claims.
+    /// The claims, of which nothing is proven.
     ///
     /// # Errors
-    /// [`TokenProblem`]. With `UnknownKey` and `Signature` newer keys may help.
-    pub fn verify(&self, keys: &KeySet, expected: &Expected<'_>) -> Result<Verified, TokenProblem> {
+    /// [`TokenProblem::Malformed`] for claims of the wrong types or repeated ones.
+    pub fn unproven_claims<T: DeserializeOwned>(&self) -> Result<T, TokenProblem> {
+        strict_json::from_slice(&self.claims).map_err(|_| TokenProblem::Malformed)
+    }
+
+    /// Verifies the signature alone.
+    ///
+    /// # Errors
+    /// [`TokenProblem::UnknownKey`] and `Signature`: newer keys may help.
+    pub fn check_signature(&self, keys: &KeySet) -> Result<(), TokenProblem> {
         let key = keys.find(self.algorithm, self.kid.as_deref())?;
         let fits = jsonwebtoken::crypto::verify(
             self.signature,
@@ -184,9 +193,15 @@ impl<'a> UnverifiedToken<'a> {
             key,
             self.algorithm,
         );
-        if !fits.unwrap_or(false) {
-            return Err(TokenProblem::Signature);
-        }
+        if fits.unwrap_or(false) { Ok(()) } else { Err(TokenProblem::Signature) }
+    }
+
+    /// Verifies signature and claims.
+    ///
+    /// # Errors
+    /// [`TokenProblem`]. With `UnknownKey` and `Signature` newer keys may help.
+    pub fn verify(&self, keys: &KeySet, expected: &Expected<'_>) -> Result<Verified, TokenProblem> {
+        self.check_signature(keys)?;
         let malformed = |_| TokenProblem::Malformed;
         let claims: Map<String, Value> =
             strict_json::from_slice(&self.claims).map_err(malformed)?;

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::id_token::TokenProblem;
+use super::strict_json;
 
 /// What an ID token may be signed with: asymmetric algorithms alone. With `none` anybody could write
 /// one, with an HMAC everybody who knows the secret (RFC 8725 §3.1).
@@ -74,6 +75,14 @@ struct Jwk {
 }
 
 impl KeySet {
+    /// Reads a JWKS document.
+    ///
+    /// # Errors
+    /// If it is not the JSON of one, or repeats members.
+    pub fn from_json(document: &[u8]) -> Result<Self, serde_json::Error> {
+        strict_json::from_slice(document).map(Self::new)
+    }
+
     pub(super) fn new(document: Document) -> Self {
         let keys = document.keys.into_iter();
         Self(keys.filter_map(PublicKey::read).take(MOST_KEYS).collect())

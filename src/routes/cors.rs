@@ -11,9 +11,11 @@ use actix_web::{HttpRequest, HttpResponse};
 use super::csrf;
 use crate::config::settings::Server;
 
-/// Documents for everybody: any origin, never with credentials.
+/// Documents for everybody, and what clients call that run in browsers: any origin, never with credentials.
+/// These endpoints read no cookie, so that other origins can do there what any program can.
 fn is_public(path: &str) -> bool {
     path.starts_with("/.well-known/")
+        || matches!(path, "/oauth/token" | "/oauth/userinfo" | "/oauth/revoke")
 }
 
 /// Answers a preflight (WHATWG Fetch §3.2.2): 204, without authentication or rate limit.

@@ -20,7 +20,7 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// Most parameters of one query or form.
 const MOST_PARAMETERS: usize = 64;
 
-/// The parameters of a query or form: each name at most once.
+/// The parameters of a query or form: each name at most once, but for those that may be repeated.
 #[derive(Debug, Default)]
 pub struct Parameters(Vec<(String, String)>);
 
@@ -38,10 +38,23 @@ impl Parameters {
     /// # Errors
     /// `duplicate_parameter`, `invalid_request`.
     pub fn parse(text: &str) -> Result<Self, ApiError> {
+        Self::parse_repeatable(text, &[])
+    }
+
+    /// As [`Parameters::parse`]; the names in `repeatable` may be there more than once.
+    ///
+    /// # Errors
+    /// `duplicate_parameter`, `invalid_request`.
+    pub fn parse_repeatable(text: &str, repeatable: &[&str]) -> Result<Self, ApiError> {
         let mut parameters = Self::default();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            parameters.add(decode(name)?, decode(value)?)?;
+            let (name, value) = (decode(name)?, decode(value)?);
+            if repeatable.contains(&name.as_str()) {
+                parameters.push(name, value)?;
+            } else {
+                parameters.add(name, value)?;
+            }
         }
         Ok(parameters)
     }
@@ -54,6 +67,10 @@ impl Parameters {
         if self.0.iter().any(|(known, _)| *known == name) {
             return Err(ApiError::new(ErrorCode::DuplicateParameter, "Send each parameter once."));
         }
+        self.push(name, value)
+    }
+
+    fn push(&mut self, name: String, value: String) -> Result<(), ApiError> {
         if self.0.len() == MOST_PARAMETERS {
             return Err(ApiError::new(
                 ErrorCode::InvalidRequest,
@@ -75,6 +92,12 @@ impl Parameters {
             .iter()
             .find(|(known, value)| known == name && !value.is_empty())
             .map(|(_, value)| value.as_str())
+    }
+
+    /// All values of a parameter that may be repeated; empty ones count as absent.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.0.iter().filter(move |(known, value)| known == name && !value.is_empty());
+        named.map(|(_, value)| value.as_str())
     }
 }
 
@@ -192,16 +215,32 @@ pub async fn read_form(
     payload: Payload,
     limit: usize,
 ) -> Result<Parameters, ApiError> {
-    if !has_content_type(request, "application/x-www-form-urlencoded") {
+    if !has_content_type(request, FORM) {
         return Err(ApiError::new(
             ErrorCode::UnsupportedMediaType,
             "This form is sent as application/x-www-form-urlencoded.",
         ));
     }
+    read_form_repeatable(request, payload, limit, &[]).await
+}
+
+/// The content type of forms.
+pub const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Reads a body as a form, whatever its content type; the names in `repeatable` may be there more than once.
+///
+/// # Errors
+/// Those of [`read_body`] and [`Parameters::parse`].
+pub async fn read_form_repeatable(
+    request: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+    repeatable: &[&str],
+) -> Result<Parameters, ApiError> {
     let body = read_body(request, payload, limit).await?;
     let text = std::str::from_utf8(&body)
         .map_err(|_| ApiError::new(ErrorCode::InvalidRequest, "The form is not UTF-8."))?;
-    Parameters::parse(text)
+    Parameters::parse_repeatable(text, repeatable)
 }
 
 #[cfg(test)]
@@ -229,6 +268,11 @@ mod tests {
         ] {
             assert_eq!(Parameters::parse(text).unwrap_err().code, code, "{text}");
         }
+        let repeated = Parameters::parse_repeatable("a=1&b=2&a=&a=3", &["a"]).unwrap();
+        assert_eq!(repeated.all("a").collect::<Vec<_>>(), ["1", "3"]);
+        assert!(Parameters::parse_repeatable("a=1&b=2&b=3", &["a"]).is_err());
+        let many = Parameters::parse_repeatable(&"a=1&".repeat(100), &["a"]);
+        assert_eq!(many.unwrap_err().code, ErrorCode::InvalidRequest, "not without end");
         let many: Vec<String> = (0..100).map(|number| format!("p{number}=1")).collect();
         assert!(Parameters::parse(&many.join("&")).is_err());
     }

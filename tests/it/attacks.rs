@@ -3,6 +3,8 @@
 //! catalogue, the test says so.
 
 mod avatars;
+mod codes;
 mod profile;
 mod sessions;
+mod token_endpoint;
 mod upstream;

@@ -7,8 +7,9 @@ use actix_web::http::header::AUTHORIZATION;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::client_assertion;
 use super::error::{OAuthCode, OAuthError};
-use crate::actors::clients::FindClient;
+use crate::actors::clients::{FindClient, LONGEST_ID};
 use crate::actors::rate_limiter::Tier;
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -46,6 +47,7 @@ pub async fn authenticate(
 ) -> Result<Arc<Client>, OAuthError> {
     let credentials = credentials(request, form)?;
     let is_basic = matches!(credentials, Credentials::Basic { .. });
+    let mut cause = None;
     let (id, client) = match credentials {
         Credentials::Basic { id, secret } | Credentials::Post { id, secret } => {
             let found = app.clients.ask(FindClient(id.clone())).await??;
@@ -61,12 +63,19 @@ pub async fn authenticate(
             let found = app.clients.ask(FindClient(id.clone())).await??;
             (id, found.filter(|client| client.metadata.is_public()))
         }
-        Credentials::Assertion { id, assertion: _ } => (id.unwrap_or_default(), None),
+        Credentials::Assertion { id, assertion } => {
+            let judged = client_assertion::judge(app, id, assertion.expose()).await?;
+            (judged.id, judged.client.map_err(|problem| cause = Some(problem)).ok())
+        }
     };
-    match client {
-        Some(client) => Ok(client),
-        None => Err(failed(request, app, &id, is_basic).await),
+    if let Some(client) = client {
+        return Ok(client);
     }
+    let refused = failed(request, app, &id, is_basic).await;
+    Err(match cause {
+        Some(cause) => refused.cause(cause),
+        None => refused,
+    })
 }
 
 /// Whether the secret is the client's present one, or its former one within the overlap. Takes as long
@@ -84,6 +93,8 @@ fn has_secret(client: Option<&Client>, secret: &Secret, now: Timestamp) -> bool 
 /// The answer to whoever did not prove to be this client.
 async fn failed(request: &HttpRequest, app: &App, id: &str, is_basic: bool) -> OAuthError {
     let address = rate_limit::client_address(request, app).bucket();
+    // Nobody has a longer id: what is sent instead of one is not worth remembering.
+    let id = if id.len() > LONGEST_ID { "" } else { id };
     let name = format!("client {id} at {address}");
     if let Err(limited) = rate_limit::by_name(request, app, Tier::Token, name).await {
         return limited.into();

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderValue, WWW_AUTHENTICATE};
+use actix_web::http::header::{HeaderValue, PRAGMA, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
@@ -142,6 +142,7 @@ impl Refusal {
     /// The answer (RFC 6749 §5.2).
     pub fn answer(&self) -> HttpResponse {
         let mut answer = HttpResponse::build(self.code.status());
+        answer.insert_header((PRAGMA, "no-cache"));
         let challenge = self.challenge.as_deref().map(HeaderValue::from_str);
         if let Some(Ok(challenge)) = challenge {
             answer.insert_header((WWW_AUTHENTICATE, challenge));
