@@ -9,6 +9,7 @@ mod browser;
 mod buckets;
 mod development_provider;
 mod documents;
+mod granted;
 mod harness;
 mod hostile_input;
 mod identity;
