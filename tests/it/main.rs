@@ -18,6 +18,7 @@ mod keys;
 mod linking;
 mod nodes;
 mod oauth_provider;
+mod oauth_resources;
 mod openid_provider;
 mod people_provider;
 mod pictures;
