@@ -240,8 +240,8 @@ mod tests {
     use super::*;
     use crate::actors::mailbox::Mailbox;
     use crate::actors::supervisor::{Supervision, Terms};
-    use crate::store::double::ScriptedReads;
     use crate::protocol::jwt::Audience;
+    use crate::store::double::ScriptedReads;
     use crate::store::model::{FIRST_PARTY, FamilyId, SessionId, UserId};
     use actix::Arbiter;
     use tokio::sync::watch;

@@ -112,9 +112,7 @@ impl<'a> PersonClaims<'a> {
             name: is_open(Claim::Name).then_some(name),
             preferred_username: is_open(Claim::PreferredUsername).then_some(&user.username),
             picture: if is_open(Claim::Picture) { picture() } else { None },
-            email: email
-                .filter(|_| is_open(Claim::Email))
-                .map(|email| email.address.as_str()),
+            email: email.filter(|_| is_open(Claim::Email)).map(|email| email.address.as_str()),
             email_verified: email
                 .filter(|_| is_open(Claim::EmailVerified))
                 .map(|email| email.verified),
@@ -199,7 +197,11 @@ mod tests {
         for (emails, address, verified) in [
             (vec![old.clone(), new.clone()], json!("new@example.com"), json!(true)),
             (vec![new.clone(), old.clone()], json!("new@example.com"), json!(true)),
-            (vec![old.clone(), email("b@example.com", false)], json!("old@example.com"), json!(false)),
+            (
+                vec![old.clone(), email("b@example.com", false)],
+                json!("old@example.com"),
+                json!(false),
+            ),
             (vec![], Value::Null, Value::Null),
         ] {
             let told = told(&user(), &emails, "openid email");

@@ -24,9 +24,7 @@ use crate::protocol::jwt::{ACCESS_TOKEN, AccessClaims, LEEWAY_SECONDS, TokenErro
 use crate::protocol::refresh_token::{FamilyKind, Presented, RefreshTokenError};
 use crate::protocol::rotation::{self, Verdict};
 use crate::protocol::{key, random};
-use crate::store::model::{
-    Email, FIRST_PARTY, FamilyId, FamilyWithUser, SessionId, User,
-};
+use crate::store::model::{Email, FIRST_PARTY, FamilyId, FamilyWithUser, SessionId, User};
 
 /// Scope of first-party tokens.
 pub const FIRST_PARTY_SCOPE: &str = "openid profile email";

@@ -4,5 +4,7 @@
 
 mod avatars;
 mod profile;
+mod resources;
 mod sessions;
+mod tokens;
 mod upstream;

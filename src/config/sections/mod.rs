@@ -129,7 +129,8 @@ fn scopes(root: &mut Section<'_>) -> Vec<Scope> {
         }
         let description =
             section.required("description", "say what the consent page is to show", text);
-        let claims = section.list("claims", choice(Claim::ALL.map(|claim| (claim.as_str(), claim))));
+        let claims =
+            section.list("claims", choice(Claim::ALL.map(|claim| (claim.as_str(), claim))));
         Some(Scope { name: name?, description: description?, claims })
     });
     refuse_twins(

@@ -4,7 +4,7 @@ use crate::actors::revocations::IsRevoked;
 use crate::app::App;
 use crate::protocol::jwt::{ACCESS_TOKEN, ClientAccessClaims, TokenError};
 use crate::protocol::key;
-use crate::store::model::FIRST_PARTY;
+use crate::store::model::{FIRST_PARTY, FamilyWithUser};
 
 use super::error::OAuthError;
 
@@ -41,6 +41,15 @@ pub fn read(token: &str, app: &App) -> Result<Genuine, TokenError> {
 }
 
 impl Genuine {
+    /// Whether `live` is the grant of this token's client and person, and still opens anything.
+    pub fn rests_on(&self, live: &FamilyWithUser, app: &App) -> bool {
+        let FamilyWithUser { family, user } = live;
+        app.lifetimes.is_live(live, app.clock.now())
+            && self.claims.grant_id == Some(family.id)
+            && self.claims.client_id == family.client_id
+            && self.claims.sub == user.id.to_string()
+    }
+
     /// Whether the token, or anything that it rests on, was revoked.
     ///
     /// # Errors

@@ -88,7 +88,7 @@ async fn access(token: &str, client: &Client, app: &App) -> Result<Option<Active
     // What ended is known already. What ran out of time is not, and userinfo looks, too.
     if let Some(grant) = genuine.claims.grant_id {
         let live = app.store.read.family(grant).await?;
-        if !live.is_some_and(|live| app.lifetimes.is_live(&live, app.clock.now())) {
+        if !live.is_some_and(|live| genuine.rests_on(&live, app)) {
             return Ok(None);
         }
     }
@@ -118,8 +118,7 @@ async fn refresh(token: &str, client: &Client, app: &App) -> Result<Option<Activ
     let Some(live) = app.store.read.family(presented.family).await? else { return Ok(None) };
     let verdict = rotation::judge(presented, &live, &app.lifetimes, now);
     let family = live.family;
-    if family.created_at < client.created_at
-        || !matches!(verdict, Verdict::Advance | Verdict::Keep)
+    if family.created_at < client.created_at || !matches!(verdict, Verdict::Advance | Verdict::Keep)
     {
         return Ok(None);
     }

@@ -99,8 +99,7 @@ impl Means<'_> {
         let mut audit = self.audit("token.revoked", target);
         audit.details = json!({ "client_id": claims.client_id, "family": claims.grant_id });
         let until = Timestamp::from_seconds(claims.exp.saturating_add(LEEWAY_SECONDS));
-        let revocation =
-            Revocation { kind: RevocationKind::Token, id: claims.jti.clone(), until };
+        let revocation = Revocation { kind: RevocationKind::Token, id: claims.jti.clone(), until };
         let stored = apply(&app.writer, RecordRevocation { revocation, audit }).await?;
         app.revocations.ask(Add(vec![stored])).await?;
         Ok(())
@@ -117,11 +116,9 @@ impl Means<'_> {
 
     /// The client did it, and the details say which: it is neither a person nor ourselves.
     fn audit(&self, action: &'static str, target: String) -> AuditEntry {
-        let mut audit =
-            AuditEntry::new(self.app.clock.now(), Actor::Anonymous, action, target);
+        let mut audit = AuditEntry::new(self.app.clock.now(), Actor::Anonymous, action, target);
         audit.request_id = Some(edge::request_id(self.request));
-        audit.address =
-            Some(rate_limit::client_address(self.request, self.app).ip.to_string());
+        audit.address = Some(rate_limit::client_address(self.request, self.app).ip.to_string());
         audit
     }
 }

@@ -43,8 +43,7 @@ pub async fn userinfo(
     }
     let (grant, scope) = permitted(claims)?;
     let found = app.store.read.grant_with_person(grant).await?;
-    let found = found.filter(|found| app.lifetimes.is_live(&found.live, app.clock.now()));
-    let Some(found) = found else {
+    let Some(found) = found.filter(|found| genuine.rests_on(&found.live, &app)) else {
         return Err(invalid_token("The grant of this access token has ended."));
     };
     let (user, settings) = (&found.live.user, &app.settings);
@@ -89,9 +88,7 @@ async fn find_token(
         // RFC 6750 §3.1: no error code in the header where no token was sent.
         (None, None) => {
             let description = "Send an access token: Authorization: Bearer TOKEN.";
-            return Err(
-                OAuthError::new(OAuthCode::InvalidToken, description).challenge("Bearer")
-            );
+            return Err(OAuthError::new(OAuthCode::InvalidToken, description).challenge("Bearer"));
         }
     };
     access_token::read(token, app)
