@@ -255,7 +255,7 @@ pub async fn e09_no_other_token_of_ours_is_an_access_token(backend: Backend) {
     }
     for purpose in [Purpose::Code, Purpose::Consent, Purpose::EndSession] {
         let until = now.plus(Duration::from_secs(60));
-        let sealed = scene.server.app.sealer.seal(purpose, until, &scene.claims(&[]));
+        let sealed = scene.server.app.sealer.seal(purpose, &scene.claims(&[]), until);
         scene.refuse(&sealed).await;
     }
     let answer = userinfo(&scene.server, &scene.granted.refresh).await;
