@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use latchkey::error::ErrorCode;
+use latchkey::protocol::claims::Claim;
 use latchkey::routes::oauth::error::OAuthCode;
 
 use crate::harness::{Backend, Server};
@@ -50,6 +51,16 @@ fn every_error_code_is_explained_with_its_status() {
 
 fn texts(known: &[(&str, u16)]) -> BTreeSet<(String, String)> {
     known.iter().map(|(code, status)| ((*code).to_owned(), status.to_string())).collect()
+}
+
+#[test]
+fn every_claim_is_explained_with_its_scope() {
+    let documented: Vec<(String, String)> = rows(&read("docs/resources.md"))
+        .into_iter()
+        .map(|row| (quoted(&row[0])[0].to_owned(), quoted(&row[1])[0].to_owned()))
+        .collect();
+    let known = Claim::ALL.map(|claim| (claim.as_str().to_owned(), claim.scope().to_owned()));
+    assert_eq!(documented, known);
 }
 
 #[actix_web::test]
