@@ -26,6 +26,7 @@ use crate::protocol::sealed::Sealer;
 use crate::providers::configured::Providers;
 use crate::providers::http::HttpClient;
 use crate::routes::cookies::Cookies;
+use crate::routes::oauth::discovery::Discovery;
 use crate::routes::pages::site::Site;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
@@ -82,6 +83,8 @@ pub struct Parts {
     pub providers: Providers,
     /// The guarded client for calls to providers.
     pub http_client: HttpClient,
+    /// What programs are told about this server.
+    pub discovery: Discovery,
     /// The pages' name and look.
     pub site: Site,
     /// All actors' counters.

@@ -48,6 +48,7 @@ use crate::routes;
 use crate::routes::cookies::Cookies;
 use crate::routes::dev::idp::DevelopmentProvider;
 use crate::routes::multipart;
+use crate::routes::oauth::discovery::Discovery;
 use crate::routes::pages::site::Site;
 use crate::routes::session::tokens_live_for;
 use crate::store::error::OpenError;
@@ -480,6 +481,7 @@ async fn start_actors(
         refresh_tokens: RefreshTokens::new(&settings.server.secret_key),
         cookies: Cookies::new(&settings),
         site: Site::new(&settings.branding).leading_to(settings.server.frontend_url.as_ref()),
+        discovery: Discovery::new(&settings),
         settings,
         is_development,
         clock: clock.clone(),

@@ -22,6 +22,7 @@ use super::revocations::{Add, Revocations};
 use super::status::ActorStatus;
 use super::ticker::Tick;
 use crate::clock::{Clock, Timestamp};
+use crate::protocol::entity_tag;
 use crate::protocol::jwt::Algorithm;
 use crate::protocol::key::{self, KeyError, SigningKey, VerificationKey};
 use crate::protocol::key_life::{KeyState, Life, life, newest, next_signs_from};
@@ -165,10 +166,9 @@ impl KeySnapshot {
             .filter_map(|key| serde_json::from_str(&key.stored.public_jwk).ok())
             .collect();
         let jwks = serde_json::json!({ "keys": documents }).to_string();
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, jwks.as_bytes());
-        let hex: String = digest.as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+        let etag = entity_tag::of(jwks.as_bytes());
         let index = keys.iter().enumerate().map(|(at, key)| (key.stored.kid.clone(), at)).collect();
-        Self { keys, index, jwks: jwks.into(), etag: format!("\"{hex}\"") }
+        Self { keys, index, jwks: jwks.into(), etag }
     }
 
     /// The key that signs with this algorithm now; `None` if this node cannot.

@@ -19,7 +19,7 @@ use super::mailbox::Drain;
 use super::status::ActorStatus;
 use super::ticker::Tick;
 use crate::clock::{Clock, Timestamp};
-use crate::protocol::jwt::AccessClaims;
+use crate::protocol::jwt::{AccessClaims, ClientAccessClaims};
 use crate::store::ReadStore;
 use crate::store::error::StoreError;
 use crate::store::model::{Revocation, RevocationKind};
@@ -52,6 +52,19 @@ impl IsRevoked {
                 (RevocationKind::Client, claims.client_id.clone()),
             ],
         }
+    }
+
+    /// The same about a client's token. Not about the browser session: a grant may outlive it, and where it
+    /// does not, it is revoked itself.
+    pub fn of_client(claims: &ClientAccessClaims, kid: &str) -> Self {
+        let mut names = vec![
+            (RevocationKind::User, claims.sub.clone()),
+            (RevocationKind::Token, claims.jti.clone()),
+            (RevocationKind::Key, kid.to_owned()),
+            (RevocationKind::Client, claims.client_id.clone()),
+        ];
+        names.extend(claims.grant_id.map(|grant| (RevocationKind::Family, grant.to_string())));
+        Self { names }
     }
 }
 
@@ -227,8 +240,9 @@ mod tests {
     use super::*;
     use crate::actors::mailbox::Mailbox;
     use crate::actors::supervisor::{Supervision, Terms};
+    use crate::protocol::jwt::Audience;
     use crate::store::double::ScriptedReads;
-    use crate::store::model::{FIRST_PARTY, SessionId, UserId};
+    use crate::store::model::{FIRST_PARTY, FamilyId, SessionId, UserId};
     use actix::Arbiter;
     use tokio::sync::watch;
     use uuid::Uuid;
@@ -252,6 +266,24 @@ mod tests {
             role: None,
         };
         IsRevoked::new(&claims, "key")
+    }
+
+    fn question_of_client() -> IsRevoked {
+        let claims = ClientAccessClaims {
+            iss: String::new(),
+            sub: UserId(Uuid::from_u128(1)).to_string(),
+            aud: Audience::One("app".to_owned()),
+            client_id: "app".to_owned(),
+            scope: String::new(),
+            exp: 0,
+            iat: 0,
+            jti: "token".to_owned(),
+            sid: Some(SessionId(Uuid::from_u128(2))),
+            grant_id: Some(FamilyId(Uuid::from_u128(3))),
+            username: None,
+            role: None,
+        };
+        IsRevoked::of_client(&claims, "key")
     }
 
     fn revoked(kind: RevocationKind, id: &str) -> Revocation {
@@ -279,6 +311,10 @@ mod tests {
         async fn is_revoked(&self) -> Option<bool> {
             self.mailbox.ask(question()).await.unwrap().ok()
         }
+
+        async fn is_client_token_revoked(&self) -> Option<bool> {
+            self.mailbox.ask(question_of_client()).await.unwrap().ok()
+        }
     }
 
     #[actix::test]
@@ -296,6 +332,26 @@ mod tests {
             assert_eq!(test.is_revoked().await, Some(true), "{kind:?}");
             test.clock.advance(LIFE);
             assert_eq!(test.is_revoked().await, Some(false), "every token has expired");
+        }
+    }
+
+    #[actix::test]
+    async fn a_clients_token_ends_with_all_that_it_names_but_the_session() {
+        let id = |number| Uuid::from_u128(number).to_string();
+        for (kind, id, is_revoked) in [
+            (RevocationKind::Family, id(3), true),
+            (RevocationKind::User, id(1), true),
+            (RevocationKind::Token, "token".to_owned(), true),
+            (RevocationKind::Key, "key".to_owned(), true),
+            (RevocationKind::Client, "app".to_owned(), true),
+            (RevocationKind::Session, id(2), false),
+            (RevocationKind::Session, id(3), false),
+            (RevocationKind::Family, id(2), false),
+        ] {
+            let test = Test::new(Some(Vec::new()));
+            assert_eq!(test.is_client_token_revoked().await, Some(false));
+            test.mailbox.ask(Add(vec![revoked(kind, &id)])).await.unwrap();
+            assert_eq!(test.is_client_token_revoked().await, Some(is_revoked), "{kind:?} {id}");
         }
     }
 

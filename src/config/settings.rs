@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
+use crate::protocol::claims::Claim;
 use crate::protocol::jwt::Algorithm;
 use crate::protocol::secret::Secret;
 
@@ -255,7 +256,7 @@ pub struct Scope {
     /// What the consent page says.
     pub description: String,
     /// Claims that it opens.
-    pub claims: Vec<String>,
+    pub claims: Vec<Claim>,
 }
 
 /// `[audit]`

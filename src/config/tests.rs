@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::settings::{AvatarStore, SignupMode, StoreUrl};
 use super::*;
+use crate::protocol::claims::Claim;
 use crate::protocol::jwt::Algorithm;
 use crate::protocol::key;
 
@@ -765,6 +766,22 @@ fn presets_are_chosen_by_name_whatever_is_overridden() {
     assert!(github.trust_email && !google.trust_email);
     assert_eq!(google.issuer.as_deref(), Some("http://localhost:2"));
     assert_eq!(google.scopes, ["openid", "profile", "email"]);
+}
+
+#[test]
+fn scopes_open_claims_that_there_are() {
+    let scope = |claims: &str| {
+        minimal(&format!("[[scopes]]\nname = 'badge'\ndescription = 'a'\nclaims = [{claims}]\n"))
+    };
+    let opened = &settings(&scope("'name', 'email_verified'")).scopes[0].claims;
+    assert_eq!(opened, &[Claim::Name, Claim::EmailVerified]);
+    let text = Place::new(&scope("'name', 'emails'")).load().unwrap_err().to_string();
+    assert!(text.contains("scopes[0].claims[1]") && text.contains("\"email\""), "{text}");
+    for claim in Claim::ALL {
+        assert!(text.contains(&format!("\"{}\"", claim.as_str())), "{text}");
+        let line = EXAMPLE.lines().any(|line| line.contains(claim.as_str()));
+        assert!(line, "the example names {}", claim.as_str());
+    }
 }
 
 #[test]

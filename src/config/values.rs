@@ -105,8 +105,11 @@ pub(super) fn duration(shortest: Duration) -> impl Fn(&Value) -> Parsed<Duration
 }
 
 /// One of a few words.
-pub(super) fn choice<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Value) -> Parsed<T> {
+pub(super) fn choice<T: Copy>(
+    words: impl AsRef<[(&'static str, T)]>,
+) -> impl Fn(&Value) -> Parsed<T> {
     move |value| {
+        let words = words.as_ref();
         let found = text(value)?;
         let chosen = words.iter().find(|(word, _)| *word == found);
         chosen.map(|(_, meaning)| *meaning).ok_or_else(|| {

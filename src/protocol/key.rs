@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::jwt::{Algorithm, TokenError, read_header};
+use super::jwt::{Algorithm, LEEWAY_SECONDS, TokenError, read_header};
 
 /// Why a key cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -257,6 +257,10 @@ impl VerificationKey {
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
+        // Our tokens have no `nbf`. Whoever sets one by means of our key is held to it by the library, at
+        // the cost of nothing.
+        validation.validate_nbf = true;
+        validation.leeway = LEEWAY_SECONDS.unsigned_abs();
         Ok(Self { algorithm, key, validation })
     }
 
@@ -271,6 +275,7 @@ impl VerificationKey {
             .map_err(|error| match error.kind() {
                 ErrorKind::InvalidSignature => TokenError::BadSignature,
                 ErrorKind::InvalidAlgorithm => TokenError::WrongKind,
+                ErrorKind::ImmatureSignature => TokenError::NotYetValid,
                 _ => TokenError::Malformed,
             })
     }

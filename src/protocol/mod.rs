@@ -1,8 +1,10 @@
 //! Pure rules of the protocols: no I/O, no clock, no actor.
 
 pub mod authorization_code;
+pub mod claims;
 pub mod client;
 pub mod display_name;
+pub mod entity_tag;
 pub mod jwt;
 pub mod key;
 pub mod key_life;

@@ -47,6 +47,13 @@ impl Lifetimes {
     pub fn expires(&self, family: &Family) -> Timestamp {
         family.rotated_at.plus(self.idle).min(family.created_at.plus(self.absolute))
     }
+
+    /// Whether a family opens anything: it has not ended nor run out of time, and its person may sign in.
+    pub fn is_live(&self, live: &FamilyWithUser, now: Timestamp) -> bool {
+        live.family.revoked_at.is_none()
+            && now < self.expires(&live.family)
+            && live.user.status == UserStatus::Active
+    }
 }
 
 /// What a presented token leads to.
@@ -70,10 +77,7 @@ pub fn judge(
     now: Timestamp,
 ) -> Verdict {
     let family = &live.family;
-    if family.revoked_at.is_some()
-        || now >= lifetimes.expires(family)
-        || live.user.status != UserStatus::Active
-    {
+    if !lifetimes.is_live(live, now) {
         return Verdict::Ended;
     }
     let since_rotation = now.since(family.rotated_at);

@@ -9,13 +9,13 @@ use actix_web::http::header::{
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::csrf;
+use super::oauth::discovery::{REVOKE, TOKEN, USERINFO};
 use crate::config::settings::Server;
 
-/// Documents for everybody, and what clients call that run in browsers: any origin, never with credentials.
-/// These endpoints read no cookie, so that other origins can do there what any program can.
+/// What any origin may read, never with credentials: documents for everybody, and what clients that run in
+/// browsers call, which reads no cookie.
 fn is_public(path: &str) -> bool {
-    path.starts_with("/.well-known/")
-        || matches!(path, "/oauth/token" | "/oauth/userinfo" | "/oauth/revoke")
+    path.starts_with("/.well-known/") || [TOKEN, USERINFO, REVOKE].contains(&path)
 }
 
 /// Answers a preflight (WHATWG Fetch §3.2.2): 204, without authentication or rate limit.

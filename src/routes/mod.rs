@@ -38,9 +38,17 @@ pub fn configure(config: &mut ServiceConfig, is_development: bool) {
         Endpoint::new("/ready", Limit::None).get(system::ready),
         Endpoint::new("/metrics", public).get(system::metrics),
         Endpoint::new("/.well-known/jwks.json", Limit::None).get(system::jwks),
-        Endpoint::new("/.well-known/openid-configuration", Limit::None).get(system::discovery),
+        Endpoint::new("/.well-known/openid-configuration", Limit::None)
+            .get(oauth::discovery::discovery),
         Endpoint::new("/.well-known/oauth-authorization-server", Limit::None)
-            .get(system::discovery),
+            .get(oauth::discovery::discovery),
+        // The provider: clients and their tokens.
+        Endpoint::new(oauth::discovery::USERINFO, Limit::InHandler)
+            .get(oauth::userinfo::userinfo)
+            .post(oauth::userinfo::userinfo),
+        Endpoint::new(oauth::discovery::INTROSPECT, Limit::InHandler)
+            .post(oauth::introspect::introspect),
+        Endpoint::new(oauth::discovery::REVOKE, public).post(oauth::revoke::revoke),
         // The account and its sessions.
         Endpoint::new("/auth/me", Limit::InHandler)
             .get(auth::me::me)

@@ -24,9 +24,7 @@ use crate::protocol::jwt::{ACCESS_TOKEN, AccessClaims, LEEWAY_SECONDS, TokenErro
 use crate::protocol::refresh_token::{FamilyKind, Presented, RefreshTokenError};
 use crate::protocol::rotation::{self, Verdict};
 use crate::protocol::{key, random};
-use crate::store::model::{
-    Email, FIRST_PARTY, FamilyId, FamilyWithUser, SessionId, User, UserStatus,
-};
+use crate::store::model::{Email, FIRST_PARTY, FamilyId, FamilyWithUser, SessionId, User};
 
 /// Scope of first-party tokens.
 pub const FIRST_PARTY_SCOPE: &str = "openid profile email";
@@ -121,11 +119,7 @@ pub async fn live(request: &HttpRequest, app: &App) -> Result<Option<FamilyWithU
         Err(error) => return Err(error),
     };
     let live = app.store.read.family(FamilyId(session.claims.sid.0)).await?;
-    Ok(live.filter(|live| {
-        live.family.revoked_at.is_none()
-            && live.user.status == UserStatus::Active
-            && now < app.lifetimes.expires(&live.family)
-    }))
+    Ok(live.filter(|live| app.lifetimes.is_live(live, now)))
 }
 
 /// New cookies for a browser that changed something that stands in its access token: at the live
@@ -184,7 +178,10 @@ pub fn check_recent(auth_time: Timestamp, now: Timestamp, here: &str) -> Result<
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750 §2.1, scheme without regard to case).
-fn bearer_token(request: &HttpRequest) -> Result<Option<String>, ApiError> {
+///
+/// # Errors
+/// `unauthenticated` for several such headers, another scheme, and what is not well-formed.
+pub(super) fn bearer_token(request: &HttpRequest) -> Result<Option<String>, ApiError> {
     let mut values = request.headers().get_all(AUTHORIZATION);
     let Some(value) = values.next() else { return Ok(None) };
     let refused = || {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER};
-use actix_web::web::Data;
+use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
@@ -97,18 +97,29 @@ pub fn metrics_answer(app: &App) -> HttpResponse {
 pub async fn jwks(request: HttpRequest, app: Data<App>) -> HttpResponse {
     let keys = app.key_snapshot();
     let max_age = (app.settings.keys.publish_ahead / 2).as_secs();
+    cacheable(&request, "application/jwk-set+json", max_age, &keys.etag, &keys.jwks)
+}
+
+/// A document that everybody may keep for `max_age` seconds; 304 for who has it already.
+pub(super) fn cacheable(
+    request: &HttpRequest,
+    content_type: &'static str,
+    max_age: u64,
+    etag: &str,
+    body: &Bytes,
+) -> HttpResponse {
     let caching = format!("public, max-age={max_age}");
-    if matches_etag(&request, &keys.etag) {
+    if matches_etag(request, etag) {
         return HttpResponse::NotModified()
             .insert_header((CACHE_CONTROL, caching))
-            .insert_header((ETAG, keys.etag.as_str()))
+            .insert_header((ETAG, etag))
             .finish();
     }
     HttpResponse::Ok()
-        .insert_header((CONTENT_TYPE, "application/jwk-set+json"))
+        .insert_header((CONTENT_TYPE, content_type))
         .insert_header((CACHE_CONTROL, caching))
-        .insert_header((ETAG, keys.etag.as_str()))
-        .body(keys.jwks.clone())
+        .insert_header((ETAG, etag))
+        .body(body.clone())
 }
 
 /// RFC 9110 §13.1.2, weak comparison.
@@ -120,17 +131,4 @@ pub(super) fn matches_etag(request: &HttpRequest, etag: &str) -> bool {
         .flat_map(|value| value.split(','))
         .map(|tag| tag.trim().trim_start_matches("W/"))
         .any(|tag| tag == etag || tag == "*")
-}
-
-/// `GET /.well-known/openid-configuration` and `/.well-known/oauth-authorization-server` (OpenID
-/// Connect Discovery §3, RFC 8414 §2): what there is, and nothing that there is not.
-pub async fn discovery(app: Data<App>) -> HttpResponse {
-    let issuer = &app.settings.server.public_url;
-    HttpResponse::Ok().insert_header((CACHE_CONTROL, "public, max-age=300")).json(json!({
-        "issuer": issuer.as_str(),
-        "jwks_uri": issuer.join("/.well-known/jwks.json"),
-        "response_types_supported": [],
-        "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": [app.settings.keys.algorithm.as_str()],
-    }))
 }

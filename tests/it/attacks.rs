@@ -5,6 +5,8 @@
 mod avatars;
 mod codes;
 mod profile;
+mod resources;
 mod sessions;
 mod token_endpoint;
+mod tokens;
 mod upstream;

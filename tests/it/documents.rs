@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use latchkey::error::ErrorCode;
+use latchkey::protocol::claims::Claim;
+use latchkey::routes::oauth::error::OAuthCode;
 
 use crate::harness::{Backend, Server};
 
@@ -32,16 +34,32 @@ fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
+/// The codes that the tables of a text explain, each with its status.
+fn explained(text: &str) -> BTreeSet<(String, String)> {
+    rows(text).into_iter().map(|row| (quoted(&row[0])[0].to_owned(), row[1].clone())).collect()
+}
+
 #[test]
 fn every_error_code_is_explained_with_its_status() {
-    let documented: BTreeSet<(String, String)> = rows(&read("docs/errors.md"))
+    let document = read("docs/errors.md");
+    let (ours, of_oauth) = document.split_once("## Under /oauth").unwrap();
+    let known = ErrorCode::ALL.map(|code| (code.as_str(), code.status().as_u16()));
+    assert_eq!(explained(ours), texts(&known));
+    let known = OAuthCode::ALL.map(|code| (code.as_str(), code.status().as_u16()));
+    assert_eq!(explained(of_oauth), texts(&known));
+}
+
+fn texts(known: &[(&str, u16)]) -> BTreeSet<(String, String)> {
+    known.iter().map(|(code, status)| ((*code).to_owned(), status.to_string())).collect()
+}
+
+#[test]
+fn every_claim_is_explained_with_its_scope() {
+    let documented: Vec<(String, String)> = rows(&read("docs/resources.md"))
         .into_iter()
-        .map(|row| (quoted(&row[0])[0].to_owned(), row[1].clone()))
+        .map(|row| (quoted(&row[0])[0].to_owned(), quoted(&row[1])[0].to_owned()))
         .collect();
-    let known: BTreeSet<(String, String)> = ErrorCode::ALL
-        .into_iter()
-        .map(|code| (code.as_str().to_owned(), code.status().as_u16().to_string()))
-        .collect();
+    let known = Claim::ALL.map(|claim| (claim.as_str().to_owned(), claim.scope().to_owned()));
     assert_eq!(documented, known);
 }
 

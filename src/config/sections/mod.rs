@@ -23,6 +23,8 @@ use super::values::{
     boolean, choice, domain, duration, endpoint, integer, network, scope_token, socket, text,
     text_where,
 };
+use crate::protocol::claims::Claim;
+use crate::protocol::scope;
 use crate::protocol::username::DEFAULT_PATTERN;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -119,7 +121,7 @@ fn branding(section: &mut Section<'_>) -> Branding {
 
 fn scopes(root: &mut Section<'_>) -> Vec<Scope> {
     /// Scopes whose meaning is fixed.
-    const BUILT_IN: &[&str] = &["openid", "profile", "email", "roles", "offline_access"];
+    const BUILT_IN: &[&str] = &scope::OF_PEOPLE;
     let scopes = root.sections("scopes", |section| {
         let name = section.required("name", "name the scope", scope_token);
         if name.as_deref().is_some_and(|name| BUILT_IN.contains(&name)) {
@@ -127,7 +129,8 @@ fn scopes(root: &mut Section<'_>) -> Vec<Scope> {
         }
         let description =
             section.required("description", "say what the consent page is to show", text);
-        let claims = section.list("claims", scope_token);
+        let claims =
+            section.list("claims", choice(Claim::ALL.map(|claim| (claim.as_str(), claim))));
         Some(Scope { name: name?, description: description?, claims })
     });
     refuse_twins(

@@ -54,6 +54,28 @@ pub enum OAuthCode {
 }
 
 impl OAuthCode {
+    /// All of them, in the order of `docs/errors.md`.
+    pub const ALL: [Self; 18] = [
+        Self::InvalidRequest,
+        Self::InvalidClient,
+        Self::InvalidGrant,
+        Self::UnauthorizedClient,
+        Self::UnsupportedGrantType,
+        Self::UnsupportedResponseType,
+        Self::InvalidScope,
+        Self::InvalidTarget,
+        Self::AccessDenied,
+        Self::ServerError,
+        Self::TemporarilyUnavailable,
+        Self::LoginRequired,
+        Self::ConsentRequired,
+        Self::RequestNotSupported,
+        Self::RequestUriNotSupported,
+        Self::RegistrationNotSupported,
+        Self::InvalidToken,
+        Self::InsufficientScope,
+    ];
+
     /// The value of `error`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,0 +1,112 @@
+//! What this server can do, told to programs (OpenID Connect Discovery §3, RFC 8414 §2): everything that
+//! there is, and nothing that there is not. Derived from what the code itself goes by.
+
+use actix_web::web::{Bytes, Data};
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::config::settings::Settings;
+use crate::protocol::claims::Claim;
+use crate::protocol::client::{AuthMethod, GrantType};
+use crate::protocol::jwt::Algorithm;
+use crate::protocol::{entity_tag, scope};
+use crate::routes::auth::start::PROMPTS;
+use crate::routes::system;
+
+/// Where people sign in to a client.
+pub const AUTHORIZE: &str = "/oauth/authorize";
+/// Where clients get tokens.
+pub const TOKEN: &str = "/oauth/token";
+/// Where clients ask about people.
+pub const USERINFO: &str = "/oauth/userinfo";
+/// Where tokens are given back.
+pub const REVOKE: &str = "/oauth/revoke";
+/// Where clients ask about tokens.
+pub const INTROSPECT: &str = "/oauth/introspect";
+/// Where clients send people to sign out.
+pub const LOGOUT: &str = "/oauth/logout";
+
+/// How answers of the authorization endpoint travel (OAuth 2.0 Multiple Response Types §2.1, OAuth 2.0 Form
+/// Post Response Mode).
+pub const RESPONSE_MODES: [&str; 2] = ["query", "form_post"];
+
+/// What clients may sign their assertions with (RFC 7523 §3).
+pub const ASSERTION_ALGORITHMS: [&str; 4] = ["RS256", "PS256", "ES256", "EdDSA"];
+
+/// Claims of ID tokens that do not depend on scopes.
+const ID_CLAIMS: [&str; 9] =
+    ["sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "at_hash", "sid"];
+
+/// How long the document may be cached, in seconds.
+const MAX_AGE: u64 = 300;
+
+/// The document, made once.
+#[derive(Clone, Debug)]
+pub struct Discovery {
+    body: Bytes,
+    etag: String,
+}
+
+impl Discovery {
+    /// The document of these settings.
+    pub fn new(settings: &Settings) -> Self {
+        let body = document(settings).to_string();
+        let etag = entity_tag::of(body.as_bytes());
+        Self { body: body.into(), etag }
+    }
+}
+
+/// `GET /.well-known/openid-configuration` and `/.well-known/oauth-authorization-server`: one document.
+pub async fn discovery(request: HttpRequest, app: Data<App>) -> HttpResponse {
+    let Discovery { body, etag } = &app.discovery;
+    system::cacheable(&request, "application/json", MAX_AGE, etag, body)
+}
+
+fn document(settings: &Settings) -> Value {
+    let issuer = &settings.server.public_url;
+    let at = |path: &str| issuer.join(path);
+    let methods = AuthMethod::ALL.map(AuthMethod::as_str);
+    let confidential: Vec<&str> = AuthMethod::ALL
+        .into_iter()
+        .filter(|method| *method != AuthMethod::None)
+        .map(AuthMethod::as_str)
+        .collect();
+    let custom = settings.scopes.iter().map(|scope| scope.name.as_str());
+    let scopes: Vec<&str> = scope::OF_PEOPLE.into_iter().chain(custom).collect();
+    let prompts: Vec<&str> = std::iter::once("none").chain(PROMPTS).collect();
+    let claims: Vec<&str> = ID_CLAIMS.into_iter().chain(Claim::ALL.map(Claim::as_str)).collect();
+    json!({
+        "issuer": issuer.as_str(),
+        "authorization_endpoint": at(AUTHORIZE),
+        "token_endpoint": at(TOKEN),
+        "userinfo_endpoint": at(USERINFO),
+        "jwks_uri": at("/.well-known/jwks.json"),
+        "revocation_endpoint": at(REVOKE),
+        "introspection_endpoint": at(INTROSPECT),
+        "end_session_endpoint": at(LOGOUT),
+        "scopes_supported": scopes,
+        "response_types_supported": ["code"],
+        "response_modes_supported": RESPONSE_MODES,
+        "grant_types_supported": GrantType::ALL.map(GrantType::as_str),
+        "code_challenge_methods_supported": ["S256"],
+        "prompt_values_supported": prompts,
+        "authorization_response_iss_parameter_supported": true,
+        "claims_parameter_supported": false,
+        "request_parameter_supported": false,
+        "request_uri_parameter_supported": false,
+        "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
+        "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
+        "introspection_endpoint_auth_methods_supported": confidential,
+        "introspection_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": Algorithm::ALL.map(Algorithm::as_str),
+        "claim_types_supported": ["normal"],
+        "claims_supported": claims,
+        "ui_locales_supported": ["en"],
+        "backchannel_logout_supported": true,
+        "backchannel_logout_session_supported": true,
+    })
+}
