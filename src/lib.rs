@@ -36,6 +36,7 @@ pub mod config;
 pub mod error;
 pub mod protocol;
 pub mod providers;
+pub mod registration;
 pub mod routes;
 pub mod startup;
 pub mod store;

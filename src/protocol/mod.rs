@@ -2,6 +2,7 @@
 
 pub mod authorization_code;
 pub mod client;
+pub mod client_registration;
 pub mod display_name;
 pub mod jwt;
 pub mod key;
@@ -13,4 +14,5 @@ pub mod rotation;
 pub mod scope;
 pub mod sealed;
 pub mod secret;
+pub mod spelling;
 pub mod username;
