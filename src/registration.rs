@@ -10,7 +10,9 @@ use crate::actors::mailbox::Mailbox;
 use crate::clock::Timestamp;
 use crate::config::settings::Settings;
 use crate::protocol::client::{AuthMethod, ClientMetadata};
-use crate::protocol::client_registration::{IdError, Problems, Rules, check, check_id, response_types};
+use crate::protocol::client_registration::{
+    IdError, Problems, Rules, check, check_id, response_types,
+};
 use crate::protocol::jwt::Algorithm;
 use crate::protocol::random;
 use crate::protocol::secret::Secret;
@@ -38,7 +40,9 @@ pub enum RegistrationError {
     #[error("{0}")]
     Metadata(#[from] Problems),
     /// Somebody else changed the client in the meantime.
-    #[error("The client was changed by somebody else in the meantime. Nothing was changed; look at it and try again.")]
+    #[error(
+        "The client was changed by somebody else in the meantime. Nothing was changed; look at it and try again."
+    )]
     Changed,
     /// There is no such client.
     #[error("There is no client with the id {0:?}.")]
@@ -253,8 +257,7 @@ pub async fn rotate_secret(
     if !apply(writer, write).await? {
         return Err(RegistrationError::Unknown(client_id));
     }
-    let client =
-        Client { secret: Some(hash), former_secret, updated_at: at, ..known.clone() };
+    let client = Client { secret: Some(hash), former_secret, updated_at: at, ..known.clone() };
     Ok(Registered { client, secret: Some(secret) })
 }
 
@@ -273,6 +276,24 @@ pub async fn remove(
     let write = RemoveClient { client_id: client_id.to_owned(), tokens_live_until, audit };
     let removed = apply(writer, write).await?;
     removed.ok_or_else(|| RegistrationError::Unknown(client_id.to_owned()))
+}
+
+/// Every client, in the order of their ids.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn all(read: &dyn ReadStore) -> Result<Vec<Client>, StoreError> {
+    const PAGE: u32 = 500;
+    let mut all: Vec<Client> = Vec::new();
+    loop {
+        let after = all.last().map(|client| client.client_id.clone());
+        let page = read.clients(after.as_deref(), PAGE).await?;
+        let is_last = page.len() < PAGE as usize;
+        all.extend(page);
+        if is_last {
+            return Ok(all);
+        }
+    }
 }
 
 /// A client as JSON, by the names of RFC 7591 §3.2.1. The secret is in it only where it was just made.

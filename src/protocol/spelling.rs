@@ -1,10 +1,7 @@
 //! What somebody probably meant to write.
 
 /// The candidate that `word` is most likely a misspelling of; `None` if it is like none of them.
-pub fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Below this, a suggestion puzzles more than it helps.
     const ALIKE: f64 = 0.6;
     candidates

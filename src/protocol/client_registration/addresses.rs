@@ -123,9 +123,8 @@ fn characters(text: &str) -> Checked {
                 .remedy("write the host in Punycode, and percent-encode the rest"));
         }
     }
-    let is_encoded = |rest: &str| {
-        rest.len() >= 2 && rest.bytes().take(2).all(|digit| digit.is_ascii_hexdigit())
-    };
+    let is_encoded =
+        |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|digit| digit.is_ascii_hexdigit());
     if !text.split('%').skip(1).all(is_encoded) {
         return Err(Refusal::new("holds a % that two hexadecimal digits do not follow"));
     }
@@ -266,20 +265,14 @@ mod tests {
             ("https://0x7f.1/cb", "is not written as it would be read"),
             ("https://ex%61mple.com/cb", "is not written as it would be read"),
             ("https://app.example:99999/cb", "is not an absolute address"),
-            (
-                "http://app.example/cb",
-                "is http on a host that is not the person's own machine",
-            ),
+            ("http://app.example/cb", "is http on a host that is not the person's own machine"),
             ("http://127.0.0.2/cb", "is http on a host that is not the person's own machine"),
             ("http://10.0.0.1/cb", "is http on a host that is not the person's own machine"),
             ("http://127.0.0.1.evil/", "is http on a host that is not the person's own machine"),
             ("http://localhost./cb", "is http on a host that is not the person's own machine"),
             ("http://a.localhost/cb", "is http on a host that is not the person's own machine"),
             ("http://LOCALHOST/cb", "is http on a host that is not the person's own machine"),
-            (
-                "http://[::ffff:127.0.0.1]/cb",
-                "is not written as it would be read",
-            ),
+            ("http://[::ffff:127.0.0.1]/cb", "is not written as it would be read"),
             ("http://2130706433/cb", "is not written as it would be read"),
             ("javascript:alert(1)", "has the scheme javascript:, which is not allowed"),
             ("JavaScript:alert(1)", "has the scheme javascript:, which is not allowed"),
@@ -352,8 +345,14 @@ mod tests {
             assert_eq!(resource(good, issuer), Ok(()), "{good}");
         }
         for (bad, expected) in [
-            ("https://auth.example", "is the issuer itself, whose own API takes no client's tokens"),
-            ("HTTPS://AUTH.example:443/", "is the issuer itself, whose own API takes no client's tokens"),
+            (
+                "https://auth.example",
+                "is the issuer itself, whose own API takes no client's tokens",
+            ),
+            (
+                "HTTPS://AUTH.example:443/",
+                "is the issuer itself, whose own API takes no client's tokens",
+            ),
             ("https://api.example#f", "has a fragment"),
             ("/orders", "is not an absolute URI"),
             ("https://api.example/a b", "holds ' ', which no address may hold"),

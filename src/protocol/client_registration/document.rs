@@ -78,6 +78,20 @@ pub fn response_types(metadata: &ClientMetadata) -> &'static [&'static str] {
     if metadata.may_use(GrantType::AuthorizationCode) { &["code"] } else { &[] }
 }
 
+/// What is to be registered of a new client. One that signs nobody in has no scope unless it is named: those
+/// that others have by default are about people.
+///
+/// # Errors
+/// As [`merged`].
+pub fn first(named: &Map<String, Value>) -> Result<ClientMetadata, Problems> {
+    let mut metadata = merged(&ClientMetadata::default(), named)?;
+    let names_scope = named.get("scope").is_some_and(|scope| !scope.is_null());
+    if !names_scope && !metadata.may_use(GrantType::AuthorizationCode) {
+        metadata.scope.clear();
+    }
+    Ok(metadata)
+}
+
 /// What is to be registered after `changes` to `base`. Members that are not named stay as they are;
 /// `null` is as good as left out of a first registration (RFC 7591 §2).
 ///
@@ -88,7 +102,10 @@ pub fn merged(
     changes: &Map<String, Value>,
 ) -> Result<ClientMetadata, Problems> {
     let broken = |error: serde_json::Error| {
-        Problems(vec![Problem::new("the registration", Refusal::new(format!("is unclear: {error}")))])
+        Problems(vec![Problem::new(
+            "the registration",
+            Refusal::new(format!("is unclear: {error}")),
+        )])
     };
     let Value::Object(mut document) = serde_json::to_value(base).map_err(broken)? else {
         unreachable!("a struct is written as an object")
@@ -147,7 +164,8 @@ fn misfits(name: &str, kind: Kind, value: &Value) -> Vec<Problem> {
         (Kind::Choice(words), Value::String(word)) => unknown_word(name, word, words()),
         (Kind::Texts | Kind::Choices(_), Value::Array(items)) => {
             let each = items.iter().enumerate();
-            each.flat_map(|(index, item)| element(&format!("{name}[{index}]"), kind, item)).collect()
+            each.flat_map(|(index, item)| element(&format!("{name}[{index}]"), kind, item))
+                .collect()
         }
         (Kind::Text, _) => wrong("text"),
         (Kind::Flag, _) => wrong("true or false"),
@@ -216,10 +234,24 @@ mod tests {
     fn only_what_is_named_changes_and_null_is_the_default() {
         let metadata =
             changed(json!({ "scope": "openid", "audience": null, "auto_approve": false })).unwrap();
-        assert_eq!((metadata.client_name.as_str(), metadata.scope.as_str()), ("Example app", "openid"));
+        assert_eq!(
+            (metadata.client_name.as_str(), metadata.scope.as_str()),
+            ("Example app", "openid")
+        );
         assert_eq!((metadata.audience, metadata.auto_approve), (None, false));
         assert_eq!(changed(json!({})).unwrap().audience.as_deref(), Some("orders"));
         assert!(changed(json!({ "require_pkce": null })).unwrap().require_pkce);
+    }
+
+    #[test]
+    fn a_client_that_signs_nobody_in_has_no_scope_unless_it_is_named() {
+        let scope = |named: Value| first(named.as_object().unwrap()).unwrap().scope;
+        assert_eq!(scope(json!({})), "openid profile email");
+        assert_eq!(scope(json!({ "grant_types": ["client_credentials"] })), "");
+        let named = json!({ "grant_types": ["client_credentials"], "scope": "orders.read" });
+        assert_eq!(scope(named), "orders.read");
+        let both = json!({ "grant_types": ["authorization_code", "client_credentials"] });
+        assert_eq!(scope(both), "openid profile email");
     }
 
     #[test]
@@ -264,7 +296,9 @@ mod tests {
         assert!(changed(service).is_ok());
         assert_eq!(
             changed(json!({ "response_types": ["token"] })).unwrap_err(),
-            ["response_types = [\"token\"] is not what follows from grant_types; leave it out, or write [\"code\"]"]
+            [
+                "response_types = [\"token\"] is not what follows from grant_types; leave it out, or write [\"code\"]"
+            ]
         );
     }
 }

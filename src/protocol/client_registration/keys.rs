@@ -64,10 +64,13 @@ fn check_key<'k>(key: &'k Map<String, Value>, kids: &mut Vec<&'k str>) -> Result
         Some(_) => return Err(Refusal::new("has a kid that is not text")),
     }
     if key.get("use").is_some_and(|usage| usage != "sig") {
-        return Err(Refusal::new("is not for signatures").remedy("leave use out, or make it \"sig\""));
+        return Err(
+            Refusal::new("is not for signatures").remedy("leave use out, or make it \"sig\"")
+        );
     }
-    let is_for_verifying =
-        |operations: &Value| operations.as_array().is_some_and(|all| all.iter().any(|one| one == "verify"));
+    let is_for_verifying = |operations: &Value| {
+        operations.as_array().is_some_and(|all| all.iter().any(|one| one == "verify"))
+    };
     if !key.get("key_ops").is_none_or(is_for_verifying) {
         return Err(Refusal::new("is not for verifying").remedy("key_ops must hold \"verify\""));
     }
@@ -188,7 +191,12 @@ mod tests {
             (&rsa, "alg", json!("HS256"), "has an alg that is not RS256"),
             (&rsa, "alg", json!("none"), "has an alg that is not RS256"),
             (&rsa, "use", json!("enc"), "is not for signatures; leave use out, or make it \"sig\""),
-            (&rsa, "key_ops", json!(["sign"]), "is not for verifying; key_ops must hold \"verify\""),
+            (
+                &rsa,
+                "key_ops",
+                json!(["sign"]),
+                "is not for verifying; key_ops must hold \"verify\"",
+            ),
             (&rsa, "kid", json!(7), "has a kid that is not text"),
             (&ec, "x", json!(URL_SAFE_NO_PAD.encode([1; 32])), "is not a point of P-256"),
             (&ec, "y", json!("AA"), "is not a point of P-256"),

@@ -112,9 +112,8 @@ impl Check<'_> {
         if needs_one && metadata.redirect_uris.is_empty() {
             self.refuse(
                 "redirect_uris",
-                Refusal::new("is empty").remedy(
-                    "the grant authorization_code needs an address to send people back to",
-                ),
+                Refusal::new("is empty")
+                    .remedy("the grant authorization_code needs an address to send people back to"),
             );
         }
     }
