@@ -4,5 +4,6 @@
 
 mod avatars;
 mod profile;
+mod registration;
 mod sessions;
 mod upstream;

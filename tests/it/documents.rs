@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use latchkey::error::ErrorCode;
+use latchkey::protocol::client_registration::MEMBERS;
 
 use crate::harness::{Backend, Server};
 
@@ -43,6 +44,16 @@ fn every_error_code_is_explained_with_its_status() {
         .map(|code| (code.as_str().to_owned(), code.status().as_u16().to_string()))
         .collect();
     assert_eq!(documented, known);
+}
+
+#[test]
+fn every_member_of_a_registration_is_explained() {
+    let documented: Vec<String> = rows(&read("docs/registration.md"))
+        .into_iter()
+        .filter(|row| row.len() == 4)
+        .map(|row| quoted(&row[0])[0].to_owned())
+        .collect();
+    assert_eq!(documented, MEMBERS);
 }
 
 #[actix_web::test]

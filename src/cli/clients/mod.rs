@@ -267,17 +267,17 @@ impl<'s> Desk<'s> {
             );
         }
         let former = match (&known.secret, &rotated.client.former_secret) {
-            (None, _) => String::new(),
+            (None, _) => "It is the first.".to_owned(),
             (Some(_), Some(former)) => format!(
-                "\nThe former secret works until {}. One made before that works no more.",
+                "The former secret works until {}. One made before that works no more.",
                 output::minute(former.until)
             ),
             (Some(_), None) => {
-                "\nThe former secret works no more; a running server follows within a second."
+                "The former secret works no more; a running server follows within a second."
                     .to_owned()
             }
         };
-        anstream::println!("{former}");
+        anstream::println!("\n{former}");
         Ok(())
     }
 

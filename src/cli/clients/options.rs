@@ -99,7 +99,6 @@ pub struct Update {
 
 /// What can be registered. Of a file, the other options and --set, the later in this order win.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
 struct Options {
     /// Where people are sent back to, compared character by character; again for each further one
     #[arg(long = "redirect-uri", value_name = "URI")]
