@@ -38,6 +38,7 @@ pub mod config;
 pub mod error;
 pub mod protocol;
 pub mod providers;
+pub mod registration;
 pub mod routes;
 pub mod startup;
 pub mod store;

@@ -1,5 +1,6 @@
 //! The command line: one function a command, one file a topic.
 
+pub mod clients;
 pub mod completions;
 pub mod config;
 pub mod dev;
@@ -33,7 +34,8 @@ pub use failure::Failure;
         latchkey serve                         the server, from the configuration\n  \
         latchkey validate                      what is wrong with the configuration, all of it\n  \
         latchkey keys list --format json       the signing keys, for a script\n  \
-        latchkey users recover rivka           a way back for somebody who lost their provider\n\n\
+        latchkey users recover rivka           a way back for somebody who lost their provider\n  \
+        latchkey clients register --help       how an app gets its id and secret\n\n\
         The configuration is found by --config, LATCHKEY_CONFIG, ./latchkey.toml,\n\
         ./config/latchkey.toml, ~/.config/latchkey/latchkey.toml, /etc/latchkey/latchkey.toml.\n\
         Any key can be set by the environment: LATCHKEY_SERVER__LISTEN=127.0.0.1:9000.\n\n\
@@ -94,6 +96,9 @@ enum Command {
     /// Look after people
     #[command(subcommand)]
     Users(UsersCommand),
+    /// Register apps and services, and look after them
+    #[command(subcommand)]
+    Clients(clients::ClientsCommand),
     /// Exit with 0 if the local server is ready
     Healthcheck,
     /// Print completions for a shell
@@ -188,6 +193,7 @@ async fn dispatch(line: CommandLine) -> Result<(), Failure> {
         Command::Users(UsersCommand::Recover { who }) => {
             users::recover(&settings()?, format, &who).await
         }
+        Command::Clients(command) => clients::run(&settings()?, format, command).await,
         Command::Healthcheck => healthcheck::run(&settings()?).await,
         Command::Completions { shell } => {
             completions::run(shell);

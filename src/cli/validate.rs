@@ -6,10 +6,12 @@ use crate::avatars::storage::AvatarStorage;
 use crate::cli::{Failure, Format, output};
 use crate::clock::Clock;
 use crate::config::settings::{AvatarStore, Settings};
+use crate::protocol::client_registration;
 use crate::protocol::sealed::{Purpose, Sealer};
 use crate::providers::configured::{Providers, SignInProvider};
 use crate::providers::discovery::discover;
 use crate::providers::http::{HttpClient, Limits};
+use crate::registration;
 use crate::startup::read_key_files;
 use crate::store;
 
@@ -111,6 +113,7 @@ async fn check_store(settings: &Settings) -> Vec<Check> {
     let mut checks = vec![Check { what: "store".to_owned(), result }];
     if is_usable {
         checks.push(check_keys(settings).await);
+        checks.extend(check_clients(settings).await);
     }
     checks
 }
@@ -135,6 +138,41 @@ async fn check_keys(settings: &Settings) -> Check {
         })
     };
     Check { what: "keys".to_owned(), result: result.await }
+}
+
+/// Clients were checked when they were registered; the configuration may have changed since.
+async fn check_clients(settings: &Settings) -> Vec<Check> {
+    // Key files that cannot be read are a check of their own.
+    let Ok(rules) = registration::rules(settings) else { return Vec::new() };
+    let read = async {
+        let store = store::open(&settings.store, &Clock::system())
+            .await
+            .map_err(|error| error.to_string())?;
+        registration::all(store.read.as_ref()).await.map_err(|error| error.to_string())
+    };
+    let clients = match read.await {
+        Ok(clients) => clients,
+        Err(error) => return vec![Check { what: "clients".to_owned(), result: Err(error) }],
+    };
+    let mut checks = Vec::new();
+    for client in &clients {
+        if let Err(problems) = client_registration::check(&client.metadata, &rules) {
+            checks.extend(problems.iter().map(|problem| Check {
+                what: format!("client {}", client.client_id),
+                result: Err(problem.to_string()),
+            }));
+        }
+    }
+    if checks.is_empty() {
+        let said = match clients.len() {
+            0 => "none yet".to_owned(),
+            count => {
+                format!("{}, as the configuration allows", output::count(count as u64, "client"))
+            }
+        };
+        checks.push(Check { what: "clients".to_owned(), result: Ok(said) });
+    }
+    checks
 }
 
 async fn check_providers(settings: &Settings) -> Vec<Check> {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+pub(super) use crate::protocol::spelling::nearest;
+
 /// One thing that is wrong, with its place, value, reason and remedy.
 ///
 /// A secret's value is never part of it.
@@ -135,21 +137,6 @@ impl Refusal {
     }
 }
 
-/// The candidate that `word` is most likely a misspelling of; `None` if it is like none of them.
-pub(super) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
-    /// Below this, a suggestion puzzles more than it helps.
-    const ALIKE: f64 = 0.6;
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::normalized_damerau_levenshtein(word, candidate), candidate))
-        .filter(|(likeness, _)| *likeness >= ALIKE)
-        .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map(|(_, candidate)| candidate)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,13 +181,5 @@ mod tests {
              \x20 line 17  tokens.acess_ttl\n\
              \x20          is not a key of [tokens]; did you mean access_ttl?\n"
         );
-    }
-
-    #[test]
-    fn a_misspelling_finds_its_word_and_nonsense_finds_none() {
-        let words = ["access_ttl", "refresh_ttl", "code_ttl"];
-        assert_eq!(nearest("acess_ttl", words), Some("access_ttl"));
-        assert_eq!(nearest("refreshttl", words), Some("refresh_ttl"));
-        assert_eq!(nearest("colour", words), None);
     }
 }

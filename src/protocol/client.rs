@@ -83,6 +83,16 @@ pub enum ApplicationType {
     Native,
 }
 
+impl ApplicationType {
+    /// As registrations spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Web => "web",
+            Self::Native => "native",
+        }
+    }
+}
+
 /// Everything that is registered about a client, apart from its id and secret. As JSON the members have
 /// the names of RFC 7591 §2, of OpenID Connect, or our own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +113,24 @@ pub struct ClientMetadata {
     /// Where people learn about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_uri: Option<String>,
+    /// Its picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logo_uri: Option<String>,
+    /// Where its terms of service are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tos_uri: Option<String>,
+    /// Where people read how it uses what it learns about them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_uri: Option<String>,
+    /// How to reach the people who are responsible for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contacts: Vec<String>,
+    /// Which software it is an instance of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub software_id: Option<String>,
+    /// Which version of that software.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub software_version: Option<String>,
     /// Its public keys, for `private_key_jwt` (RFC 7517 §5).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks: Option<serde_json::Value>,
@@ -144,6 +172,12 @@ impl Default for ClientMetadata {
             token_endpoint_auth_method: AuthMethod::default(),
             application_type: ApplicationType::default(),
             client_uri: None,
+            logo_uri: None,
+            tos_uri: None,
+            policy_uri: None,
+            contacts: Vec::new(),
+            software_id: None,
+            software_version: None,
             jwks: None,
             jwks_uri: None,
             id_token_signed_response_alg: Algorithm::RS256,

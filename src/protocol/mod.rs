@@ -3,6 +3,7 @@
 pub mod authorization_code;
 pub mod claims;
 pub mod client;
+pub mod client_registration;
 pub mod display_name;
 pub mod entity_tag;
 pub mod jwt;
@@ -15,4 +16,5 @@ pub mod rotation;
 pub mod scope;
 pub mod sealed;
 pub mod secret;
+pub mod spelling;
 pub mod username;

@@ -5,6 +5,7 @@
 mod avatars;
 mod codes;
 mod profile;
+mod registration;
 mod resources;
 mod sessions;
 mod token_endpoint;

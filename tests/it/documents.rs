@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use latchkey::error::ErrorCode;
 use latchkey::protocol::claims::Claim;
+use latchkey::protocol::client_registration::MEMBERS;
 use latchkey::routes::oauth::error::OAuthCode;
 
 use crate::harness::{Backend, Server};
@@ -61,6 +62,16 @@ fn every_claim_is_explained_with_its_scope() {
         .collect();
     let known = Claim::ALL.map(|claim| (claim.as_str().to_owned(), claim.scope().to_owned()));
     assert_eq!(documented, known);
+}
+
+#[test]
+fn every_member_of_a_registration_is_explained() {
+    let documented: Vec<String> = rows(&read("docs/registration.md"))
+        .into_iter()
+        .filter(|row| row.len() == 4)
+        .map(|row| quoted(&row[0])[0].to_owned())
+        .collect();
+    assert_eq!(documented, MEMBERS);
 }
 
 #[actix_web::test]

@@ -7,6 +7,7 @@ mod account_pages;
 mod attacks;
 mod browser;
 mod buckets;
+mod clients_command;
 mod development_provider;
 mod documents;
 mod granted;

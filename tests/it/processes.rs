@@ -89,7 +89,7 @@ async fn data_dir(backend: Backend) -> (tempfile::TempDir, Guard) {
     (directory, guard)
 }
 
-fn write_private(path: &Path, text: &str) {
+pub fn write_private(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -204,7 +204,7 @@ crate::on_both_stores!(
     a_recovery_link_of_the_command_line_opens_at_a_live_server,
 );
 
-fn run(arguments: &[&str], config: &Path) -> Output {
+pub fn run(arguments: &[&str], config: &Path) -> Output {
     Command::new(BINARY)
         .args(arguments)
         .args(["--config".as_ref(), config.as_os_str()])
@@ -214,12 +214,12 @@ fn run(arguments: &[&str], config: &Path) -> Output {
         .unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The JSON that a command prints.
-fn run_json(arguments: &[&str], config: &Path) -> Value {
+pub fn run_json(arguments: &[&str], config: &Path) -> Value {
     let output = run(&[arguments, &["--format", "json"]].concat(), config);
     assert!(output.status.success(), "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()

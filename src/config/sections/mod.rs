@@ -24,6 +24,7 @@ use super::values::{
     text_where,
 };
 use crate::protocol::claims::Claim;
+use crate::protocol::display_name::is_hidden;
 use crate::protocol::scope;
 use crate::protocol::username::DEFAULT_PATTERN;
 
@@ -120,15 +121,13 @@ fn branding(section: &mut Section<'_>) -> Branding {
 }
 
 fn scopes(root: &mut Section<'_>) -> Vec<Scope> {
-    /// Scopes whose meaning is fixed.
-    const BUILT_IN: &[&str] = &scope::OF_PEOPLE;
     let scopes = root.sections("scopes", |section| {
-        let name = section.required("name", "name the scope", scope_token);
-        if name.as_deref().is_some_and(|name| BUILT_IN.contains(&name)) {
+        let name = section.required("name", "name the scope", scope_name);
+        if name.as_deref().is_some_and(|name| scope::OF_PEOPLE.contains(&name)) {
             section.refuse("name", Refusal::new("is a scope that is there already"));
         }
         let description =
-            section.required("description", "say what the consent page is to show", text);
+            section.required("description", "say what the consent page is to show", description);
         let claims =
             section.list("claims", choice(Claim::ALL.map(|claim| (claim.as_str(), claim))));
         Some(Scope { name: name?, description: description?, claims })
@@ -139,6 +138,25 @@ fn scopes(root: &mut Section<'_>) -> Vec<Scope> {
         scopes.iter().map(|scope| scope.as_ref().map(|scope| &*scope.name)),
     );
     scopes.into_iter().flatten().collect()
+}
+
+/// A name that requests can hold.
+fn scope_name(value: &Value) -> Parsed<String> {
+    let name = scope_token(value)?;
+    match scope::Scope::parse(&name) {
+        Some(_) => Ok(name),
+        None => Err(Refusal::new("is longer than any request can name it")
+            .remedy("a scope has at most 128 characters")),
+    }
+}
+
+/// A line that the consent page shows.
+fn description(value: &Value) -> Parsed<String> {
+    const LONGEST: usize = 200;
+    let is_line = |text: &str| {
+        !text.trim().is_empty() && text.chars().count() <= LONGEST && !text.chars().any(is_hidden)
+    };
+    text_where(is_line, "is not one line of at most 200 characters that can be seen")(value)
 }
 
 /// Refuses the elements of a list whose name an earlier one has.
