@@ -7,6 +7,7 @@ pub mod fault;
 pub mod janitor;
 pub mod key_ring;
 pub mod mailbox;
+pub mod outbox;
 pub mod picture_decoder;
 pub mod pictures;
 pub mod provider_metadata;
