@@ -131,6 +131,9 @@ pub async fn discovery(app: Data<App>) -> HttpResponse {
         "jwks_uri": issuer.join("/.well-known/jwks.json"),
         "response_types_supported": [],
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": [app.settings.keys.algorithm.as_str()],
+        "end_session_endpoint": issuer.join(super::oauth::logout::PATH),
+        "backchannel_logout_supported": true,
+        "backchannel_logout_session_supported": true,
+        "id_token_signing_alg_values_supported": app.key_snapshot().algorithms(app.clock.now()),
     }))
 }

@@ -2,3 +2,5 @@
 
 pub mod client_authentication;
 pub mod error;
+pub mod id_token;
+pub mod logout;
