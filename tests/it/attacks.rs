@@ -3,6 +3,7 @@
 //! catalogue, the test says so.
 
 mod avatars;
+mod logout;
 mod profile;
 mod sessions;
 mod upstream;
