@@ -14,7 +14,7 @@
 //!          ├─ Rotate, End ──▶ TokenFamilies × 4      rotations in flight ──────────────────┤
 //!          ├─ MetadataFor ──▶ ProviderMetadata       what providers say of themselves      │
 //!          ├─ Fetch ────────▶ Pictures               pictures to be fetched from providers │
-//!          ├─ Wake ─────────▶ Outbox ◀─ Wake ─ TokenFamilies   clients to be told of an end  │
+//!          ├─ Wake ─────────▶ Outbox ◀─ Wake ─ TokenFamilies   clients to be told of an end│
 //!          ├─ TakePlace, … ─▶ PictureDecoder ◀─ Encode ─ Pictures    memory for pictures   │
 //!          ├─ RotateKey, … ─▶ KeyRing                keys and their life cycle ────────────┘
 //!          │                    │    ╰─▶ watch: KeySnapshot, with which every worker signs

@@ -401,7 +401,7 @@ impl KeyRing {
         for algorithm in missing.iter().filter(|algorithm| !self.missing.contains(algorithm)) {
             tracing::error!(
                 %algorithm,
-                "clients use an algorithm that no key of keys.files signs with: put one there and start the server again"
+                "no key of keys.files signs with what the configuration or a client uses: put one there and start the server again"
             );
         }
         self.missing = missing;

@@ -252,7 +252,7 @@ async fn e20_the_last_key_that_clients_need_is_not_retired(backend: Backend) {
         keys.signer(Algorithm::RS256, server.clock.now()).map(|key| key.public().kid.clone())
     };
     let mut keys = server.app.keys.clone();
-    let kid = signs(&*keys.wait_for(|keys| signs(keys).is_some()).await.unwrap()).unwrap();
+    let kid = signs(&keys.wait_for(|keys| signs(keys).is_some()).await.unwrap()).unwrap();
     let retire = async |compromised| {
         let request = Retire { kid: kid.clone(), compromised, by: Actor::System };
         server.app.key_ring.ask(request).await.unwrap()
