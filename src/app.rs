@@ -9,6 +9,7 @@ use crate::actors::db_writer::DbWriter;
 use crate::actors::janitor::Janitor;
 use crate::actors::key_ring::{KeyRing, KeySnapshot, Keys};
 use crate::actors::mailbox::Mailbox;
+use crate::actors::outbox::Outbox;
 use crate::actors::picture_decoder::PictureDecoder;
 use crate::actors::pictures::Pictures;
 use crate::actors::provider_metadata::ProviderMetadata;
@@ -77,6 +78,8 @@ pub struct Parts {
     pub picture_decoder: Mailbox<PictureDecoder>,
     /// Owner of the pictures to be fetched.
     pub pictures: Mailbox<Pictures>,
+    /// Owner of the deliveries under way.
+    pub outbox: Mailbox<Outbox>,
     /// Where avatars are kept.
     pub avatars: AvatarStorage,
     /// The configured providers.

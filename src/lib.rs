@@ -16,10 +16,11 @@
 //!          ├─ FindClient ───▶ Clients                registered clients, for half a second         │
 //!          ├─ KeysAt ───────▶ ClientKeys             what clients publish as their keys            │
 //!          ├─ Fetch ────────▶ Pictures               pictures to be fetched from providers │
+//!          ├─ Wake ─────────▶ Outbox ◀─ Wake ─ TokenFamilies   clients to be told of an end│
 //!          ├─ TakePlace, … ─▶ PictureDecoder ◀─ Encode ─ Pictures    memory for pictures   │
 //!          ├─ RotateKey, … ─▶ KeyRing                keys and their life cycle ────────────┘
 //!          │                    │    ╰─▶ watch: KeySnapshot, with which every worker signs
-//!          ├─ Apply ──────────▶ DbWriter ◀── Apply ── TokenFamilies, KeyRing, Janitor, Pictures
+//!          ├─ Apply ──────────▶ DbWriter ◀── Apply ── TokenFamilies, KeyRing, Janitor, Pictures, Outbox
 //!          │                    │ batches: all that queued while one commit was under way
 //!          ▼                    ▼
 //!      ReadStore             WriteStore             SQLite, or PostgreSQL

@@ -23,6 +23,7 @@ use crate::actors::db_writer::DbWriter;
 use crate::actors::janitor::{self, Janitor};
 use crate::actors::key_ring::{self, KeyRing, KeyRingError, Reload};
 use crate::actors::mailbox::Mailbox;
+use crate::actors::outbox::{self, Outbox};
 use crate::actors::picture_decoder::PictureDecoder;
 use crate::actors::pictures::{self, Pictures};
 use crate::actors::provider_metadata::ProviderMetadata;
@@ -339,11 +340,37 @@ async fn start_actors(
             .start(&owners.handle(), terms, move |status| Revocations::new(read, clock, status))
     };
 
+    let http_client = HttpClient::new(Limits::default())
+        .map_err(|error| StartError::HttpClient(error.to_string()))?;
+    // Of what is not configured by the deployer: clients' receivers, people's pictures.
+    let reach = match settings.server.allow_private_receivers {
+        true => Reach::Private,
+        false => Reach::Public,
+    };
+    let (publish, keys) = KeyRing::channel();
+    let deliveries: Arc<outbox::DeliveryCounters> = Arc::default();
+    let means = outbox::Means {
+        http: http_client.clone(),
+        reach,
+        issuer: settings.server.public_url.as_str().to_owned(),
+        keys: keys.clone(),
+        read: Arc::clone(&store.read),
+        writer: writer.clone(),
+        clock: clock.clone(),
+        counters: Arc::clone(&deliveries),
+    };
+    let outbox = supervision.start(
+        &owners.handle(),
+        terms("outbox", 0, 1024, Duration::from_secs(30)),
+        move |status| Outbox::new(means, status),
+    );
+
     let refreshes: Arc<token_families::RefreshCounters> = Arc::default();
     let means = token_families::Means {
         writer: writer.clone(),
         read: Arc::clone(&store.read),
         revocations: revocations.clone(),
+        outbox: outbox.clone(),
         lifetimes,
         tokens_live_for: access_tokens_live_for,
         clock: clock.clone(),
@@ -378,7 +405,6 @@ async fn start_actors(
         KeyRingUse::Server,
     )?;
     let key_tokens_live_for = means.tokens_live_for;
-    let (publish, keys) = KeyRing::channel();
     let key_ring = supervision.start(
         &owners.handle(),
         terms("key_ring", 0, 16, Duration::from_secs(15)),
@@ -403,8 +429,6 @@ async fn start_actors(
         move |status| Janitor::new(means, status),
     );
 
-    let http_client = HttpClient::new(Limits::default())
-        .map_err(|error| StartError::HttpClient(error.to_string()))?;
     let all_providers: Vec<_> = settings.providers.iter().cloned().map(Arc::new).collect();
     let providers = Providers::new(&all_providers);
     let provider_metadata = {
@@ -444,7 +468,7 @@ async fn start_actors(
 
     let means = pictures::Means {
         http: http_client.clone(),
-        reach: receivers,
+        reach,
         max_bytes: settings.avatars.max_bytes,
         max_pixels: settings.avatars.max_pixels,
         decoder: picture_decoder.clone(),
@@ -463,6 +487,7 @@ async fn start_actors(
         ticker::start(&revocations, revocations::POLL),
         ticker::start(&key_ring, key_ring::POLL),
         ticker::start(&janitor, janitor::PERIOD),
+        ticker::start(&outbox, outbox::POLL),
         start_clock_ticker(clock.clone(), store.clone(), Arc::clone(&skew)),
     ]
     .into_iter()
@@ -474,6 +499,7 @@ async fn start_actors(
         actors: statuses.clone(),
         store: Arc::clone(&store.counters),
         refreshes,
+        deliveries,
         batches,
     }));
     let app = App::new(Parts {
@@ -499,6 +525,7 @@ async fn start_actors(
         provider_metadata,
         picture_decoder,
         pictures,
+        outbox,
         avatars,
         providers,
         http_client,
@@ -708,6 +735,7 @@ impl Running {
         drained &= app.key_ring.drain(grace).await;
         drained &= app.provider_metadata.drain(grace).await;
         drained &= app.pictures.drain(grace).await;
+        drained &= app.outbox.drain(grace).await;
         drained &= app.client_keys.drain(grace).await;
         drained &= app.clients.drain(grace).await;
         drained &= app.picture_decoder.drain(grace).await;

@@ -113,6 +113,16 @@ pub enum KeyRingError {
     /// Keys come from files, so none is made here.
     #[error("keys come from keys.files, so none is made here: put the new file there instead")]
     FromFiles,
+    /// Nothing would sign any more with what clients or the configuration need.
+    #[error(
+        "{kid} is the only key that signs with {algorithm}, which the configuration or a client uses: put another {algorithm} key into keys.files (`latchkey generate-keys --algorithm {algorithm} --output DIR` makes one) and start the server again, or change id_token_signed_response_alg of the clients; then retire this one"
+    )]
+    LastOfAlgorithm {
+        /// Which key.
+        kid: String,
+        /// What it signs with.
+        algorithm: Algorithm,
+    },
     /// The work was interrupted.
     #[error("the key could not be made: {0}")]
     Interrupted(String),
@@ -181,6 +191,12 @@ impl KeySnapshot {
             .and_then(|key| key.signing.as_ref())
     }
 
+    /// What this node signs with now, in the order in which algorithms are offered.
+    pub fn algorithms(&self, now: Timestamp) -> Vec<Algorithm> {
+        let signs = |algorithm: &Algorithm| self.signer(*algorithm, now).is_some();
+        Algorithm::ALL.into_iter().filter(signs).collect()
+    }
+
     /// The key that verifies tokens of this `kid`, while it is published.
     pub fn verifier(&self, kid: &str, now: Timestamp) -> Option<&VerificationKey> {
         let key = self.keys.get(*self.index.get(kid)?)?;
@@ -234,12 +250,16 @@ struct Reads(Arc<AtomicU64>);
 struct Found {
     number: u64,
     keys: Vec<StoredKey>,
+    /// What ID tokens of any client are signed with.
+    of_clients: Vec<Algorithm>,
 }
 
 impl Reads {
     async fn read(&self, means: &Means) -> Result<Found, KeyRingError> {
         let number = self.0.fetch_add(1, Ordering::Relaxed);
-        Ok(Found { number, keys: means.read.keys().await? })
+        let (keys, of_clients) =
+            futures_util::try_join!(means.read.keys(), means.read.client_algorithms())?;
+        Ok(Found { number, keys, of_clients })
     }
 }
 
@@ -267,6 +287,10 @@ pub struct KeyRing {
     publish: watch::Sender<Arc<KeySnapshot>>,
     parsed: HashMap<String, Arc<SigningKey>>,
     stored: Vec<StoredKey>,
+    /// What ID tokens of any client are signed with.
+    of_clients: Vec<Algorithm>,
+    /// What there is no key for and none can be made, as the log was told.
+    missing: Vec<Algorithm>,
     /// Whether a rotation by the clock is under way.
     rotating: bool,
 }
@@ -306,6 +330,8 @@ impl KeyRing {
             publish,
             parsed,
             stored: Vec::new(),
+            of_clients: Vec::new(),
+            missing: Vec::new(),
             rotating: false,
         }
     }
@@ -316,6 +342,7 @@ impl KeyRing {
             return Ok(());
         }
         let stored = found.keys;
+        self.of_clients = found.of_clients;
         let now = self.means.clock.now();
         let mut published = Vec::new();
         for key in &stored {
@@ -338,6 +365,8 @@ impl KeyRing {
         }
         self.stored = stored;
         self.publish.send_replace(Arc::new(KeySnapshot::new(published)));
+        self.tell_what_is_missing(now);
+        // A client's algorithm holds nobody else up: its key is made in a moment.
         if self.can_sign(now) || !self.means.automatic {
             self.status.ready();
         }
@@ -348,16 +377,34 @@ impl KeyRing {
         self.publish.borrow().signer(self.means.algorithm, now).is_some()
     }
 
-    /// The algorithms that have keys, and the configured one.
+    /// The configured algorithm, those of clients, and those that have keys.
     fn algorithms(&self) -> Vec<Algorithm> {
-        let mut algorithms = vec![self.means.algorithm];
-        for key in &self.stored {
-            if newest(&self.stored, key.algorithm).is_some() && !algorithms.contains(&key.algorithm)
-            {
-                algorithms.push(key.algorithm);
-            }
+        let has_key = |algorithm: &Algorithm| newest(&self.stored, *algorithm).is_some();
+        let in_use = in_use(&self.means, &self.of_clients);
+        let others = Algorithm::ALL.into_iter().filter(|algorithm| !in_use.contains(algorithm));
+        in_use.iter().copied().chain(others.filter(has_key)).collect()
+    }
+
+    /// With `keys.files` none is made here: the log says once what clients need and no file has.
+    fn tell_what_is_missing(&mut self, now: Timestamp) {
+        if self.means.files.is_empty() || !self.means.automatic {
+            return;
         }
-        algorithms
+        let has_file = |algorithm: Algorithm| {
+            self.means.files.iter().any(|file| file.public().algorithm == algorithm)
+        };
+        let missing: Vec<Algorithm> = in_use(&self.means, &self.of_clients)
+            .into_iter()
+            .filter(|algorithm| !has_file(*algorithm))
+            .filter(|algorithm| self.publish.borrow().signer(*algorithm, now).is_none())
+            .collect();
+        for algorithm in missing.iter().filter(|algorithm| !self.missing.contains(algorithm)) {
+            tracing::error!(
+                %algorithm,
+                "no key of keys.files signs with what the configuration or a client uses: put one there and start the server again"
+            );
+        }
+        self.missing = missing;
     }
 
     /// The keys that the clock says are to be staged now.
@@ -439,6 +486,12 @@ impl KeyRing {
     }
 }
 
+/// What there must be a key for: the configured algorithm, then those of clients.
+fn in_use(means: &Means, of_clients: &[Algorithm]) -> Vec<Algorithm> {
+    let others = of_clients.iter().copied().filter(|algorithm| *algorithm != means.algorithm);
+    std::iter::once(means.algorithm).chain(others).collect()
+}
+
 fn open(sealer: &Sealer, kid: &str, sealed: &str) -> Result<Arc<SigningKey>, KeyRingError> {
     let der = sealer
         .open_bytes(Purpose::SigningKey, sealed)
@@ -517,14 +570,15 @@ async fn activate(
 }
 
 async fn rotate(means: &Means, request: RotateKey) -> Result<RotateReport, KeyRingError> {
-    if !means.files.is_empty() {
-        return Err(KeyRingError::FromFiles);
-    }
     let algorithm = request.algorithm.unwrap_or(means.algorithm);
     let stored = means.read.keys().await?;
     let current = newest(&stored, algorithm);
     let now = means.clock.now();
     let staged = current.filter(|key| key.signs_from > now);
+    // What waits for its turn can take it, wherever it comes from; only making a key is not ours.
+    if !means.files.is_empty() && !staged.is_some_and(|key| has_private_half(means, key)) {
+        return Err(KeyRingError::FromFiles);
+    }
     let is_new = staged.is_none();
     let kid = match staged {
         Some(staged) => staged.kid.clone(),
@@ -562,6 +616,11 @@ async fn rotate(means: &Means, request: RotateKey) -> Result<RotateReport, KeyRi
     Ok(RotateReport { kid, algorithm, signs_from, is_new, replaces })
 }
 
+/// Whether this process can sign with a key of the store.
+fn has_private_half(means: &Means, key: &StoredKey) -> bool {
+    key.sealed_private.is_some() || means.files.iter().any(|file| file.public().kid == key.kid)
+}
+
 async fn retire(means: &Means, request: Retire) -> Result<RetireKeyOutcome, KeyRingError> {
     let stored = means.read.keys().await?;
     let Some(key) = stored.iter().find(|key| key.kid == request.kid) else {
@@ -571,9 +630,23 @@ async fn retire(means: &Means, request: Retire) -> Result<RetireKeyOutcome, KeyR
     let signs_now = life(key, &stored, means.tokens_live_for).state(now) == KeyState::Active;
     if signs_now {
         // Another key takes over first, so that there is no moment without a signer.
-        let algorithm = Some(key.algorithm);
-        rotate(means, RotateKey { algorithm, bits: None, now: true, by: request.by.clone() })
-            .await?;
+        let rotation = RotateKey {
+            algorithm: Some(key.algorithm),
+            bits: None,
+            now: true,
+            by: request.by.clone(),
+        };
+        match rotate(means, rotation).await {
+            Ok(_) => {}
+            Err(KeyRingError::FromFiles) => {
+                let of_clients = means.read.client_algorithms().await?;
+                if in_use(means, &of_clients).contains(&key.algorithm) {
+                    let (kid, algorithm) = (request.kid, key.algorithm);
+                    return Err(KeyRingError::LastOfAlgorithm { kid, algorithm });
+                }
+            }
+            Err(error) => return Err(error),
+        }
     }
     let at = means.clock.now();
     let action = if request.compromised { "key.compromised" } else { "key.retired" };

@@ -9,6 +9,7 @@ mod fetched;
 pub mod janitor;
 pub mod key_ring;
 pub mod mailbox;
+pub mod outbox;
 pub mod picture_decoder;
 pub mod pictures;
 pub mod provider_metadata;

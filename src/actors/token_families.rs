@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::db_writer::{DbWriter, WriteError, apply};
 use super::mailbox::{AskError, Drain, Mailbox};
+use super::outbox::{Outbox, Wake};
 use super::revocations::{Add, Revocations};
 use super::status::ActorStatus;
 use crate::clock::{Clock, Timestamp};
@@ -121,6 +122,8 @@ pub struct Means {
     pub read: Arc<dyn ReadStore>,
     /// Is told what ended.
     pub revocations: Mailbox<Revocations>,
+    /// Is told that clients may have to hear of it.
+    pub outbox: Mailbox<Outbox>,
     /// From `[tokens]`.
     pub lifetimes: Lifetimes,
     /// How long access tokens live, with leeway.
@@ -304,9 +307,11 @@ fn reuse(means: &Means, request: &Rotate, live: &FamilyWithUser, now: Timestamp)
     }
 }
 
-/// Stores the end of families and tells this node's [`Revocations`] before it answers.
+/// Stores the end of families and tells this node's [`Revocations`] before it answers; clients hear of it
+/// from the [`Outbox`].
 async fn end(means: &Means, revoke: Revoke) -> Result<RevokeOutcome, WriteError> {
     let outcome = apply(&means.writer, revoke).await?;
+    means.outbox.tell(Wake);
     means.revocations.ask(Add(outcome.revocations.clone())).await?;
     Ok(outcome)
 }

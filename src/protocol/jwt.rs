@@ -2,7 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::clock::Timestamp;
 use crate::store::model::{FamilyId, Role, SessionId, UserId};
@@ -196,6 +197,43 @@ pub struct IdClaims {
     pub at_hash: Option<String>,
     /// The browser session.
     pub sid: SessionId,
+}
+
+/// The event of a logout token (OpenID Connect Back-Channel Logout §2.4).
+const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+
+/// Claims of a logout token (OpenID Connect Back-Channel Logout §2.4). It never has a `nonce`, so that it
+/// cannot be taken for an ID token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LogoutClaims {
+    /// Issuer: `server.public_url`.
+    pub iss: String,
+    /// The person's id.
+    pub sub: String,
+    /// The client.
+    pub aud: String,
+    /// Time of issue, in seconds since the Unix epoch.
+    pub iat: i64,
+    /// End of life.
+    pub exp: i64,
+    /// The same each time that one delivery is tried.
+    pub jti: String,
+    /// The session that ended.
+    pub sid: SessionId,
+    /// What happened.
+    pub events: LogoutEvent,
+}
+
+/// The one member of `events` in a logout token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogoutEvent;
+
+impl Serialize for LogoutEvent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut events = serializer.serialize_map(Some(1))?;
+        events.serialize_entry(LOGOUT_EVENT, &serde_json::Map::new())?;
+        events.end()
+    }
 }
 
 fn check_times(exp: i64, iat: i64, now: Timestamp) -> Result<(), TokenError> {

@@ -9,13 +9,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use oauth2::http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use oauth2::http::StatusCode;
+use oauth2::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use oauth2::{HttpRequest, HttpResponse};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect;
 use rustls_platform_verifier::BuilderVerifierExt;
 use serde::de::DeserializeOwned;
 use url::Url;
+use url::form_urlencoded::Serializer;
 
 use super::ProviderError;
 use super::address::{self, AddressError, Reach};
@@ -99,6 +101,30 @@ impl HttpClient {
         self.exchange(request, reach, self.limits.body).await
     }
 
+    /// Posts a form and tells the status of the answer, whose body nobody reads.
+    ///
+    /// # Errors
+    /// [`ProviderError::Misconfigured`] for an address out of reach; `Unreachable`; `Timeout`.
+    pub async fn post_form(
+        &self,
+        url: &Url,
+        fields: &[(&str, &str)],
+        reach: Reach,
+    ) -> Result<StatusCode, ProviderError> {
+        check(url, reach)?;
+        let form = Serializer::new(String::new()).extend_pairs(fields).finish();
+        let request = self
+            .client(reach)
+            .post(url.clone())
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form);
+        Ok(request.send().await.map_err(failure)?.status())
+    }
+
+    fn client(&self, reach: Reach) -> &reqwest::Client {
+        if reach == Reach::Private { &self.unguarded } else { &self.guarded }
+    }
+
     async fn exchange(
         &self,
         request: HttpRequest,
@@ -107,8 +133,7 @@ impl HttpClient {
     ) -> Result<HttpResponse, ProviderError> {
         let request: reqwest::Request = request.try_into().map_err(failure)?;
         check(request.url(), reach)?;
-        let client = if reach == Reach::Private { &self.unguarded } else { &self.guarded };
-        let answer = client.execute(request).await.map_err(failure)?;
+        let answer = self.client(reach).execute(request).await.map_err(failure)?;
         let status = answer.status();
         if status.is_redirection() || status.is_server_error() {
             return Err(ProviderError::Answer(format!("status {}", status.as_u16())));

@@ -90,6 +90,11 @@ pub fn configure(config: &mut ServiceConfig, is_development: bool) {
         Endpoint::new("/auth/form/session", Limit::InHandler).post(auth::account_form::end_session),
         Endpoint::new("/auth/form/delete", Limit::InHandler).post(auth::account_form::delete),
         Endpoint::new("/auth/form/sign-out", Limit::InHandler).post(auth::form::leave),
+        Endpoint::new("/auth/form/end-session", Limit::InHandler).post(oauth::logout::confirmed),
+        // Apps.
+        Endpoint::new(oauth::logout::PATH, public)
+            .get(oauth::logout::logout)
+            .post(oauth::logout::by_post),
         // Signing in.
         Endpoint::new("/auth/providers", public).get(auth::providers::providers),
         Endpoint::new("/auth/{provider}", login).get(auth::start::start),

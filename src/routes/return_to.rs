@@ -14,19 +14,28 @@ const LONGEST: usize = 2048;
 /// # Errors
 /// `invalid_return_to`.
 pub fn check(return_to: &str, server: &Server) -> Result<String, ApiError> {
-    resolve(return_to, server).ok_or_else(|| {
-        ApiError::new(
-            ErrorCode::InvalidReturnTo,
-            "return_to is a path on this server or an address of an origin that is allowed in server.return_to.",
-        )
-        .field("return_to")
-    })
+    find(return_to, server).filter(|_| return_to.len() <= LONGEST).ok_or_else(refused)
+}
+
+/// The same for an address that is gone to at once and kept nowhere: it may be as long as any.
+///
+/// # Errors
+/// `invalid_return_to`.
+pub fn check_at_once(return_to: &str, server: &Server) -> Result<String, ApiError> {
+    find(return_to, server).ok_or_else(refused)
+}
+
+fn refused() -> ApiError {
+    ApiError::new(
+        ErrorCode::InvalidReturnTo,
+        "return_to is a path on this server or an address of an origin that is allowed in server.return_to.",
+    )
+    .field("return_to")
 }
 
 /// Browsers read `\` as `/` and drop tabs and line ends, so those never pass.
-fn resolve(return_to: &str, server: &Server) -> Option<String> {
-    let is_plain = return_to.len() <= LONGEST
-        && return_to.bytes().all(|byte| byte > b' ' && byte != 0x7f && byte != b'\\');
+fn find(return_to: &str, server: &Server) -> Option<String> {
+    let is_plain = return_to.bytes().all(|byte| byte > b' ' && byte != 0x7f && byte != b'\\');
     if !is_plain || !return_to.is_ascii() {
         return None;
     }

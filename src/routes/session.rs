@@ -74,6 +74,23 @@ pub async fn authenticate(request: &HttpRequest, app: &App) -> Result<Authentica
     }
 }
 
+/// The session of this browser, by its access cookie alone: for the addresses that other sites lead people
+/// to, where a header is nobody's. `None` if the cookie is missing, has expired or was revoked.
+///
+/// # Errors
+/// `duplicate_cookie`; 503 if it cannot be known whether the token was revoked.
+pub async fn of_browser(
+    request: &HttpRequest,
+    app: &App,
+) -> Result<Option<Authenticated>, ApiError> {
+    let Some(token) = app.cookies.read(request, Kind::Access)? else { return Ok(None) };
+    match of_token(token, app).await {
+        Ok(session) => Ok(Some(session)),
+        Err(error) if error.code == ErrorCode::Unauthenticated => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 async fn find_session(request: &HttpRequest, app: &App) -> Result<Authenticated, ApiError> {
     let token = match bearer_token(request)? {
         Some(token) => token,
@@ -83,7 +100,11 @@ async fn find_session(request: &HttpRequest, app: &App) -> Result<Authenticated,
             .map(str::to_owned)
             .ok_or_else(unauthenticated)?,
     };
-    let (claims, kid) = verify_first_party(&token, app).map_err(|error| {
+    of_token(&token, app).await
+}
+
+async fn of_token(token: &str, app: &App) -> Result<Authenticated, ApiError> {
+    let (claims, kid) = verify_first_party(token, app).map_err(|error| {
         ApiError::new(ErrorCode::Unauthenticated, format!("Sign in again: {error}."))
     })?;
     if app.revocations.ask(IsRevoked::new(&claims, &kid)).await?? {

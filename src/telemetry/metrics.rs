@@ -18,6 +18,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::actors::db_writer::BatchTimes;
+use crate::actors::outbox::DeliveryCounters;
 use crate::actors::rate_limiter::Tier;
 use crate::actors::status::{ActorStatus, AskOutcome, BUCKETS_MICROSECONDS, Durations, State};
 use crate::actors::token_families::RefreshCounters;
@@ -65,6 +66,8 @@ pub struct Sources {
     pub store: Arc<Counters>,
     /// Of the refreshes.
     pub refreshes: Arc<RefreshCounters>,
+    /// Of back-channel logouts.
+    pub deliveries: Arc<DeliveryCounters>,
     /// Of the writer.
     pub batches: Arc<BatchTimes>,
 }
@@ -236,6 +239,31 @@ impl Collected {
         )
     }
 
+    fn deliveries(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let deliveries = &self.sources.deliveries;
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut family = encoder.encode_descriptor(
+            "logout_deliveries",
+            "Attempts to tell a client of a sign-out by how they ended",
+            None,
+            MetricType::Counter,
+        )?;
+        for (outcome, count) in [
+            ("delivered", of(&deliveries.delivered)),
+            ("put_off", of(&deliveries.put_off)),
+            ("given_up", of(&deliveries.given_up)),
+        ] {
+            ConstCounter::new(count).encode(family.encode_family(&[("outcome", outcome)])?)?;
+        }
+        let under_way = i64::try_from(of(&deliveries.under_way)).unwrap_or(i64::MAX);
+        ConstGauge::new(under_way).encode(encoder.encode_descriptor(
+            "logout_deliveries_under_way",
+            "Clients that this node is about to tell of a sign-out",
+            None,
+            MetricType::Gauge,
+        )?)
+    }
+
     fn durations<'a>(
         encoder: &mut DescriptorEncoder<'_>,
         name: &str,
@@ -296,6 +324,7 @@ impl Collector for Collected {
         ] {
             Self::counter(encoder, name, help, value)?;
         }
+        self.deliveries(encoder)?;
         let mut batches = encoder.encode_descriptor(
             "store_batch",
             "One batch of writes, until its commit",

@@ -4,6 +4,7 @@
 
 mod avatars;
 mod codes;
+mod logout;
 mod profile;
 mod registration;
 mod resources;

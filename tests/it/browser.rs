@@ -8,6 +8,7 @@ mod driver;
 mod frontend;
 mod keyboard;
 mod linking;
+mod logout;
 mod looking;
 mod signing_in;
 mod troubles;

@@ -142,6 +142,15 @@ impl Server {
         self.running.take().unwrap().stop().await
     }
 
+    /// Stops the server and starts another on the same store, as `latchkey serve` runs it.
+    pub async fn restarted(mut self) -> Self {
+        assert!(self.running.take().unwrap().stop().await);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut settings = self.app.settings.clone();
+        settings.server.listen = listener.local_addr().unwrap();
+        Self::run(listener, settings, false, self.clock, self._guard).await
+    }
+
     /// Ends polling, so that counters stand still.
     pub fn stop_tickers(&self) {
         self.running.as_ref().unwrap().stop_tickers();

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
-use latchkey::actors::key_ring::{Retire, RotateKey};
+use latchkey::actors::key_ring::{KeySnapshot, Reload, Retire, RotateKey};
 use latchkey::protocol::jwt::Algorithm;
 use latchkey::store::model::Actor;
 use latchkey::store::operation::RetireKeyOutcome;
 use reqwest::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Backend, Browser, Server, cookie};
+use crate::registration::register;
 
 fn rotate(now: bool) -> RotateKey {
     RotateKey { algorithm: None, bits: None, now, by: Actor::System }
@@ -114,7 +115,7 @@ pub async fn a_retired_key_stays_until_its_last_token_has_expired(backend: Backe
     let me = browser.client.get(format!("{}/auth/me", server.url)).bearer_auth(&token).send();
     assert_eq!(me.await.unwrap().status(), StatusCode::OK, "the last second of its life");
     server.clock.advance(Duration::from_secs(60));
-    server.app.key_ring.ask(latchkey::actors::key_ring::Reload).await.unwrap().unwrap();
+    server.app.key_ring.ask(Reload).await.unwrap().unwrap();
     assert!(jwks(&browser).await.find(&first).is_none());
 }
 
@@ -164,6 +165,70 @@ pub async fn the_clock_rotates_keys_by_itself(backend: Backend) {
     assert_ne!(signer(now.plus(Duration::from_secs(3_600))), first);
 }
 
+/// Waits until these algorithms have so many keys each.
+async fn has_keys(server: &Server, algorithms: &[Algorithm], number: usize) {
+    let mut published = server.app.keys.clone();
+    let of = |keys: &KeySnapshot, algorithm: &Algorithm| {
+        keys.keys().iter().filter(|key| key.stored.algorithm == *algorithm).count()
+    };
+    let following =
+        published.wait_for(|keys| algorithms.iter().all(|algorithm| of(keys, algorithm) == number));
+    let followed = tokio::time::timeout(Duration::from_secs(10), following).await;
+    drop(followed.expect("the keys are made").unwrap());
+}
+
+pub async fn a_clients_algorithm_gets_a_key_that_signs_at_once(backend: Backend) {
+    let server = Server::start(backend, "[keys]\nalgorithm = \"ES256\"\n").await;
+    let browser = server.browser();
+    let offered = async || {
+        let discovery = browser.get("/.well-known/openid-configuration").await;
+        let discovery: Value = serde_json::from_str(&discovery.text().await.unwrap()).unwrap();
+        discovery["id_token_signing_alg_values_supported"].clone()
+    };
+    assert_eq!(offered().await, json!(["ES256"]));
+    register(&server, |metadata| metadata.id_token_signed_response_alg = Algorithm::RS256).await;
+    assert_eq!(browser.get("/ready").await.status(), StatusCode::OK, "nobody waits for it");
+    has_keys(&server, &[Algorithm::ES256, Algorithm::RS256], 1).await;
+    let now = server.clock.now();
+    assert!(server.app.key_snapshot().signer(Algorithm::RS256, now).is_some());
+    assert_eq!(offered().await, json!(["RS256", "ES256"]));
+    assert_eq!(jwks(&browser).await.keys.len(), 2);
+    // First-party tokens go on as before, and another such client needs no other key.
+    register(&server, |metadata| metadata.id_token_signed_response_alg = Algorithm::RS256).await;
+    server.app.key_ring.ask(Reload).await.unwrap().unwrap();
+    let token = access_token(&server.signed_in("alice").await).await;
+    assert_eq!(decode_header(&token).unwrap().alg, jsonwebtoken::Algorithm::ES256);
+    assert_eq!(server.app.store.read.keys().await.unwrap().len(), 2);
+}
+
+pub async fn every_algorithm_in_use_is_rotated(backend: Backend) {
+    let settings = "[keys]\nalgorithm = \"ES256\"\nrotation_period = \"10d\"\n";
+    let server = Server::start(backend, settings).await;
+    register(&server, |metadata| metadata.id_token_signed_response_alg = Algorithm::EdDsa).await;
+    let both = [Algorithm::ES256, Algorithm::EdDsa];
+    has_keys(&server, &both, 1).await;
+    let signers = |now| {
+        let keys = server.app.key_snapshot();
+        both.map(|algorithm| keys.signer(algorithm, now).unwrap().public().kid.clone())
+    };
+    let first = signers(server.clock.now());
+    server.clock.advance(Duration::from_secs(10 * 86_400 - 3_600));
+    has_keys(&server, &both, 2).await;
+    let now = server.clock.now();
+    assert_eq!(signers(now), first, "published ahead");
+    let next = signers(now.plus(Duration::from_secs(3_600)));
+    assert!(next.iter().all(|kid| !first.contains(kid)));
+
+    // Retired by hand, each has another take over.
+    server.clock.advance(Duration::from_secs(3_600));
+    for kid in next.clone() {
+        let retire = Retire { kid, compromised: true, by: Actor::System };
+        let outcome = server.app.key_ring.ask(retire).await.unwrap().unwrap();
+        assert_eq!(outcome, RetireKeyOutcome::Retired);
+    }
+    assert!(signers(server.clock.now()).iter().all(|kid| !next.contains(kid)));
+}
+
 pub async fn the_jwks_can_be_cached(backend: Backend) {
     let server = Server::start(backend, "").await;
     let browser = server.browser();
@@ -190,5 +255,7 @@ crate::on_both_stores!(
     a_staged_key_is_reported_and_not_made_twice,
     a_compromised_key_is_gone_at_once_with_its_tokens,
     the_clock_rotates_keys_by_itself,
+    a_clients_algorithm_gets_a_key_that_signs_at_once,
+    every_algorithm_in_use_is_rotated,
     the_jwks_can_be_cached,
 );

@@ -101,6 +101,7 @@ each_actor_survives! {
     a_panic_in_the_provider_metadata_loses_nothing_acknowledged: "provider_metadata", "panic";
     a_panic_in_the_picture_decoder_loses_nothing_acknowledged: "picture_decoder", "panic";
     a_panic_in_the_pictures_loses_nothing_acknowledged: "pictures", "panic";
+    a_panic_in_the_outbox_loses_nothing_acknowledged: "outbox", "panic";
     a_stopped_writer_comes_back: "db_writer", "stop";
     stopped_families_come_back: "token_families", "stop";
 }

@@ -7,6 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::logout::cleared;
 use crate::actors::db_writer::apply;
+use crate::actors::outbox::Wake;
 use crate::actors::revocations::Add;
 use crate::app::App;
 use crate::avatars::name::AvatarName;
@@ -60,6 +61,7 @@ pub async fn delete(
     };
     match apply(&app.writer, write).await? {
         DeleteUserOutcome::Deleted { avatar, revocations } => {
+            app.outbox.tell(Wake);
             app.revocations.ask(Add(revocations)).await?;
             remove_pictures(app, user, avatar.as_ref().or(live.user.avatar.as_ref())).await;
             Ok(())

@@ -56,14 +56,32 @@ pub async fn sign_out(request: &HttpRequest, app: &App, everywhere: bool) -> Res
         return Ok(());
     };
     rate_limit::by_name(request, app, Tier::Api, session.to_string()).await?;
-    let (target, what, named) = if everywhere {
-        let what = ("user.signed_out_everywhere", "logout_all");
-        (RevokeTarget::User(user), what, format!("user:{user}"))
-    } else {
-        let what = ("session.ended", "logout");
-        (RevokeTarget::Session(session), what, format!("session:{session}"))
-    };
+    if !everywhere {
+        return end_session(request, app, session, user, None).await;
+    }
+    let what = ("user.signed_out_everywhere", "logout_all");
+    let (target, named) = (RevokeTarget::User(user), format!("user:{user}"));
     let revoke = ending(request, app, user, target, what, named);
+    app.families.of(&FamilyId(session.0)).ask(End(revoke)).await??;
+    Ok(())
+}
+
+/// Ends a session of a person at their own word; `client` is the app that led them here, if one did.
+///
+/// # Errors
+/// 503 if the end could not be stored.
+pub async fn end_session(
+    request: &HttpRequest,
+    app: &App,
+    session: SessionId,
+    user: UserId,
+    client: Option<&str>,
+) -> Result<(), ApiError> {
+    let (target, named) = (RevokeTarget::Session(session), format!("session:{session}"));
+    let mut revoke = ending(request, app, user, target, ("session.ended", "logout"), named);
+    if let Some(client) = client {
+        revoke.audit.details = serde_json::json!({ "client_id": client });
+    }
     app.families.of(&FamilyId(session.0)).ask(End(revoke)).await??;
     Ok(())
 }

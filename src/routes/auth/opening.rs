@@ -6,6 +6,7 @@ use actix_web::HttpRequest;
 use actix_web::cookie::Cookie;
 use url::Url;
 
+use crate::actors::outbox::Wake;
 use crate::actors::pictures::fetch_later;
 use crate::actors::revocations::Add;
 use crate::app::App;
@@ -66,7 +67,8 @@ pub fn replaced(request: &HttpRequest, app: &App, live: &FamilyWithUser, now: Ti
     }
 }
 
-/// Makes this node refuse the access tokens of a session that a sign-in has ended, before the answer.
+/// Makes this node refuse the access tokens of a session that a sign-in has ended, before the answer, and
+/// has its clients told.
 ///
 /// # Errors
 /// 503; the end is stored all the same, and known within a second.
@@ -75,6 +77,7 @@ pub async fn refuse_tokens_of(app: &App, ended: Option<&Revoke>) -> Result<(), A
     else {
         return Ok(());
     };
+    app.outbox.tell(Wake);
     let revocation = Revocation {
         kind: RevocationKind::Session,
         id: session.to_string(),

@@ -50,7 +50,8 @@ const MARKER_LIFE: Duration = Duration::from_secs(30);
 /// `invalid_return_to`; 503 if it cannot be known whether there is a session.
 pub async fn resume(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
     let query = Parameters::of_query(&request)?;
-    let target = return_to::check(query.get("return_to").unwrap_or("/"), &app.settings.server)?;
+    let target =
+        return_to::check_at_once(query.get("return_to").unwrap_or("/"), &app.settings.server)?;
     let mut answer = HttpResponse::SeeOther();
     answer.insert_header((LOCATION, target));
     let outcome = match session::presented_refresh(&request, &app)? {

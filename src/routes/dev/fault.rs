@@ -48,6 +48,7 @@ async fn inject(
         "picturedecoder" => break_all(from_ref(&app.picture_decoder), fault).await,
         "pictures" => break_all(from_ref(&app.pictures), fault).await,
         "clientkeys" => break_all(from_ref(&app.client_keys), fault).await,
+        "outbox" => break_all(from_ref(&app.outbox), fault).await,
         "clients" => break_all(from_ref(&app.clients), fault).await,
         _ => return Err(ApiError::new(ErrorCode::NotFound, "There is no such actor.")),
     }

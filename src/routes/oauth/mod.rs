@@ -11,3 +11,5 @@ pub mod issue;
 pub mod revoke;
 pub mod token;
 pub mod userinfo;
+pub mod id_token;
+pub mod logout;

@@ -37,6 +37,14 @@ pub fn lead_on(request: &HttpRequest, app: &App, here: &str) -> Result<HttpRespo
     })
 }
 
+/// Whether a resume has just found that nobody is signed in.
+///
+/// # Errors
+/// `duplicate_cookie`.
+pub fn found_nobody(request: &HttpRequest, app: &App) -> Result<bool, ApiError> {
+    Ok(Outcome::of(request, app)? == Some(Outcome::SignedOut))
+}
+
 fn not_kept(app: &App, here: &str) -> HttpResponse {
     let host = app.settings.server.public_url.authority();
     page(StatusCode::OK, &CookiesNotKept { site: &app.site, host, return_to: Some(here) })

@@ -10,8 +10,8 @@ use super::site::Site;
 use super::text::{Done, Notice};
 use super::views::{
     Account, AccountErrors, AccountTokens, Address, AppRow, CookiesNotKept, DeleteAccount,
-    DevelopmentProvider, ErrorPage, LinkConfirmation, LinkOffer, LinkStart, Login, Onboarding,
-    Page, ProviderButton, Recovery, SessionRow, SignedOut, Way,
+    DevelopmentProvider, EndSession, ErrorPage, LinkConfirmation, LinkOffer, LinkStart, Login,
+    Onboarding, Page, ProviderButton, Recovery, SessionRow, SignedOut, Way,
 };
 use crate::clock::Timestamp;
 use crate::config::settings::{Branding, Usernames};
@@ -315,6 +315,14 @@ fn account_pages(words: &Words) -> Vec<(&'static str, String)> {
     let failure = Account { errors: failed, ..usual() };
     let early = Account { username_next_change: Some(now), errors: wrong, ..usual() };
     let unchanging = Account { username_rules: &fixed, ..sparse() };
+    let leaving = |client| EndSession {
+        site: &words.site,
+        form_token: words.form_token,
+        request: words.form_token,
+        username: words.username,
+        client,
+        stay: words.host,
+    };
     let signed_out = |everywhere| SignedOut { site: &words.site, everywhere }.to_html();
     vec![
         ("account-sparse", sparse().to_html()),
@@ -329,6 +337,8 @@ fn account_pages(words: &Words) -> Vec<(&'static str, String)> {
         ("account-failure", failure.to_html()),
         ("account-early", early.to_html()),
         ("account-fixed", unchanging.to_html()),
+        ("end-session", leaving(Some(words.provider)).to_html()),
+        ("end-session-unnamed", leaving(None).to_html()),
         ("signed-out", signed_out(false)),
         ("signed-out-everywhere", signed_out(true)),
     ]
@@ -456,6 +466,7 @@ fn every_form_carries_what_was_hidden_in_it() {
                 continue;
             };
             let expected: &[&str] = match action {
+                "end-session" => &["form_token", "request"],
                 "unlink" => &["form_token", "provider", "subject"],
                 "link" if name.starts_with("link-start") => {
                     &["form_token", "provider", "return_to"]
@@ -470,6 +481,7 @@ fn every_form_carries_what_was_hidden_in_it() {
     let expected = [
         ("avatar", 3 * 12),
         ("delete", 3 * 3),
+        ("end-session", 3 * 2),
         ("link", 3 * 4),
         ("profile", 3 * 12),
         ("session", 3 * 9),

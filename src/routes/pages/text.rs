@@ -554,6 +554,28 @@ fn one_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
+/// The page that asks whether to sign out, for an app.
+pub mod end_session {
+    /// The heading.
+    pub const HEADING: &str = "Sign out?";
+    /// Where nobody says which app asks.
+    pub const SOMEBODY: &str = "Another page asks to sign you out.";
+    /// Who is signed in.
+    pub const ACCOUNT: &str = "Signed in as";
+    /// The answer yes.
+    pub const SUBMIT: &str = "Sign out";
+    /// The answer no.
+    pub const STAY: &str = "Stay signed in";
+    /// What each answer means.
+    pub const HINT: &str = "Signing out ends your session in this browser, and apps that you use with it may \
+        sign you out, too. If you did not ask for it, stay: nothing is changed then.";
+
+    /// Which app asks.
+    pub fn asker(client: &str) -> String {
+        format!("{client} asks to sign you out.")
+    }
+}
+
 /// The page `/signed-out`.
 pub mod signed_out {
     /// This session has ended.

@@ -236,6 +236,31 @@ impl Recovery<'_> {
     }
 }
 
+/// Asks whether to sign out, where an app wants it without knowing the person. Posts to
+/// `/auth/form/end-session` the fields `form_token` and `request`.
+#[derive(Debug, Template)]
+#[template(path = "end_session.html")]
+pub struct EndSession<'a> {
+    /// Whose page it is.
+    pub site: &'a Site,
+    /// The sealed token of the form.
+    pub form_token: &'a str,
+    /// What the app wants, sealed.
+    pub request: &'a str,
+    /// Who is signed in.
+    pub username: &'a str,
+    /// What the app is called, if it says who it is.
+    pub client: Option<&'a str>,
+    /// Where the answer no leads.
+    pub stay: &'a str,
+}
+
+impl EndSession<'_> {
+    fn asker(&self) -> String {
+        self.client.map_or_else(|| text::end_session::SOMEBODY.to_owned(), text::end_session::asker)
+    }
+}
+
 /// `/signed-out`.
 #[derive(Debug, Template)]
 #[template(path = "signed_out.html")]
@@ -432,6 +457,7 @@ pages!(
         }
     },
     DeleteAccount,
+    EndSession,
     SignedOut,
     CookiesNotKept,
     ErrorPage,
