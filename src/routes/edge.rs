@@ -139,10 +139,12 @@ fn render_error(response: &mut ServiceResponse<BoxBody>, app: &App, id: &str) ->
         (None, None) => of_framework(error),
     };
     let request = response.request();
-    let is_oauth = request.path().starts_with("/oauth/");
+    let wants_page = wants_page(request.headers());
+    let has_page = wants_page && pages::errors::is_shown_to_people(request.path());
+    let is_oauth = request.path().starts_with("/oauth/") && !has_page;
     let mut rendered = if is_oauth {
         oauth_answer(&api_error)
-    } else if wants_page(request.headers()) {
+    } else if wants_page {
         pages::errors::answer(app, &api_error, id, request)
     } else {
         problem_answer(&api_error, id)

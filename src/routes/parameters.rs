@@ -192,6 +192,18 @@ pub async fn read_form(
     payload: Payload,
     limit: usize,
 ) -> Result<Parameters, ApiError> {
+    Parameters::parse(&read_form_text(request, payload, limit).await?)
+}
+
+/// Reads a body of `application/x-www-form-urlencoded` as it was sent.
+///
+/// # Errors
+/// `unsupported_media_type`, `invalid_request`, and those of [`read_body`].
+pub async fn read_form_text(
+    request: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+) -> Result<String, ApiError> {
     if !has_content_type(request, "application/x-www-form-urlencoded") {
         return Err(ApiError::new(
             ErrorCode::UnsupportedMediaType,
@@ -199,9 +211,8 @@ pub async fn read_form(
         ));
     }
     let body = read_body(request, payload, limit).await?;
-    let text = std::str::from_utf8(&body)
-        .map_err(|_| ApiError::new(ErrorCode::InvalidRequest, "The form is not UTF-8."))?;
-    Parameters::parse(text)
+    String::from_utf8(body.into())
+        .map_err(|_| ApiError::new(ErrorCode::InvalidRequest, "The form is not UTF-8."))
 }
 
 #[cfg(test)]
