@@ -16,6 +16,7 @@ mod independent_provider;
 mod keys;
 mod linking;
 mod nodes;
+mod oauth_authorize;
 mod oauth_provider;
 mod openid_provider;
 mod people_provider;
