@@ -1,8 +1,8 @@
 //! The authorization endpoint, the page that asks, and apps with access.
 
-mod apps;
+pub mod apps;
 mod consent;
-mod sign_in;
+pub mod sign_in;
 
 use std::collections::BTreeMap;
 

@@ -211,7 +211,7 @@ async fn a_provider_that_asked_nobody_does_not_make_a_sign_in_new(backend: Backe
 }
 
 /// An ID token as the server would issue it to a client, at the beginning of the test.
-async fn id_token(scene: &Scene, change: impl FnOnce(&mut IdClaims)) -> String {
+pub async fn id_token(scene: &Scene, change: impl FnOnce(&mut IdClaims)) -> String {
     let me = scene.browser.get("/auth/me").await.text().await.unwrap();
     let me: serde_json::Value = serde_json::from_str(&me).unwrap();
     let now = scene.server.clock.now();
