@@ -11,6 +11,7 @@ pub mod key;
 pub mod key_life;
 pub mod pkce;
 pub mod random;
+pub mod redirect_uri;
 pub mod refresh_token;
 pub mod rotation;
 pub mod scope;

@@ -18,7 +18,7 @@ use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 use serde_json::json;
 
 use super::oauth::error::{OAuthError, plain};
-use super::{cors, oauth, pages};
+use super::{cors, pages};
 use crate::app::App;
 use crate::clock::Stopwatch;
 use crate::config::settings::LogFormat;
@@ -139,9 +139,12 @@ fn render_error(response: &mut ServiceResponse<BoxBody>, app: &App, id: &str) ->
         (None, None) => of_framework(error),
     };
     let request = response.request();
-    let is_oauth = request.path().starts_with("/oauth/");
-    let may_be_page = !is_oauth || request.path() == oauth::logout::PATH;
-    let mut rendered = if may_be_page && wants_page(request.headers()) {
+    let wants_page = wants_page(request.headers());
+    let has_page = wants_page && pages::errors::is_shown_to_people(request.path());
+    let is_oauth = request.path().starts_with("/oauth/") && !has_page;
+    let mut rendered = if is_oauth {
+        oauth_answer(&api_error)
+    } else if wants_page {
         pages::errors::answer(app, &api_error, id, request)
     } else if is_oauth {
         oauth_answer(&api_error)

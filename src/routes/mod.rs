@@ -72,6 +72,14 @@ pub fn configure(config: &mut ServiceConfig, is_development: bool) {
         Endpoint::new("/auth/username-available", login)
             .get(auth::username_available::username_available),
         Endpoint::new("/auth/form/setup", login).post(auth::form::setup),
+        // Other people's apps.
+        Endpoint::new(oauth::authorize::PATH, Limit::InHandler)
+            .get(oauth::authorize::get)
+            .post(oauth::authorize::post),
+        Endpoint::new(oauth::authorize::consent::FORM, login)
+            .post(oauth::authorize::consent::answer),
+        Endpoint::new("/auth/me/apps", Limit::InHandler).get(auth::apps::show),
+        Endpoint::new("/auth/me/apps/{client_id}", Limit::InHandler).delete(auth::apps::delete),
         // Ways to sign in.
         Endpoint::new("/auth/me/links", Limit::InHandler).get(auth::links::links),
         Endpoint::new("/auth/link/{provider}", login)
@@ -88,6 +96,7 @@ pub fn configure(config: &mut ServiceConfig, is_development: bool) {
             .post(auth::account_form::another_username),
         Endpoint::new("/auth/form/avatar", Limit::InHandler).post(auth::account_form::picture),
         Endpoint::new("/auth/form/session", Limit::InHandler).post(auth::account_form::end_session),
+        Endpoint::new("/auth/form/app", Limit::InHandler).post(auth::account_form::take_back),
         Endpoint::new("/auth/form/delete", Limit::InHandler).post(auth::account_form::delete),
         Endpoint::new("/auth/form/sign-out", Limit::InHandler).post(auth::form::leave),
         Endpoint::new("/auth/form/end-session", Limit::InHandler).post(oauth::logout::confirmed),

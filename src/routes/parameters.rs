@@ -215,12 +215,7 @@ pub async fn read_form(
     payload: Payload,
     limit: usize,
 ) -> Result<Parameters, ApiError> {
-    if !has_content_type(request, FORM) {
-        return Err(ApiError::new(
-            ErrorCode::UnsupportedMediaType,
-            "This form is sent as application/x-www-form-urlencoded.",
-        ));
-    }
+    check_form(request)?;
     read_form_repeatable(request, payload, limit, &[]).await
 }
 
@@ -237,10 +232,38 @@ pub async fn read_form_repeatable(
     limit: usize,
     repeatable: &[&str],
 ) -> Result<Parameters, ApiError> {
+    Parameters::parse_repeatable(&read_text(request, payload, limit).await?, repeatable)
+}
+
+/// Reads a body of `application/x-www-form-urlencoded` as it was sent.
+///
+/// # Errors
+/// `unsupported_media_type`, `invalid_request`, and those of [`read_body`].
+pub async fn read_form_text(
+    request: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+) -> Result<String, ApiError> {
+    check_form(request)?;
+    read_text(request, payload, limit).await
+}
+
+fn check_form(request: &HttpRequest) -> Result<(), ApiError> {
+    if has_content_type(request, FORM) {
+        return Ok(());
+    }
+    let detail = "This form is sent as application/x-www-form-urlencoded.";
+    Err(ApiError::new(ErrorCode::UnsupportedMediaType, detail))
+}
+
+async fn read_text(
+    request: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+) -> Result<String, ApiError> {
     let body = read_body(request, payload, limit).await?;
-    let text = std::str::from_utf8(&body)
-        .map_err(|_| ApiError::new(ErrorCode::InvalidRequest, "The form is not UTF-8."))?;
-    Parameters::parse_repeatable(text, repeatable)
+    String::from_utf8(body.into())
+        .map_err(|_| ApiError::new(ErrorCode::InvalidRequest, "The form is not UTF-8."))
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use url::Url;
 use crate::config::settings::{Origin, Server};
 use crate::error::{ApiError, ErrorCode};
 
-/// Longest address that is kept along a sign-in.
-const LONGEST: usize = 2048;
+/// Longest address that is kept along a sign-in: a whole authorization request, and what it is brought back
+/// with. Sealed into its cookie, it stays below the 4,096 bytes that browsers keep.
+const LONGEST: usize = 2_700;
 
 /// Checks a `return_to`: a path of ours, or an address of our origin, the frontend, or an allowed
 /// origin. Checked when a sign-in starts and again when it is used.

@@ -61,7 +61,38 @@ impl FromRequest for Authenticated {
 /// # Errors
 /// `unauthenticated`, `rate_limited`; 503 if it cannot be known whether the token was revoked.
 pub async fn authenticate(request: &HttpRequest, app: &App) -> Result<Authenticated, ApiError> {
-    match find_session(request, app).await {
+    let found = match bearer_token(request) {
+        Ok(Some(token)) => find_session(&token, app).await,
+        Ok(None) => find_session_of_browser(request, app).await,
+        Err(refusal) => Err(refusal),
+    };
+    at_its_rate(request, app, found).await
+}
+
+/// The session of a browser that comes for a page: by the access cookie alone, whatever else is sent.
+/// Counts as [`authenticate`] does.
+///
+/// # Errors
+/// `duplicate_cookie`, `rate_limited`; 503 if it cannot be known whether the token was revoked.
+pub async fn of_browser(
+    request: &HttpRequest,
+    app: &App,
+) -> Result<Option<Authenticated>, ApiError> {
+    let found = find_session_of_browser(request, app).await;
+    match at_its_rate(request, app, found).await {
+        Ok(session) => Ok(Some(session)),
+        Err(error) if error.code == ErrorCode::Unauthenticated => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Counts a request: for its session, or where there is none for the address.
+async fn at_its_rate(
+    request: &HttpRequest,
+    app: &App,
+    found: Result<Authenticated, ApiError>,
+) -> Result<Authenticated, ApiError> {
+    match found {
         Ok(session) => {
             let session_name = session.claims.sid.to_string();
             rate_limit::by_name(request, app, Tier::Api, session_name).await?;
@@ -74,36 +105,15 @@ pub async fn authenticate(request: &HttpRequest, app: &App) -> Result<Authentica
     }
 }
 
-/// The session of this browser, by its access cookie alone: for the addresses that other sites lead people
-/// to, where a header is nobody's. `None` if the cookie is missing, has expired or was revoked.
-///
-/// # Errors
-/// `duplicate_cookie`; 503 if it cannot be known whether the token was revoked.
-pub async fn of_browser(
+async fn find_session_of_browser(
     request: &HttpRequest,
     app: &App,
-) -> Result<Option<Authenticated>, ApiError> {
-    let Some(token) = app.cookies.read(request, Kind::Access)? else { return Ok(None) };
-    match of_token(token, app).await {
-        Ok(session) => Ok(Some(session)),
-        Err(error) if error.code == ErrorCode::Unauthenticated => Ok(None),
-        Err(error) => Err(error),
-    }
+) -> Result<Authenticated, ApiError> {
+    let token = app.cookies.read(request, Kind::Access)?.ok_or_else(unauthenticated)?;
+    find_session(token, app).await
 }
 
-async fn find_session(request: &HttpRequest, app: &App) -> Result<Authenticated, ApiError> {
-    let token = match bearer_token(request)? {
-        Some(token) => token,
-        None => app
-            .cookies
-            .read(request, Kind::Access)?
-            .map(str::to_owned)
-            .ok_or_else(unauthenticated)?,
-    };
-    of_token(&token, app).await
-}
-
-async fn of_token(token: &str, app: &App) -> Result<Authenticated, ApiError> {
+async fn find_session(token: &str, app: &App) -> Result<Authenticated, ApiError> {
     let (claims, kid) = verify_first_party(token, app).map_err(|error| {
         ApiError::new(ErrorCode::Unauthenticated, format!("Sign in again: {error}."))
     })?;

@@ -4,6 +4,7 @@
 //! are tried without a browser, on both stores, in `sign_in` and `linking`.
 
 mod account;
+mod consent;
 mod driver;
 mod frontend;
 mod keyboard;

@@ -19,6 +19,7 @@ mod independent_provider;
 mod keys;
 mod linking;
 mod nodes;
+mod oauth_authorize;
 mod oauth_logout;
 mod oauth_provider;
 mod oauth_resources;

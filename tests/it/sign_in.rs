@@ -64,7 +64,9 @@ pub async fn a_form_may_end_where_sign_ins_may_lead(backend: Backend) {
         answer.headers()["content-security-policy"].to_str().unwrap().to_owned()
     };
     let expected = "form-action 'self' http://127.0.0.1:3000;";
-    assert!(policy(&form).contains(expected), "{}", policy(&form));
+    // The stand-in provider cannot know where its sign-ins end.
+    let anywhere = "form-action 'self' http: https:;";
+    assert!(policy(&form).contains(anywhere), "{}", policy(&form));
     let there = "/auth/dev?login_hint=alice&return_to=http://127.0.0.1:3000/done";
     let onboarding = browser.follow(there).await;
     assert!(policy(&onboarding).contains(expected), "{}", policy(&onboarding));

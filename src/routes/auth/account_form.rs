@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::form::check_token;
 use super::logout::cleared;
-use super::{avatar, deletion, profile, sessions, username};
+use super::{apps, avatar, deletion, profile, sessions, username};
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::routes::pages::account::{Typed, again, done, shows};
@@ -152,6 +152,29 @@ pub async fn end_session(
         Ok(done(&app, Done::Session))
     };
     let outcome = ending.await;
+    or_again(&app, &live, Typed::Nothing, outcome).await
+}
+
+/// `POST /auth/form/app` with `client_id`: takes an app's access away.
+///
+/// # Errors
+/// Those of [`apps::take_back`] that the page cannot show.
+pub async fn take_back(
+    request: HttpRequest,
+    payload: Payload,
+    app: Data<App>,
+) -> Result<HttpResponse, ApiError> {
+    let live = visitor(&request, &app).await?;
+    let form = fields(&request, payload, &app, "app", &live).await?;
+    let taking = async {
+        let client_id = form.get("client_id").ok_or_else(|| {
+            ApiError::new(ErrorCode::InvalidField, "It says whose access to take back.")
+                .field("client_id")
+        })?;
+        apps::take_back(&request, &app, live.user.id, client_id).await?;
+        Ok(done(&app, Done::App))
+    };
+    let outcome = taking.await;
     or_again(&app, &live, Typed::Nothing, outcome).await
 }
 

@@ -67,7 +67,8 @@ pub async fn setup(
     match create(&request, &app, &ticket, username, display_name).await {
         Ok(created) => Ok(created.answer(&app, &ticket, HttpResponse::SeeOther()).finish()),
         Err(error) if onboarding::shows(&error) => {
-            Ok(onboarding::again(&app, &ticket, username, display_name.unwrap_or_default(), &error))
+            let display_name = display_name.unwrap_or_default();
+            onboarding::again(&app, &ticket, username, display_name, &error).await
         }
         Err(error) => Err(error),
     }

@@ -1,6 +1,7 @@
 //! Signing in with cookies: everything under `/auth`.
 
 pub mod account_form;
+pub mod apps;
 pub mod avatar;
 pub mod callback;
 pub mod deletion;

@@ -16,7 +16,6 @@ use actix_web::HttpResponse;
 use actix_web::web::{Data, ServiceConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use url::Url;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::{Origin, Server};
@@ -49,8 +48,6 @@ pub fn issuer(public_url: &Origin) -> String {
 /// The provider's state: who it is, and a key that lives as long as the process.
 pub struct DevelopmentProvider {
     public_url: Origin,
-    /// Where a sign-in may end beside this server: the form's redirects lead there.
-    destinations: Vec<Url>,
     sealer: Sealer,
     clock: Clock,
     key: SigningKey,
@@ -81,16 +78,7 @@ impl DevelopmentProvider {
         let key = generate(Algorithm::ES256, 0)
             .and_then(|pkcs8| SigningKey::from_pkcs8(&pkcs8))
             .expect("a P-256 key can be made");
-        let destinations = server.return_to.iter().chain(&server.frontend_url);
-        Self {
-            public_url: server.public_url.clone(),
-            destinations: destinations
-                .filter_map(|origin| Url::parse(origin.as_str()).ok())
-                .collect(),
-            sealer,
-            clock,
-            key,
-        }
+        Self { public_url: server.public_url.clone(), sealer, clock, key }
     }
 
     fn issuer(&self) -> String {

@@ -137,8 +137,7 @@ pub struct Refusal {
 impl OAuthError {
     /// A refusal.
     pub fn new(code: OAuthCode, description: impl Into<Cow<'static, str>>) -> Self {
-        let description = description.into();
-        Self::Refused(Box::new(Refusal { code, description, challenge: None, cause: None }))
+        Self::Refused(Box::new(Refusal::new(code, description)))
     }
 
     /// Says how to authenticate.
@@ -161,6 +160,11 @@ impl OAuthError {
 }
 
 impl Refusal {
+    /// A refusal without more to say.
+    pub fn new(code: OAuthCode, description: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, description: description.into(), challenge: None, cause: None }
+    }
+
     /// The answer (RFC 6749 §5.2).
     pub fn answer(&self) -> HttpResponse {
         let mut answer = HttpResponse::build(self.code.status());

@@ -1,14 +1,14 @@
-//! ID tokens as they come back to us.
+//! ID tokens that come back to us.
 
 use crate::app::App;
 use crate::protocol::jwt::{ID_TOKEN, IdClaims, TokenError};
 use crate::protocol::key;
 
-/// Reads an ID token of ours that a client shows as a hint: signature, type and issuer are checked. Its
-/// life may be over (OpenID Connect RP-Initiated Logout §4, Core §3.1.2.1).
+/// What an ID token of ours says that comes back as a hint. That it has expired does not matter: it says
+/// who was signed in, not who is (OpenID Connect Core §3.1.2.1). Whom it was for is the caller's to check.
 ///
 /// # Errors
-/// [`TokenError`]; `UnknownKey` also for a token whose key is not published any more.
+/// [`TokenError`] for whatever is no ID token of ours, signed by a key that is still published.
 pub fn read_hint(app: &App, token: &str) -> Result<IdClaims, TokenError> {
     let now = app.clock.now();
     let keys = app.key_snapshot();

@@ -23,7 +23,9 @@ use crate::routes::auth::sessions::SessionBody;
 use crate::routes::auth::{form, sessions};
 use crate::routes::parameters::Parameters;
 use crate::routes::session::{Authenticated, authenticate};
-use crate::store::model::{FamilyWithUser, Identity, SessionId, User, UserId, UserStatus};
+use crate::store::model::{
+    AppAccess, FamilyWithUser, Identity, SessionId, User, UserId, UserStatus,
+};
 
 /// `GET /account?done=…`; without a session by way of `/auth/resume` to `/login`.
 ///
@@ -72,7 +74,7 @@ pub(super) async fn signed_in(
 ///
 /// # Errors
 /// `account_locked`; 503 if the store cannot be asked.
-pub(super) async fn active_user(app: &App, id: UserId) -> Result<User, ApiError> {
+pub(in crate::routes) async fn active_user(app: &App, id: UserId) -> Result<User, ApiError> {
     let user = app.store.read.user(id).await?;
     user.filter(|user| user.status == UserStatus::Active).ok_or_else(|| {
         ApiError::new(ErrorCode::AccountLocked, "Ask the people who run this service to unlock it.")
@@ -151,6 +153,7 @@ struct Visit<'a> {
 struct Held {
     identities: Vec<Identity>,
     sessions: Vec<SessionBody>,
+    apps: Vec<AppAccess>,
     /// When the username may be changed, if not at once.
     username_next_change: Option<Timestamp>,
 }
@@ -160,11 +163,12 @@ impl Held {
         let user = visit.user.id;
         let identities = app.store.read.identities(user).await?;
         let sessions = sessions::list(app, user, visit.session).await?;
+        let apps = app.store.read.apps(user).await?;
         let former = app.store.read.former_usernames(user).await?;
         let cooldown = app.settings.usernames.change_cooldown;
         let next_change = former.last().map(|last| last.until.plus(cooldown));
         let username_next_change = next_change.filter(|next| app.clock.now() < *next);
-        Ok(Self { identities, sessions, username_next_change })
+        Ok(Self { identities, sessions, apps, username_next_change })
     }
 
     fn sessions(&self) -> Vec<SessionRow<'_>> {
@@ -181,9 +185,19 @@ impl Held {
             .collect()
     }
 
-    /// None as long as no app can be given access.
     fn apps(&self) -> Vec<AppRow<'_>> {
-        Vec::new()
+        self.apps
+            .iter()
+            .map(|app| AppRow {
+                client_id: &app.client_id,
+                name: match app.client_name.as_str() {
+                    "" => &app.client_id,
+                    name => name,
+                },
+                since: app.since,
+                last_used: app.last_used_at,
+            })
+            .collect()
     }
 
     fn ways<'a>(&'a self, app: &'a App) -> Vec<Way<'a>> {
@@ -284,6 +298,7 @@ fn tokens(app: &App, session: SessionId) -> AccountTokens {
         username: token("username"),
         unlink: token("unlink"),
         session: token("session"),
+        app: token("app"),
         sign_out: token("sign-out"),
     }
 }

@@ -42,6 +42,8 @@ pub struct Assets {
     pub icon: Asset,
     /// Live feedback on `/onboarding`.
     pub username_script: Asset,
+    /// Takes a person back to an app.
+    pub way_back_script: Asset,
 }
 
 impl Assets {
@@ -49,16 +51,15 @@ impl Assets {
     pub fn new(theme: &Theme) -> Self {
         let style = theme.css() + include_str!("static/style.css");
         let icon = include_bytes!("static/icon.svg");
-        let script = include_bytes!("static/username.js");
+        let script = |stem, body| {
+            let content_type = "text/javascript; charset=utf-8";
+            Asset::new(stem, "js", content_type, Bytes::from_static(body))
+        };
         Self {
             style: Asset::new("style", "css", "text/css; charset=utf-8", style.into()),
             icon: Asset::new("icon", "svg", "image/svg+xml", Bytes::from_static(icon)),
-            username_script: Asset::new(
-                "username",
-                "js",
-                "text/javascript; charset=utf-8",
-                Bytes::from_static(script),
-            ),
+            username_script: script("username", include_bytes!("static/username.js")),
+            way_back_script: script("way-back", include_bytes!("static/way_back.js")),
         }
     }
 
@@ -67,8 +68,8 @@ impl Assets {
         self.all().into_iter().find(|asset| asset.path.strip_prefix(FOLDER) == Some(name))
     }
 
-    fn all(&self) -> [&Asset; 3] {
-        [&self.style, &self.icon, &self.username_script]
+    fn all(&self) -> [&Asset; 4] {
+        [&self.style, &self.icon, &self.username_script, &self.way_back_script]
     }
 }
 

@@ -10,15 +10,24 @@ use super::response::page;
 use super::views::ErrorPage;
 use crate::app::App;
 use crate::error::ApiError;
+use crate::routes::oauth::authorize::{self, consent};
+use crate::routes::oauth::logout;
 
-/// The page of an error: ours, or the frontend's where there is one.
+/// Paths under `/oauth` that people come to with their browsers, not only clients.
+pub fn is_shown_to_people(path: &str) -> bool {
+    [authorize::PATH, logout::PATH].contains(&path)
+}
+
+/// The page of an error: ours, or the frontend's where there is one. Those about an app that asks for access
+/// are always ours, as the question itself is.
 pub fn answer(
     app: &App,
     error: &ApiError,
     request_id: &str,
     request: &HttpRequest,
 ) -> HttpResponse {
-    if let Some(frontend) = &app.settings.server.frontend_url {
+    let is_ours = is_shown_to_people(request.path()) || request.path() == consent::FORM;
+    if let Some(frontend) = app.settings.server.frontend_url.as_ref().filter(|_| !is_ours) {
         let query = Serializer::new(String::new())
             .append_pair("code", error.code.as_str())
             .append_pair("request_id", request_id)

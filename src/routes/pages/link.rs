@@ -4,7 +4,6 @@
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use url::Url;
 
 use super::login::redirect;
 use super::places::{self, Place};
@@ -17,6 +16,7 @@ use crate::error::{ApiError, ErrorCode};
 use crate::routes::auth::link::{form_binding, judge, open_ticket};
 use crate::routes::auth::tickets::{Confirmation, LinkTicket};
 use crate::routes::auth::{form, setup};
+use crate::routes::oauth::authorize::destination;
 use crate::routes::session;
 use crate::store::model::FamilyWithUser;
 
@@ -69,10 +69,8 @@ async fn confirmation(
         cancel: if recovers { "/login" } else { "/account" },
     };
     // The form ends, by way of its 303, where the person wanted to go.
-    Ok(match Url::parse(&ticket.return_to) {
-        Ok(destination) => page_leading_to(StatusCode::OK, &view, &[destination]),
-        Err(_) => page(StatusCode::OK, &view),
-    })
+    let destination = destination(app, &ticket.return_to).await?;
+    Ok(page_leading_to(StatusCode::OK, &view, destination.as_slice()))
 }
 
 async fn offer(

@@ -3,17 +3,17 @@
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use url::Url;
 
 use super::login::redirect;
 use super::places::{self, Place};
-use super::response::{page, page_leading_to};
+use super::response::page_leading_to;
 use super::views::Onboarding;
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::routes::auth::form;
 use crate::routes::auth::setup::open_ticket;
 use crate::routes::auth::tickets::SetupTicket;
+use crate::routes::oauth::authorize::destination;
 
 /// `GET /onboarding`.
 ///
@@ -26,7 +26,7 @@ pub async fn onboarding(request: HttpRequest, app: Data<App>) -> Result<HttpResp
     let ticket = open_ticket(&request, &app)?;
     let username = ticket.suggested_username.clone().unwrap_or_default();
     let display_name = ticket.display_name.clone().unwrap_or_default();
-    Ok(show(&app, &ticket, &username, &display_name, None))
+    show(&app, &ticket, &username, &display_name, None).await
 }
 
 /// Whether the page can show this error next to its fields, so that the person can mend it.
@@ -46,23 +46,26 @@ pub fn shows(error: &ApiError) -> bool {
 }
 
 /// The page again, with what was typed and what is wrong with it.
-pub fn again(
+///
+/// # Errors
+/// 503 if the store cannot be asked.
+pub async fn again(
     app: &App,
     ticket: &SetupTicket,
     username: &str,
     display_name: &str,
     error: &ApiError,
-) -> HttpResponse {
-    show(app, ticket, username, display_name, Some(error))
+) -> Result<HttpResponse, ApiError> {
+    show(app, ticket, username, display_name, Some(error)).await
 }
 
-fn show(
+async fn show(
     app: &App,
     ticket: &SetupTicket,
     username: &str,
     display_name: &str,
     error: Option<&ApiError>,
-) -> HttpResponse {
+) -> Result<HttpResponse, ApiError> {
     let of_field = |field: &str| {
         error.filter(|error| error.field == Some(field)).map(|error| error.detail.as_str())
     };
@@ -84,8 +87,6 @@ fn show(
     };
     let status = error.map_or(StatusCode::OK, |error| error.code.status());
     // The form ends, by way of its 303, where the person wanted to go.
-    match Url::parse(&ticket.return_to) {
-        Ok(destination) => page_leading_to(status, &view, &[destination]),
-        Err(_) => page(status, &view),
-    }
+    let destination = destination(app, &ticket.return_to).await?;
+    Ok(page_leading_to(status, &view, destination.as_slice()))
 }

@@ -15,6 +15,12 @@ pub fn page(status: StatusCode, view: &impl Page) -> HttpResponse {
     page_leading_to(status, view, &[])
 }
 
+/// Sends a page whose form can end anywhere on the web: where its redirects lead is not known here.
+pub fn page_leading_anywhere(status: StatusCode, view: &impl Page) -> HttpResponse {
+    let anywhere = ["http", "https"].map(str::to_owned).map(|scheme| format!("{scheme}:"));
+    leading_to(status, view, anywhere.into())
+}
+
 /// Sends a page whose form ends, by way of redirects, at one of `destinations`: browsers check each
 /// hop against `form-action`. Where there is a frontend, any form can end there: our pages lead on to
 /// its, and so do errors.
@@ -23,7 +29,10 @@ pub fn page_leading_to<P: Page>(
     view: &P,
     destinations: &[Url],
 ) -> HttpResponse {
-    let mut sources: Vec<String> = destinations.iter().filter_map(source_of).collect();
+    leading_to(status, view, destinations.iter().filter_map(source_of).collect())
+}
+
+fn leading_to<P: Page>(status: StatusCode, view: &P, mut sources: Vec<String>) -> HttpResponse {
     sources.extend(view.site().frontend_source().map(str::to_owned));
     sources.sort_unstable();
     sources.dedup();

@@ -13,7 +13,7 @@ use crate::routes::auth::resume::Outcome;
 
 /// What a page adds to its own address when it asks for a resume, so that it knows a browser that keeps
 /// not even the marker of the outcome, and does not ask for ever.
-const ASKED: &str = "resumed=1";
+pub(in crate::routes) const ASKED: &str = "resumed=1";
 
 /// Asks once for the session to be resumed; then decides by the outcome. `here` is path and query of
 /// the page.
@@ -45,7 +45,8 @@ pub fn found_nobody(request: &HttpRequest, app: &App) -> Result<bool, ApiError> 
     Ok(Outcome::of(request, app)? == Some(Outcome::SignedOut))
 }
 
-fn not_kept(app: &App, here: &str) -> HttpResponse {
+/// Tells that the browser drops our cookies. `here` is where the person wanted to go.
+pub(in crate::routes) fn not_kept(app: &App, here: &str) -> HttpResponse {
     let host = app.settings.server.public_url.authority();
     page(StatusCode::OK, &CookiesNotKept { site: &app.site, host, return_to: Some(here) })
 }

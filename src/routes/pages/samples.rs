@@ -7,11 +7,12 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::site::Site;
-use super::text::{Done, Notice};
+use super::text::{self, Done, Notice};
 use super::views::{
-    Account, AccountErrors, AccountTokens, Address, AppRow, CookiesNotKept, DeleteAccount,
-    DevelopmentProvider, EndSession, ErrorPage, LinkConfirmation, LinkOffer, LinkStart, Login,
-    Onboarding, Page, ProviderButton, Recovery, SessionRow, SignedOut, Way,
+    Account, AccountErrors, AccountTokens, Address, AppRow, Consent, ConsentRow, CookiesNotKept,
+    DeleteAccount, DevelopmentProvider, EndSession, ErrorPage, LinkConfirmation, LinkOffer,
+    LinkStart, Login, Onboarding, Page, ProviderButton, Recovery, SessionRow, SignedOut, Way,
+    WayBack,
 };
 use crate::clock::Timestamp;
 use crate::config::settings::{Branding, Usernames};
@@ -120,6 +121,7 @@ fn pages(words: &Words) -> Vec<(&'static str, String)> {
     pages.extend(onboarding_pages(words));
     pages.extend(link_pages(words));
     pages.extend(account_pages(words));
+    pages.extend(app_pages(words));
     pages.extend(deletion_pages(words));
     pages.extend(error_pages(words));
     pages.extend(development_pages(words));
@@ -264,7 +266,9 @@ fn account_pages(words: &Words) -> Vec<(&'static str, String)> {
     let phone = SessionRow { label: words.host, network: None, ..session.clone() };
     let here = SessionRow { current: true, ..session.clone() };
     let sessions = [session, here.clone(), phone];
-    let app = AppRow { name: words.provider, since: now };
+    let app =
+        AppRow { client_id: words.host, name: words.provider, since: now, last_used: Some(now) };
+    let new_app = AppRow { last_used: None, ..app };
     let plain = rules(DEFAULT_PATTERN);
     let fixed = Usernames { allow_changes: false, ..rules(DEFAULT_PATTERN) };
     let tokens = account_tokens(words);
@@ -297,11 +301,12 @@ fn account_pages(words: &Words) -> Vec<(&'static str, String)> {
         sessions: sessions.to_vec(),
         ..sparse()
     };
-    let full = Account { avatar: Some(words.picture), apps: vec![app], ..usual() };
+    let full = Account { avatar: Some(words.picture), apps: vec![app, new_app], ..usual() };
     let one_way = Account { emails: vec![address], others: others.to_vec(), ..sparse() };
     let one_session = Account { sessions: vec![here], ..usual() };
     let many = Account {
         sessions: [vec![sessions[0].clone(); 30], sessions[1..].to_vec()].concat(),
+        apps: vec![app; 30],
         ..usual()
     };
     let told = Account { notice: Some(Done::Username), ..usual() };
@@ -344,6 +349,41 @@ fn account_pages(words: &Words) -> Vec<(&'static str, String)> {
     ]
 }
 
+fn app_pages(words: &Words) -> Vec<(&'static str, String)> {
+    let row = |what, value| ConsentRow { what, value };
+    let consent = |rows, host| Consent {
+        site: &words.site,
+        form_token: words.form_token,
+        request: words.form_token,
+        client: words.provider,
+        username: words.username,
+        rows,
+        host,
+        another: words.email,
+    };
+    let all = vec![
+        row(text::consent::IDENTITY, None),
+        row(text::consent::NAME, Some(words.username)),
+        row(text::consent::DISPLAY_NAME, Some(words.display_name)),
+        row(text::consent::ADDRESS, Some(words.email)),
+        row(words.sentence, None),
+        row(text::consent::RESOURCE, Some(words.host)),
+        row(text::consent::OFFLINE, None),
+    ];
+    let little = vec![row(text::consent::IDENTITY, None)];
+    let way_back = WayBack {
+        site: &words.site,
+        client: words.provider,
+        action: words.host,
+        fields: vec![("code", words.form_token), ("state", words.email)],
+    };
+    vec![
+        ("consent", consent(all, Some(words.host)).to_html()),
+        ("consent-little", consent(little, None).to_html()),
+        ("way-back", way_back.to_html()),
+    ]
+}
+
 fn account_tokens(words: &Words) -> AccountTokens {
     let token = || words.form_token.to_owned();
     AccountTokens {
@@ -352,6 +392,7 @@ fn account_tokens(words: &Words) -> AccountTokens {
         username: token(),
         unlink: token(),
         session: token(),
+        app: token(),
         sign_out: token(),
     }
 }
@@ -432,8 +473,9 @@ fn nothing_that_is_supplied_becomes_markup() {
         assert_eq!(pictures, 1 + avatars, "{name}: only the logo and the person's are pictures");
         assert!(!html.contains("onerror=alert(2)>"), "{name}");
         let scripts = matches(&html, "(<script[^>]*>)");
-        let has_feedback = html.contains("id=\"username-live\"");
-        assert_eq!(scripts.len(), usize::from(has_feedback), "{name}");
+        let has_script =
+            ["id=\"username-live\"", "id=\"way-back\""].iter().any(|part| html.contains(part));
+        assert_eq!(scripts.len(), usize::from(has_script), "{name}");
         assert!(!html.contains("alert(1)</script>"), "{name}");
         for attributes in matches(&html, r"<\w+((?:\s[^<>]*)?)>") {
             assert!(quoted.is_match(attributes), "{name}: {attributes}");
@@ -462,12 +504,13 @@ fn every_form_carries_what_was_hidden_in_it() {
                 matches(form, "<input type=\"hidden\" name=\"([^\"]*)\" value=\"[^\"]+\">");
             let action = matches(form, "^ action=\"([^\"]+)\"")[0];
             let Some(action) = action.strip_prefix("/auth/form/") else {
-                assert_eq!(hidden.len(), 1, "{name}");
+                assert!(!hidden.is_empty(), "{name}");
                 continue;
             };
             let expected: &[&str] = match action {
                 "end-session" => &["form_token", "request"],
                 "unlink" => &["form_token", "provider", "subject"],
+                "consent" => &["form_token", "request"],
                 "link" if name.starts_with("link-start") => {
                     &["form_token", "provider", "return_to"]
                 }
@@ -479,7 +522,9 @@ fn every_form_carries_what_was_hidden_in_it() {
         assert_eq!(matches(&html, "(<form)").len(), matches(&html, "(method=\"post\")").len());
     }
     let expected = [
+        ("app", 3 * 2),
         ("avatar", 3 * 12),
+        ("consent", 3 * 2),
         ("delete", 3 * 3),
         ("end-session", 3 * 2),
         ("link", 3 * 4),
@@ -602,6 +647,7 @@ fn a_section_without_anything_in_it_is_left_out() {
     let page = |name| &pages.iter().find(|(own, _)| *own == name).unwrap().1;
     assert!(page("account").contains("Apps with access"));
     assert!(!page("account-usual").contains("Apps with access"));
+    assert!(page("account-many").contains("And 24 more, "));
     for (name, html) in pages.iter().filter(|(name, _)| name.starts_with("account")) {
         assert!(matches(html, "(<[du]l[^>]*>\\s*</)").is_empty(), "{name}");
         let headings = matches(html, "<h2 id=\"([^\"]+)\"");
@@ -668,7 +714,7 @@ fn the_texts_are_calm_and_plain() {
 fn every_page_is_under_30_kilobytes_all_told() {
     let site = site();
     let assets = site.assets();
-    let files = [&assets.style, &assets.icon, &assets.username_script];
+    let files = [&assets.style, &assets.icon, &assets.username_script, &assets.way_back_script];
     let files: usize = files.iter().map(|asset| asset.body.len()).sum();
     for (name, html) in every_page() {
         assert!(html.len() + files < 30_000, "{name}: {} + {files}", html.len());
@@ -699,7 +745,8 @@ fn every_page_can_be_written_down_for_looking_at() {
     fs::write(folder.join(&Words::ordinary().picture[1..]), icon).unwrap();
     for words in [Words::ordinary(), Words::long(), Words::hostile()] {
         let assets = words.site.assets();
-        for asset in [&assets.style, &assets.icon, &assets.username_script] {
+        for asset in [&assets.style, &assets.icon, &assets.username_script, &assets.way_back_script]
+        {
             fs::write(folder.join(&asset.path[1..]), &asset.body).unwrap();
         }
     }

@@ -186,11 +186,13 @@ pub enum Done {
     Session,
     /// All other sessions have ended.
     Others,
+    /// An app has no access any more.
+    App,
 }
 
 impl Done {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Avatar,
         Self::AvatarRemoved,
         Self::Profile,
@@ -199,6 +201,7 @@ impl Done {
         Self::Unlink,
         Self::Session,
         Self::Others,
+        Self::App,
     ];
 
     /// As `?done=` spells it.
@@ -212,6 +215,7 @@ impl Done {
             Self::Unlink => "unlink",
             Self::Session => "session",
             Self::Others => "others",
+            Self::App => "app",
         }
     }
 
@@ -231,6 +235,7 @@ impl Done {
             Self::Unlink => "That way to sign in is disconnected.",
             Self::Session => "That device is signed out.",
             Self::Others => "All your other devices are signed out.",
+            Self::App => "That app has no access any more.",
         }
     }
 }
@@ -307,6 +312,10 @@ pub mod account {
     pub const APPS: &str = "Apps with access";
     /// Before the day from which an app has access.
     pub const ALLOWED_SINCE: &str = "Allowed since";
+    /// Takes access away; [`take_back_which`] says whose to those who do not see it.
+    pub const TAKE_BACK: &str = "Take back";
+    /// What the last button does.
+    pub const TAKE_BACK_HINT: &str = "An app whose access you take back is signed out at once, and asks you before it comes again.";
     /// Heading of download and deletion.
     pub const DATA: &str = "Your data";
     /// What the file holds.
@@ -363,6 +372,16 @@ pub mod account {
     /// The full name of a button that ends a session.
     pub fn sign_out_which(label: &str, since: Timestamp) -> String {
         format!("{SIGN_OUT} {label}, signed in since {}", day(since))
+    }
+
+    /// The full name of a button that takes an app's access away.
+    pub fn take_back_which(client: &str) -> String {
+        format!("{TAKE_BACK} the access of {client}")
+    }
+
+    /// Below the list, where there are more apps than it shows.
+    pub fn more_apps(number: usize) -> String {
+        format!("And {number} more, which are shown as soon as there is room for them.")
     }
 
     /// Below the list, where there are more sessions than it shows.
@@ -573,6 +592,61 @@ pub mod end_session {
     /// Which app asks.
     pub fn asker(client: &str) -> String {
         format!("{client} asks to sign you out.")
+    }
+}
+
+/// The page that asks whether an app may use an account.
+pub mod consent {
+    /// Leads to the sign-in page.
+    pub const ANOTHER: &str = "Use another account";
+    /// Who the person is.
+    pub const IDENTITY: &str = "That it is you, each time you come";
+    /// The username.
+    pub const NAME: &str = "Your name";
+    /// The display name.
+    pub const DISPLAY_NAME: &str = "Your display name";
+    /// The picture.
+    pub const PICTURE: &str = "Your picture";
+    /// The address.
+    pub const ADDRESS: &str = "Your email address";
+    /// What the person may do here.
+    pub const ROLE: &str = "What you may do here";
+    /// Access goes on.
+    pub const OFFLINE: &str = "All of this while you are away, too";
+    /// Access to another service.
+    pub const RESOURCE: &str = "What is yours at";
+    /// Where the person goes, where that is no place on the web.
+    pub const APP_HERE: &str = "Then you go back to the app on this device.";
+    /// Before the host that the person goes to.
+    pub const GOES_TO: &str = "Then you go to";
+    /// How it is undone.
+    pub const TAKE_BACK: &str = "You can take this back in your account at any time.";
+    /// The button that says yes.
+    pub const ALLOW: &str = "Allow";
+    /// The button that says no.
+    pub const DENY: &str = "Deny";
+
+    /// The heading.
+    pub fn heading(client: &str) -> String {
+        format!("{client} wants to use your account")
+    }
+
+    /// Before the list.
+    pub fn sees(client: &str) -> String {
+        format!("{client} will see:")
+    }
+}
+
+/// The page that takes a person back to an app by a form.
+pub mod way_back {
+    /// What to do if the browser does not go on by itself.
+    pub const ADVICE: &str = "If you do not get there by yourself, go on from here.";
+    /// The button.
+    pub const SUBMIT: &str = "Go on";
+
+    /// The heading.
+    pub fn heading(client: &str) -> String {
+        format!("You go back to {client}")
     }
 }
 

@@ -261,6 +261,52 @@ impl EndSession<'_> {
     }
 }
 
+/// Asks whether an app may use the account. Posts to `/auth/form/consent` the fields `form_token`,
+/// `request` and `decision` (`allow` or `deny`).
+#[derive(Debug, Template)]
+#[template(path = "consent.html")]
+pub struct Consent<'a> {
+    /// Whose page it is.
+    pub site: &'a Site,
+    /// The sealed token of the form.
+    pub form_token: &'a str,
+    /// The sealed request that waits for the answer.
+    pub request: &'a str,
+    /// What the app is called.
+    pub client: &'a str,
+    /// The account's username.
+    pub username: &'a str,
+    /// What the app will see and may do.
+    pub rows: Vec<ConsentRow<'a>>,
+    /// The host that the person goes to afterwards; `None`: an app on this device.
+    pub host: Option<&'a str>,
+    /// Where another account can be chosen.
+    pub another: &'a str,
+}
+
+/// One thing that an app will see.
+#[derive(Clone, Copy, Debug)]
+pub struct ConsentRow<'a> {
+    /// What it is.
+    pub what: &'a str,
+    /// What it is of this person.
+    pub value: Option<&'a str>,
+}
+
+/// Takes a person back to an app, with what the app is told in a form.
+#[derive(Debug, Template)]
+#[template(path = "way_back.html")]
+pub struct WayBack<'a> {
+    /// Whose page it is.
+    pub site: &'a Site,
+    /// What the app is called.
+    pub client: &'a str,
+    /// Where the form is posted to.
+    pub action: &'a str,
+    /// Hidden fields: name, value.
+    pub fields: Vec<(&'a str, &'a str)>,
+}
+
 /// `/signed-out`.
 #[derive(Debug, Template)]
 #[template(path = "signed_out.html")]
@@ -458,6 +504,8 @@ pages!(
     },
     DeleteAccount,
     EndSession,
+    Consent,
+    WayBack { const HAS_SCRIPT: bool = true; },
     SignedOut,
     CookiesNotKept,
     ErrorPage,

@@ -9,7 +9,7 @@ use url::form_urlencoded::Serializer;
 use super::person::Person;
 use super::{CLIENT_ID, CODE_LIFE, Code, DevelopmentProvider, LARGEST_FORM, Ticket};
 use crate::error::{ApiError, ErrorCode};
-use crate::routes::pages::response::page_leading_to;
+use crate::routes::pages::response::page_leading_anywhere;
 use crate::routes::pages::site::Site;
 use crate::routes::pages::views;
 use crate::routes::parameters::{Parameters, read_form};
@@ -47,7 +47,7 @@ pub(super) async fn show(
         None if asked.get("prompt") == Some("none") => {
             send_back(&provider, &asked, "error", "login_required")
         }
-        None => form(&provider, &site, &asked, StatusCode::OK, ("", ""), None),
+        None => form(&site, &asked, StatusCode::OK, ("", ""), None),
     })
 }
 
@@ -110,14 +110,7 @@ fn sign_in(
     let person = match Person::new(name, email) {
         Ok(person) => person,
         Err(error) => {
-            return form(
-                provider,
-                site,
-                asked,
-                StatusCode::UNPROCESSABLE_ENTITY,
-                (name, email),
-                Some(error),
-            );
+            return form(site, asked, StatusCode::UNPROCESSABLE_ENTITY, (name, email), Some(error));
         }
     };
     let now = provider.clock.now();
@@ -149,7 +142,6 @@ fn send_back(
 }
 
 fn form(
-    provider: &DevelopmentProvider,
     site: &Site,
     asked: &Parameters,
     status: StatusCode,
@@ -168,5 +160,6 @@ fn form(
         email,
         error,
     };
-    page_leading_to(status, &view, &provider.destinations)
+    // A sign-in may end at any client that asked for it; which one is sealed for the server to read.
+    page_leading_anywhere(status, &view)
 }

@@ -21,6 +21,7 @@ use crate::routes::pages::text::{self, Done};
 /// | `username` | `username` |
 /// | `unlink` | `provider`, `subject` |
 /// | `session` | `session` (an id); or `others` (`true`) |
+/// | `app` | `client_id` |
 /// | `sign-out` | `everywhere` (`true` or `false`) |
 #[derive(Debug, Template)]
 #[template(path = "account.html")]
@@ -65,6 +66,9 @@ pub struct Account<'a> {
 
 /// As many sessions as the page lists, to stay small.
 const MOST_SESSIONS: usize = 10;
+
+/// As many apps as the page lists.
+const MOST_APPS: usize = 6;
 
 impl Account<'_> {
     fn title(&self) -> String {
@@ -113,6 +117,20 @@ impl Account<'_> {
         (left_out > 0).then(|| text::account::more_sessions(left_out))
     }
 
+    /// The apps, the one allowed last first, as many as the page has room for.
+    fn apps_in_order(&self) -> Vec<AppRow<'_>> {
+        let mut apps = self.apps.clone();
+        apps.sort_by_key(|app| std::cmp::Reverse(app.since));
+        apps.truncate(MOST_APPS);
+        apps
+    }
+
+    /// Says how many apps there are beside those.
+    fn apps_left_out(&self) -> Option<String> {
+        let left_out = self.apps.len().saturating_sub(MOST_APPS);
+        (left_out > 0).then(|| text::account::more_apps(left_out))
+    }
+
     fn connect_address(&self, provider: &str) -> String {
         with_query(&format!("/auth/link/{provider}"), [("return_to", "/account?done=link")])
     }
@@ -131,6 +149,8 @@ pub struct AccountTokens {
     pub unlink: String,
     /// Ends other sessions.
     pub session: String,
+    /// Takes apps' access away.
+    pub app: String,
     /// Ends this session, or all.
     pub sign_out: String,
 }
@@ -212,10 +232,21 @@ impl SessionRow<'_> {
 /// An app on `/account`.
 #[derive(Clone, Copy, Debug)]
 pub struct AppRow<'a> {
+    /// Its id, as the form sends it.
+    pub client_id: &'a str,
     /// What it calls itself.
     pub name: &'a str,
     /// When it was allowed.
     pub since: Timestamp,
+    /// When it last came, about.
+    pub last_used: Option<Timestamp>,
+}
+
+impl AppRow<'_> {
+    /// The full name of the button that takes its access away.
+    fn take_back(&self) -> String {
+        text::account::take_back_which(self.name)
+    }
 }
 
 /// `/account/delete`: says what goes and what stays. Posts to `/auth/form/delete` the fields
