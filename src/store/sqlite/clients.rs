@@ -1,6 +1,7 @@
 //! `clients`: what is registered about them.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
 
 use super::{audit, revocations, row};
 use crate::protocol::client::ClientMetadata;
@@ -68,12 +69,19 @@ pub(super) fn register(
 ) -> Result<RegisterClientOutcome, StoreError> {
     let Client { client_id, metadata, secret, former_secret, created_at, updated_at } =
         &request.client;
+    let as_person = Uuid::parse_str(client_id).ok().map(Uuid::into_bytes);
     let is_taken = connection
         .prepare_cached(
             "SELECT 1 FROM clients WHERE client_id = ?1
-              UNION ALL SELECT 1 FROM revocations WHERE kind = ?2 AND id = ?1 AND until > ?3",
+              UNION ALL SELECT 1 FROM revocations WHERE kind = ?2 AND id = ?1 AND until > ?3
+              UNION ALL SELECT 1 FROM users WHERE id = ?4",
         )?
-        .exists(params![client_id, RevocationKind::Client.as_str(), created_at.millis()])?;
+        .exists(params![
+            client_id,
+            RevocationKind::Client.as_str(),
+            created_at.millis(),
+            as_person
+        ])?;
     if is_taken {
         return Ok(RegisterClientOutcome::IdTaken);
     }
