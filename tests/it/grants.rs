@@ -114,9 +114,10 @@ impl Reply {
     }
 }
 
-/// An HTTP client that knows no cookies.
+/// An HTTP client that knows no cookies, one for each test: making it takes longer than a server waits.
 pub fn http() -> Client {
-    Client::builder().no_proxy().build().unwrap()
+    thread_local!(static HTTP: Client = Client::builder().no_proxy().build().unwrap());
+    HTTP.with(Client::clone)
 }
 
 /// Parameters as a form.

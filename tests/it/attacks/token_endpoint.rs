@@ -16,7 +16,6 @@ use latchkey::store::operation::{
     GiveConsent, RegisterClient, RegisterClientOutcome, RotateClientSecret, Spent, UpdateClient,
     WithdrawConsent,
 };
-use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 
 use super::codes::remove;
@@ -274,11 +273,12 @@ pub async fn c11_unknown_clients_and_wrong_secrets_look_alike(backend: Backend) 
     })
     .await;
     let looks = |reply: &Reply| {
-        let mut headers: HeaderMap = reply.headers.clone();
-        for changing in ["x-request-id", "date"] {
-            headers.remove(changing);
-        }
-        (reply.status, reply.body.to_string(), format!("{headers:?}"))
+        let headers = reply.headers.iter().map(|(name, value)| format!("{name}: {value:?}"));
+        let changes =
+            |header: &String| header.starts_with("x-request-id") || header.starts_with("date");
+        let mut headers: Vec<String> = headers.filter(|header| !changes(header)).collect();
+        headers.sort_unstable();
+        (reply.status, reply.body.to_string(), headers)
     };
     let grant = [("grant_type", "refresh_token"), ("refresh_token", "x")];
     let mut seen = std::collections::HashSet::new();
@@ -307,7 +307,7 @@ pub async fn c13_errors_quote_nothing_that_was_sent(backend: Backend) {
             let error = reply.text("error").to_owned();
             reply.refused(400, &error);
             let body = reply.body.to_string();
-            for leak in ["script", "OR 1=1", "SELECT", "src/", "panicked", &client.secret] {
+            for leak in ["<script", "OR 1=1", "SELECT", "src/", "panicked", &client.secret] {
                 assert!(!body.contains(leak), "{body}");
             }
         }
