@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use latchkey::store::Store;
 use latchkey::store::error::StoreError;
 use latchkey::store::model::FamilyId;
-use latchkey::store::operation::{AdvanceOutcome, Operation, Outcome, RedeemOutcome, Write};
+use latchkey::store::operation::{
+    AdvanceOutcome, Operation, Outcome, RedeemOutcome, RevokeTarget, Write,
+};
 
 use super::{Guard, fresh_store};
 use crate::store_contract::Database;
 use crate::store_contract::fixtures::{
-    advance, apply, client, created, open_again, redeemed, redemption, registered, sign_in,
+    advance, apply, client, created, open_again, redeemed, redemption, registered, revoke, sign_in,
     signed_in,
 };
 
@@ -119,6 +121,34 @@ async fn a_session_that_is_being_rotated_does_not_hold_up_its_codes() {
     rotation.batch_execute(&sql).await.unwrap();
     redeemed(&store, redemption(&person)).await;
     rotation.batch_execute("COMMIT").await.unwrap();
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_sees_what_a_code_opened_that_it_waited_for() {
+    let (store, guard) = fresh_store().await;
+    let person = created(&store, "ada").await;
+    // As another node redeems a code in the session and has not committed yet.
+    let redemption = guard.connect().await;
+    let session = person.family.id;
+    let sql = format!(
+        "BEGIN; SELECT FROM token_families WHERE id = '{session}' FOR KEY SHARE;
+         INSERT INTO token_families (id, user_id, session_id, client_id, scope, offline, generation,
+                                     rotated_at, created_at, auth_time, provider, user_agent, network)
+         SELECT gen_random_uuid(), user_id, session_id, 'shop', scope, offline, 0, rotated_at,
+                created_at, auth_time, provider, user_agent, network
+           FROM token_families WHERE id = '{session}'"
+    );
+    redemption.batch_execute(&sql).await.unwrap();
+    let committing = async {
+        let waiting = "SELECT count(*) FROM pg_locks
+                        WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))";
+        while redemption.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {}
+        redemption.batch_execute("COMMIT").await.unwrap();
+    };
+    let ending = apply(&store, revoke(RevokeTarget::Session(person.family.session)));
+    let (ended, ()) = join(ending, committing).await;
+    assert_eq!((ended.families.len(), ended.revocations.len()), (2, 2));
+    assert_eq!(store.read.live_families().await.unwrap(), []);
 }
 
 #[tokio::test]
