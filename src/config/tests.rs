@@ -373,6 +373,30 @@ fn our_own_words_and_twins_are_no_names_of_providers() {
 }
 
 #[test]
+fn scopes_have_names_that_requests_can_hold_and_a_line_to_show() {
+    let scope = |name: &str, description: &str| {
+        minimal(&format!("[[scopes]]\nname = '{name}'\ndescription = \"{description}\""))
+    };
+    let refused = |name: &str, description: &str, line, key: &str, reason: &str, remedy: &str| {
+        assert_refused(
+            &scope(name, description),
+            line,
+            &format!("scopes[0].{key}"),
+            reason,
+            remedy,
+        );
+    };
+    refused("openid", "a", 5, "name", "is a scope that is there already", "");
+    refused("a b", "a", 5, "name", "is not a single word without quotes", "");
+    let reason = "is longer than any request can name it";
+    refused(&"a".repeat(129), "a", 5, "name", reason, "a scope has at most 128 characters");
+    let reason = "is not one line of at most 200 characters that can be seen";
+    for description in ["  ", "two\\nlines", "\u{202e}a", &"a".repeat(201)] {
+        refused("orders.read", description, 6, "description", reason, "");
+    }
+}
+
+#[test]
 fn a_provider_must_be_reachable_somehow() {
     let missing = |toml: &str| {
         let problems = Place::new(toml).problems();

@@ -200,7 +200,7 @@ impl<'s> Desk<'s> {
             client.metadata.client_name,
             kind(&client.metadata)
         );
-        member("client_id", &[client.client_id.clone()]);
+        member("client_id", std::slice::from_ref(&client.client_id));
         member("registered", &[output::moment(client.created_at, now)]);
         member("changed", &[output::moment(client.updated_at, now)]);
         if client.metadata.token_endpoint_auth_method.takes_secret() {

@@ -120,7 +120,7 @@ impl fmt::Display for Problems {
         if let [only] = self.0.as_slice() {
             return write!(formatter, "{only}");
         }
-        write!(formatter, "{} problems with what is to be registered\n", self.0.len())?;
+        writeln!(formatter, "{} problems with what is to be registered", self.0.len())?;
         for problem in &self.0 {
             write!(formatter, "\n  {}\n      {}", problem.subject(), problem.explanation())?;
         }

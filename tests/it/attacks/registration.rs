@@ -67,7 +67,7 @@ async fn c29_no_client_gets_an_id_of_a_person(backend: Backend) {
         let chosen = ["register", "App", "--redirect-uri", redirect_uri, "--client-id", id];
         let said = desk.refused(&chosen);
         assert!(said.starts_with(&format!("The id {id:?} is taken.")), "{said}");
-        answers.push(said.replace(id, "ID"));
+        answers.push(said.replace(&format!("{id:?}"), "ID"));
     }
     answers.dedup();
     assert_eq!(answers.len(), 1, "nobody learns who exists: {answers:?}");
