@@ -1,8 +1,8 @@
 //! Owner of the deliveries that this node has taken on: it tells clients that a session ended.
 //!
 //! What is to be delivered stands in the store, written in the transaction that ended the session (OpenID
-//! Connect Back-Channel Logout 1.0). Any node takes what is due, for the time of a [`LEASE`]; if it dies on
-//! the way, another takes it again. So each client is told at least once, and nothing is lost with this
+//! Connect Back-Channel Logout 1.0). Any node takes what is due, for a minute; if it dies on the way,
+//! another takes it again. So each client is told at least once, and nothing is lost with this
 //! actor: it holds no more than what it is sending.
 
 use std::collections::{HashSet, VecDeque};

@@ -47,7 +47,7 @@ async fn the_ways_out(chromium: &Chromium, server: &Server, prefix: &str) {
             ("post_logout_redirect_uri", "https://app.example/"),
         ]))
         .await;
-    chromium.says("You can sign out on your account page.").await;
+    chromium.says("you can sign out on your account page.").await;
     chromium.look_at(&format!("{prefix}end-session-refused")).await;
     chromium.click("Go to your account").await;
     chromium.shows("Sign in to Latchkey").await;
