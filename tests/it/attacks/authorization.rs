@@ -140,17 +140,25 @@ async fn a12_no_shortcut_passes_by_the_check(backend: Backend) {
     scene.open(&told(&decide(&scene.browser, &page, "allow").await));
     is_refused_everywhere(&scene, "https://evil.example/callback").await;
     let evil = query(&scene.client.id, &[("redirect_uri", Some("https://evil.example/"))]);
-    let posted = scene.browser.post_form("/oauth/authorize", &pairs(&evil)).await;
-    let here = location(&posted).unwrap();
+    let here = location(&posted(&scene, evil).await).unwrap();
     assert!(here.starts_with("/oauth/authorize?"), "{here}");
     is_stranded(scene.browser.page(&here).await, "posted").await;
 }
 
-fn pairs(query: &str) -> Vec<(&'static str, &'static str)> {
-    // Leaked: a test's few strings.
-    let leak = |text: std::borrow::Cow<'_, str>| -> &'static str { text.into_owned().leak() };
-    let parsed = form_urlencoded::parse(query.as_bytes());
-    parsed.map(|(name, value)| (leak(name), leak(value))).collect()
+/// What a form on another site's page sends to the endpoint.
+async fn posted(scene: &Scene, form: String) -> Response {
+    scene
+        .browser
+        .client
+        .post(format!("{}/oauth/authorize", scene.server.url))
+        .header("sec-fetch-site", "cross-site")
+        .header("origin", "https://app.example")
+        .header("accept", "text/html")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(form)
+        .send()
+        .await
+        .unwrap()
 }
 
 async fn a13_an_answer_goes_only_where_it_may_go_by_then(backend: Backend) {
@@ -206,17 +214,7 @@ async fn a17_an_unknown_parameter_is_ignored(backend: Backend) {
 
 async fn a18_a_request_may_be_posted(backend: Backend) {
     let scene = Scene::trusted(backend).await;
-    let posted = scene
-        .browser
-        .client
-        .post(format!("{}/oauth/authorize", scene.server.url))
-        .header("sec-fetch-site", "cross-site")
-        .header("origin", "https://app.example")
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body(query(&scene.client.id, &[]))
-        .send()
-        .await
-        .unwrap();
+    let posted = posted(&scene, query(&scene.client.id, &[])).await;
     assert_eq!(posted.status(), StatusCode::SEE_OTHER);
     let answer = scene.browser.page(&location(&posted).unwrap()).await;
     scene.open(&told(&answer));
@@ -280,8 +278,7 @@ async fn a24_scopes_are_a_set_of_legal_words(backend: Backend) {
     }
     // Ten thousand of them are too long for any request.
     let flood = query(&scene.client.id, &[("scope", Some(&"s ".repeat(10_000)))]);
-    let answer = scene.browser.post_form("/oauth/authorize", &pairs(&flood)).await;
-    is_error(&scene, &answer, "invalid_request");
+    is_error(&scene, &posted(&scene, flood).await, "invalid_request");
 }
 
 async fn a26_a_state_comes_back_as_it_was(backend: Backend) {
