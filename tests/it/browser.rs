@@ -4,7 +4,8 @@
 //! are tried without a browser, on both stores, in `sign_in` and `linking`.
 
 mod account;
-mod driver;
+mod demo_app;
+pub mod driver;
 mod frontend;
 mod keyboard;
 mod linking;
