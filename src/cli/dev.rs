@@ -14,7 +14,7 @@ use crate::cli::{Failure, load, output};
 use crate::clock::{Clock, Stopwatch};
 use crate::config::settings::{Origin, Provider, Settings, Telemetry};
 use crate::protocol::random;
-use crate::routes::dev::idp;
+use crate::routes::dev::{app as demo_app, idp};
 use crate::startup::{self, Running, StopSignals};
 use crate::{config, telemetry};
 
@@ -43,6 +43,7 @@ pub async fn run(options: Options) -> Result<(), Failure> {
     let signals = StopSignals::listen().map_err(Failure::of)?;
     let mut running = startup::start(settings, true, clock).await.map_err(Failure::of)?;
     running.signing_key_is_there().await;
+    demo_app::register(&running.app).await.map_err(|error| Failure::new(&*error.detail))?;
     greet(&running, &options.data_dir, is_new, watch).await?;
     until_stopped(running, signals).await
 }
@@ -199,6 +200,7 @@ async fn greet(
     };
     let rows = [
         ("Sign in", url.join("/login"), "any name works: this is the built-in provider"),
+        ("Demo app", url.join(demo_app::PATH), "signs in by OAuth, shows the tokens it gets"),
         ("Keys (JWKS)", url.join("/.well-known/jwks.json"), ""),
         ("Discovery", url.join("/.well-known/openid-configuration"), ""),
     ];

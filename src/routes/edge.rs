@@ -146,8 +146,6 @@ fn render_error(response: &mut ServiceResponse<BoxBody>, app: &App, id: &str) ->
         oauth_answer(&api_error)
     } else if wants_page {
         pages::errors::answer(app, &api_error, id, request)
-    } else if is_oauth {
-        oauth_answer(&api_error)
     } else {
         problem_answer(&api_error, id)
     };

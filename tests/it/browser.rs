@@ -5,7 +5,8 @@
 
 mod account;
 mod consent;
-mod driver;
+mod demo_app;
+pub mod driver;
 mod frontend;
 mod keyboard;
 mod linking;

@@ -146,19 +146,43 @@ fn every_link_between_documents_leads_to_a_file() {
     }
 }
 
+/// Asserts that every paragraph of a document's blocks in a language, of which there are at least `least`,
+/// stands in one of the files.
+fn assert_is_from(document: &str, language: &str, files: &[&str], least: usize) {
+    let trimmed = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+    let files: Vec<String> = files.iter().map(|file| trimmed(&read(file))).collect();
+    let (text, fence) = (read(document), format!("```{language}\n"));
+    let blocks = text.split(&fence).skip(1).map(|rest| rest.split_once("\n```").unwrap().0);
+    let parts: Vec<&str> =
+        blocks.flat_map(|block| block.split("\n\n")).filter(|part| !part.is_empty()).collect();
+    assert!(parts.len() >= least, "{parts:?}");
+    for part in parts {
+        let is_there = files.iter().any(|file| file.contains(&trimmed(part)));
+        assert!(is_there, "{document} has what is in none of its files:\n{part}");
+    }
+}
+
 #[test]
 fn the_code_of_the_frontend_document_is_that_of_the_example() {
-    let trimmed = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
-    let example =
-        ["session.js", "app.js"].map(|file| trimmed(&read(&format!("examples/frontend/{file}"))));
-    let document = read("docs/frontend.md");
-    let blocks = document.split("```js\n").skip(1).map(|rest| rest.split_once("\n```").unwrap().0);
-    let parts: Vec<&str> = blocks.flat_map(|block| block.split("\n\n")).collect();
-    assert!(parts.len() >= 5, "{parts:?}");
-    for part in parts {
-        let is_there = example.iter().any(|file| file.contains(&trimmed(part)));
-        assert!(is_there, "the example has no\n{part}");
-    }
+    let example = ["examples/frontend/session.js", "examples/frontend/app.js"];
+    assert_is_from("docs/frontend.md", "js", &example, 5);
+}
+
+#[test]
+fn the_code_of_the_documents_on_clients_is_what_the_tests_run() {
+    let clients = "tests/independent/clients";
+    let from = |document, language, files: &[&str], least| {
+        let files: Vec<String> = files.iter().map(|file| format!("{clients}/{file}")).collect();
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        assert_is_from(document, language, &files, least);
+    };
+    from("docs/clients.md", "js", &["openid-client.mjs", "spa/app.js"], 10);
+    from("docs/clients.md", "python", &["authlib_client.py"], 6);
+    from("docs/clients.md", "apache", &["apache/latchkey.conf"], 3);
+    from("docs/resource-servers.md", "js", &["verify-jose.mjs"], 3);
+    from("docs/resource-servers.md", "python", &["verify_pyjwt.py"], 3);
+    let rust = ["tests/it/real_clients/resource_servers.rs"];
+    assert_is_from("docs/resource-servers.md", "rust", &rust, 2);
 }
 
 /// A configuration of nothing but what every server needs.

@@ -716,6 +716,57 @@ pub mod development_provider {
     pub const SUBMIT: &str = "Continue";
 }
 
+/// The demo app of `latchkey dev`, which developers look at: it may use their words.
+pub mod demo_app {
+    /// Its name, also where people are asked for their consent.
+    pub const NAME: &str = "Demo app";
+    /// The heading before anything has happened.
+    pub const HEADING: &str = "An app that signs in here";
+    /// What this is.
+    pub const EXPLANATION: &str = "It is registered like any other client, uses the authorization \
+        code flow with PKCE, and shows the tokens that it gets.";
+    /// Leads to the server.
+    pub const SIGN_IN: &str = "Sign in";
+    /// The heading above what was got.
+    pub const HEADING_SIGNED_IN: &str = "What the app has got";
+    /// Gets new tokens.
+    pub const REFRESH: &str = "Refresh";
+    /// Asks userinfo, and stands above what it says.
+    pub const USERINFO: &str = "Userinfo";
+    /// Ends the session, at the server too.
+    pub const SIGN_OUT: &str = "Sign out";
+    /// Stands above the access token.
+    pub const ACCESS_TOKEN: &str = "Access token";
+    /// Before the time.
+    pub const EXPIRES: &str = "Expires";
+    /// Stands above the ID token.
+    pub const ID_TOKEN: &str = "ID token";
+    /// What the app did with it.
+    pub const VERIFIED: &str = "The app has checked where it comes from and whom it is for.";
+    /// Stands above the refresh token.
+    pub const REFRESH_TOKEN: &str = "Refresh token";
+    /// Opens the token as it came.
+    pub const RAW: &str = "As it came";
+    /// The browser began nothing.
+    pub const NO_ATTEMPT: &str = "No sign-in is under way in this browser. Begin one here.";
+    /// The answer is to another request.
+    pub const OTHER_STATE: &str = "The answer belongs to another sign-in: its state is not the one \
+        that this browser sent.";
+    /// The answer has neither code nor error.
+    pub const NO_CODE: &str = "The answer brings no code.";
+    /// The server sent the person back without access.
+    pub const DENIED: &str = "The server sent you back with an error.";
+    /// The server answered the app with an error.
+    pub const REFUSED: &str = "The server refused what the app asked.";
+    /// The server could not be asked, or its answer is not to be believed.
+    pub const FAILED: &str = "The app cannot use what the server said.";
+    /// There is nothing to refresh with.
+    pub const NO_REFRESH_TOKEN: &str = "The app has got no refresh token.";
+    /// No cookie can hold it.
+    pub const TOO_LONG: &str = "The tokens are longer than a cookie can be, and this app has no \
+        other place to keep them.";
+}
+
 /// The first letter of a name, for the round mark before it.
 pub fn initial(name: &str) -> String {
     name.trim().chars().next().map_or_else(String::new, |first| first.to_uppercase().collect())

@@ -1,10 +1,12 @@
 //! One struct a page: the plain data that its template shows.
 
 mod account;
+mod demo_app;
 
 pub use account::{
     Account, AccountErrors, AccountTokens, Address, AppRow, DeleteAccount, SessionRow, Way,
 };
+pub use demo_app::{DemoApp, DemoGrant, DemoTrouble, ShownToken};
 
 use std::borrow::Cow;
 use std::time::Duration;
