@@ -68,7 +68,7 @@ pub struct Account<'a> {
 const MOST_SESSIONS: usize = 10;
 
 /// As many apps as the page lists.
-const MOST_APPS: usize = 6;
+const MOST_APPS: usize = 5;
 
 impl Account<'_> {
     fn title(&self) -> String {
