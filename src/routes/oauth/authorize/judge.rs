@@ -46,14 +46,18 @@ pub struct Session {
     pub auth_time: i64,
 }
 
-/// That a person was sent to sign in for a request, sealed into the address that they come back by.
+/// That a person was sent to sign in for a request, sealed into the address that they come back by. Its
+/// members have short names there: the address goes into a cookie.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reauthentication {
     /// The request.
+    #[serde(rename = "r")]
     pub fingerprint: String,
     /// When, in seconds.
+    #[serde(rename = "a")]
     pub asked_at: i64,
     /// `auth_time` of the session then, if there was one.
+    #[serde(rename = "b")]
     pub auth_time_before: Option<i64>,
 }
 
