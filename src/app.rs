@@ -21,6 +21,7 @@ use crate::actors::token_families::TokenFamilies;
 use crate::avatars::storage::AvatarStorage;
 use crate::clock::Clock;
 use crate::config::settings::Settings;
+use crate::protocol::client_registration::Rules;
 use crate::protocol::refresh_token::RefreshTokens;
 use crate::protocol::rotation::Lifetimes;
 use crate::protocol::sealed::Sealer;
@@ -88,6 +89,8 @@ pub struct Parts {
     pub http_client: HttpClient,
     /// What programs are told about this server.
     pub discovery: Discovery,
+    /// What may be registered about a client.
+    pub client_rules: Rules,
     /// The pages' name and look.
     pub site: Site,
     /// All actors' counters.

@@ -45,6 +45,7 @@ use crate::protocol::sealed::Sealer;
 use crate::providers::address::Reach;
 use crate::providers::configured::Providers;
 use crate::providers::http::{HttpClient, Limits};
+use crate::registration;
 use crate::routes;
 use crate::routes::cookies::Cookies;
 use crate::routes::dev::idp::DevelopmentProvider;
@@ -494,6 +495,7 @@ async fn start_actors(
     .chain(rate_limiters.all().iter().map(|shard| ticker::start(shard, rate_limiter::SWEEP)))
     .collect();
 
+    let client_rules = registration::rules(&settings)?;
     let statuses: Vec<Arc<ActorStatus>> = supervision.statuses().to_vec();
     let metrics = Arc::new(Metrics::new(Sources {
         actors: statuses.clone(),
@@ -507,7 +509,8 @@ async fn start_actors(
         refresh_tokens: RefreshTokens::new(&settings.server.secret_key),
         cookies: Cookies::new(&settings),
         site: Site::new(&settings.branding).leading_to(settings.server.frontend_url.as_ref()),
-        discovery: Discovery::new(&settings),
+        discovery: Discovery::new(&settings, &client_rules.algorithms),
+        client_rules,
         settings,
         is_development,
         clock: clock.clone(),

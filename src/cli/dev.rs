@@ -43,7 +43,7 @@ pub async fn run(options: Options) -> Result<(), Failure> {
     let signals = StopSignals::listen().map_err(Failure::of)?;
     let mut running = startup::start(settings, true, clock).await.map_err(Failure::of)?;
     running.signing_key_is_there().await;
-    demo_app::register(&running.app).await.map_err(|error| Failure::new(&*error.detail))?;
+    demo_app::register(&running.app).await.map_err(Failure::of)?;
     greet(&running, &options.data_dir, is_new, watch).await?;
     until_stopped(running, signals).await
 }

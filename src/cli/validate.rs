@@ -134,21 +134,16 @@ async fn check_keys(settings: &Settings) -> Check {
         }
         // Keys of files are not in the store before the first start; without files the server makes them.
         let files = read_key_files(settings).unwrap_or_default();
-        let mut needed = store.read.client_algorithms().await.map_err(|error| error.to_string())?;
-        needed.insert(0, settings.keys.algorithm);
-        let can_sign = |algorithm| {
-            files.iter().any(|file| file.public().algorithm == algorithm)
-                || keys.iter().any(|key| {
-                    key.algorithm == algorithm
-                        && key.sealed_private.is_some()
-                        && key.retired_at.is_none()
-                })
-        };
-        if let Some(algorithm) = needed.into_iter().find(|algorithm| !can_sign(*algorithm))
-            && !files.is_empty()
-        {
+        let algorithm = settings.keys.algorithm;
+        let can_sign = files.iter().any(|file| file.public().algorithm == algorithm)
+            || keys.iter().any(|key| {
+                key.algorithm == algorithm
+                    && key.sealed_private.is_some()
+                    && key.retired_at.is_none()
+            });
+        if !can_sign && !files.is_empty() {
             return Err(format!(
-                "no key of keys.files signs with {algorithm}, which the configuration or a client uses: add one (`latchkey generate-keys --algorithm {algorithm} --output DIR` makes it)"
+                "no key of keys.files signs with {algorithm}, as keys.algorithm says: add one (`latchkey generate-keys --algorithm {algorithm} --output DIR` makes it)"
             ));
         }
         Ok(match keys.len() {

@@ -109,7 +109,7 @@ pub fn configure(config: &mut ServiceConfig, is_development: bool) {
         Endpoint::new("/auth/{provider}", login).get(auth::start::start),
         Endpoint::new("/auth/{provider}/callback", login).get(auth::callback::callback),
         // Clients.
-        Endpoint::new("/oauth/token", Limit::InHandler).post(oauth::token::token),
+        Endpoint::new(oauth::discovery::TOKEN, Limit::InHandler).post(oauth::token::token),
         // Pictures.
         Endpoint::new("/avatars/{name}", public).get(avatars::serve),
         // Pages.

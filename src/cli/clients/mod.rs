@@ -15,6 +15,7 @@ use crate::config::settings::Settings;
 use crate::protocol::client::{ClientMetadata, GrantType};
 use crate::protocol::client_registration::{IdError, first, merged};
 use crate::registration::{self, By, Registered, RegistrationError};
+use crate::routes::oauth;
 use crate::routes::session::tokens_live_for;
 use crate::startup;
 use crate::store::Store;
@@ -123,9 +124,9 @@ impl<'s> Desk<'s> {
         row("Issuer", url.as_str(), "");
         row("Discovery", &url.join("/.well-known/openid-configuration"), "");
         if metadata.may_use(GrantType::AuthorizationCode) {
-            row("Authorization", &url.join("/oauth/authorize"), "");
+            row("Authorization", &url.join(oauth::authorize::PATH), "");
         }
-        row("Token", &url.join("/oauth/token"), "");
+        row("Token", &url.join(oauth::discovery::TOKEN), "");
         for redirect_uri in &metadata.redirect_uris {
             row("Redirect URI", redirect_uri, "");
         }
@@ -137,7 +138,7 @@ impl<'s> Desk<'s> {
     /// What to do with a new client.
     fn next_step(&self, Client { client_id, metadata, .. }: &Client) -> String {
         if !metadata.may_use(GrantType::AuthorizationCode) {
-            let token = self.settings.server.public_url.join("/oauth/token");
+            let token = self.settings.server.public_url.join(oauth::discovery::TOKEN);
             return format!(
                 "Next, get a token:\n\n  curl -u {client_id}:SECRET -d grant_type=client_credentials {token}"
             );

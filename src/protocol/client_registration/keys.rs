@@ -83,6 +83,8 @@ fn check_key<'k>(key: &'k Map<String, Value>, kids: &mut Vec<&'k str>) -> Result
             .remedy("use RSA with at least 2048 bits, P-256 or Ed25519")),
     }?;
     match key.get("alg") {
+        // An RSA key may be for RSASSA-PSS, too.
+        Some(alg) if algorithm == Algorithm::RS256 && alg == "PS256" => Ok(()),
         Some(alg) if alg != algorithm.as_str() => {
             Err(Refusal::new(format!("has an alg that is not {algorithm}")))
         }

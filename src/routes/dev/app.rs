@@ -12,19 +12,18 @@ use actix_web::web::{Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use crate::actors::db_writer::apply;
 use crate::app::App;
 use crate::config::settings::Origin;
 use crate::error::ApiError;
 use crate::protocol::client::{AuthMethod, ClientMetadata};
+use crate::registration::{self, By, RegistrationError};
 use crate::routes::csrf;
 use crate::routes::endpoint::{Endpoint, Limit};
 use crate::routes::pages::response::page;
 use crate::routes::pages::text::demo_app as text;
 use crate::routes::pages::views::{DemoApp, DemoGrant, DemoTrouble, ShownToken};
 use crate::routes::parameters::Parameters;
-use crate::store::model::{Actor, AuditEntry, Client};
-use crate::store::operation::{RegisterClient, UpdateClient};
+use crate::store::model::Actor;
 use kept::{Attempt, Grant};
 use server::{Server, Trouble};
 
@@ -57,31 +56,12 @@ fn metadata(public_url: &Origin) -> ClientMetadata {
 /// Registers the app, or brings what is registered up to date: the port may be another one now.
 ///
 /// # Errors
-/// [`ApiError`] if the store does not answer.
-pub async fn register(app: &App) -> Result<(), ApiError> {
-    let (now, metadata) = (app.clock.now(), metadata(&app.settings.server.public_url));
-    let audit = |action| AuditEntry::new(now, Actor::System, action, format!("client:{CLIENT_ID}"));
-    match app.store.read.client(CLIENT_ID).await? {
-        None => {
-            let client = Client {
-                client_id: CLIENT_ID.to_owned(),
-                metadata,
-                secret: None,
-                former_secret: None,
-                created_at: now,
-                updated_at: now,
-            };
-            apply(&app.writer, RegisterClient { client, audit: audit("client.registered") })
-                .await?;
-        }
-        Some(known) if known.metadata == metadata => {}
-        Some(known) => {
-            let client_id = CLIENT_ID.to_owned();
-            let (known, audit) = (known.updated_at, audit("client.updated"));
-            apply(&app.writer, UpdateClient { client_id, metadata, known, audit }).await?;
-        }
-    }
-    Ok(())
+/// [`RegistrationError`] if the store does not answer.
+pub async fn register(app: &App) -> Result<(), RegistrationError> {
+    let by = By::local(Actor::System, app.clock.now());
+    let metadata = metadata(&app.settings.server.public_url);
+    let (read, writer) = (&*app.store.read, &app.writer);
+    registration::ensure(read, writer, &app.client_rules, by, CLIENT_ID, metadata).await.map(drop)
 }
 
 /// Adds the app's routes.

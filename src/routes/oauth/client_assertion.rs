@@ -6,6 +6,7 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 
+use super::discovery;
 use crate::actors::client_keys::KeysAt;
 use crate::actors::clients::FindClient;
 use crate::actors::db_writer::apply;
@@ -22,7 +23,7 @@ use crate::store::model::Client;
 use crate::store::operation::{Spend, Spent};
 
 /// What an assertion may be signed with.
-const ALGORITHMS: [Algorithm; 4] =
+pub(super) const ALGORITHMS: [Algorithm; 4] =
     [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA];
 
 /// How far away the end of an assertion's life may be: so long its `jti` is kept.
@@ -119,7 +120,7 @@ impl Claims {
                 _ => return Err("it has not exactly one audience"),
             },
         };
-        if audience != issuer.as_str() && *audience != issuer.join("/oauth/token") {
+        if audience != issuer.as_str() && *audience != issuer.join(discovery::TOKEN) {
             return Err("it is meant for somebody else");
         }
         let now = now.seconds();

@@ -5,6 +5,7 @@ use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
+use super::{authorize, client_assertion, logout};
 use crate::app::App;
 use crate::config::settings::Settings;
 use crate::protocol::claims::Claim;
@@ -14,8 +15,6 @@ use crate::protocol::{entity_tag, scope};
 use crate::routes::auth::start::PROMPTS;
 use crate::routes::system;
 
-/// Where people sign in to a client.
-pub const AUTHORIZE: &str = "/oauth/authorize";
 /// Where clients get tokens.
 pub const TOKEN: &str = "/oauth/token";
 /// Where clients ask about people.
@@ -24,15 +23,15 @@ pub const USERINFO: &str = "/oauth/userinfo";
 pub const REVOKE: &str = "/oauth/revoke";
 /// Where clients ask about tokens.
 pub const INTROSPECT: &str = "/oauth/introspect";
-/// Where clients send people to sign out.
-pub const LOGOUT: &str = "/oauth/logout";
 
 /// How answers of the authorization endpoint travel (OAuth 2.0 Multiple Response Types §2.1, OAuth 2.0 Form
 /// Post Response Mode).
 pub const RESPONSE_MODES: [&str; 2] = ["query", "form_post"];
 
-/// What clients may sign their assertions with (RFC 7523 §3).
-pub const ASSERTION_ALGORITHMS: [&str; 4] = ["RS256", "PS256", "ES256", "EdDSA"];
+/// What clients may sign their assertions with, in the names of RFC 7518 §3.1.
+pub fn assertion_algorithms() -> [String; 4] {
+    client_assertion::ALGORITHMS.map(|algorithm| format!("{algorithm:?}"))
+}
 
 /// Claims of ID tokens that do not depend on scopes.
 const ID_CLAIMS: [&str; 9] =
@@ -49,9 +48,9 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// The document of these settings.
-    pub fn new(settings: &Settings) -> Self {
-        let body = document(settings).to_string();
+    /// The document of these settings; `algorithms` are those that there can be keys of.
+    pub fn new(settings: &Settings, algorithms: &[Algorithm]) -> Self {
+        let body = document(settings, algorithms).to_string();
         let etag = entity_tag::of(body.as_bytes());
         Self { body: body.into(), etag }
     }
@@ -63,7 +62,7 @@ pub async fn discovery(request: HttpRequest, app: Data<App>) -> HttpResponse {
     system::cacheable(&request, "application/json", MAX_AGE, etag, body)
 }
 
-fn document(settings: &Settings) -> Value {
+fn document(settings: &Settings, algorithms: &[Algorithm]) -> Value {
     let issuer = &settings.server.public_url;
     let at = |path: &str| issuer.join(path);
     let methods = AuthMethod::ALL.map(AuthMethod::as_str);
@@ -74,17 +73,18 @@ fn document(settings: &Settings) -> Value {
         .collect();
     let custom = settings.scopes.iter().map(|scope| scope.name.as_str());
     let scopes: Vec<&str> = scope::OF_PEOPLE.into_iter().chain(custom).collect();
+    let assertions = assertion_algorithms();
     let prompts: Vec<&str> = std::iter::once("none").chain(PROMPTS).collect();
     let claims: Vec<&str> = ID_CLAIMS.into_iter().chain(Claim::ALL.map(Claim::as_str)).collect();
     json!({
         "issuer": issuer.as_str(),
-        "authorization_endpoint": at(AUTHORIZE),
+        "authorization_endpoint": at(authorize::PATH),
         "token_endpoint": at(TOKEN),
         "userinfo_endpoint": at(USERINFO),
         "jwks_uri": at("/.well-known/jwks.json"),
         "revocation_endpoint": at(REVOKE),
         "introspection_endpoint": at(INTROSPECT),
-        "end_session_endpoint": at(LOGOUT),
+        "end_session_endpoint": at(logout::PATH),
         "scopes_supported": scopes,
         "response_types_supported": ["code"],
         "response_modes_supported": RESPONSE_MODES,
@@ -96,13 +96,13 @@ fn document(settings: &Settings) -> Value {
         "request_parameter_supported": false,
         "request_uri_parameter_supported": false,
         "token_endpoint_auth_methods_supported": methods,
-        "token_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
+        "token_endpoint_auth_signing_alg_values_supported": assertions,
         "revocation_endpoint_auth_methods_supported": methods,
-        "revocation_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
+        "revocation_endpoint_auth_signing_alg_values_supported": assertions,
         "introspection_endpoint_auth_methods_supported": confidential,
-        "introspection_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
+        "introspection_endpoint_auth_signing_alg_values_supported": assertions,
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": Algorithm::ALL.map(Algorithm::as_str),
+        "id_token_signing_alg_values_supported": algorithms,
         "claim_types_supported": ["normal"],
         "claims_supported": claims,
         "ui_locales_supported": ["en"],

@@ -107,7 +107,6 @@ pub async fn logout(request: HttpRequest, app: Data<App>) -> Result<HttpResponse
         return resuming::lead_on(&request, &app, here);
     };
     let (person, sid) = (session.claims.sub, session.claims.sid);
-    rate_limit::by_name(&request, &app, Tier::Api, sid.to_string()).await?;
     if hint.is_of(&session) {
         end_session(&request, &app, sid, person, wish.client_id.as_deref()).await?;
         return Ok(farewell(&app, wish.address(client.as_deref())));
