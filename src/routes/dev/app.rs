@@ -13,7 +13,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
 use crate::app::App;
-use crate::config::settings::Origin;
+use crate::config::settings::{Origin, Settings};
 use crate::error::ApiError;
 use crate::protocol::client::{AuthMethod, ClientMetadata};
 use crate::registration::{self, By, RegistrationError};
@@ -42,8 +42,11 @@ fn redirect_uri(public_url: &Origin) -> String {
 }
 
 /// What is registered about the app.
-fn metadata(public_url: &Origin) -> ClientMetadata {
+fn metadata(settings: &Settings) -> ClientMetadata {
+    let public_url = &settings.server.public_url;
     ClientMetadata {
+        // Of which there is a key in any case.
+        id_token_signed_response_alg: settings.keys.algorithm,
         client_name: text::NAME.to_owned(),
         redirect_uris: vec![redirect_uri(public_url)],
         scope: SCOPE.join(" "),
@@ -59,7 +62,7 @@ fn metadata(public_url: &Origin) -> ClientMetadata {
 /// [`RegistrationError`] if the store does not answer.
 pub async fn register(app: &App) -> Result<(), RegistrationError> {
     let by = By::local(Actor::System, app.clock.now());
-    let metadata = metadata(&app.settings.server.public_url);
+    let metadata = metadata(&app.settings);
     let (read, writer) = (&*app.store.read, &app.writer);
     registration::ensure(read, writer, &app.client_rules, by, CLIENT_ID, metadata).await.map(drop)
 }
