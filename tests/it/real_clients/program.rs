@@ -117,10 +117,14 @@ impl Program {
             Ok(Some(line)) => {
                 serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
             }
-            Ok(None) => panic!("{} has ended: {}", self.name, self.complained().await),
+            Ok(None) => {
+                let complaints = self.complained().await;
+                panic!("{} has ended: {complaints}", self.name)
+            }
             Err(_) => {
                 self.child.kill().unwrap();
-                panic!("{} says nothing: {}", self.name, self.complained().await)
+                let complaints = self.complained().await;
+                panic!("{} says nothing: {complaints}", self.name)
             }
         }
     }
