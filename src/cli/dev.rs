@@ -1,8 +1,8 @@
 //! `latchkey dev`: the whole system for a newcomer, on this machine alone.
 
 use std::fs;
-use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ use crate::{config, telemetry};
 /// What `latchkey dev` was called with.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Overrides the port of the configuration for this run.
+    /// Overrides the port of the configuration for this run; 0 stands for any that is free.
     pub port: Option<u16>,
     /// Where everything is kept.
     pub data_dir: PathBuf,
@@ -34,8 +34,11 @@ const DEFAULT_PORT: u16 = 8080;
 ///
 /// # Errors
 /// A sentence on why it did not start.
-pub async fn run(options: Options) -> Result<(), Failure> {
+pub async fn run(mut options: Options) -> Result<(), Failure> {
     let watch = Stopwatch::start();
+    if options.port == Some(0) {
+        options.port = Some(free_port().map_err(Failure::of)?);
+    }
     let is_new = prepare(&options)?;
     let settings = settings(&options)?;
     let clock = Clock::system();
@@ -46,6 +49,12 @@ pub async fn run(options: Options) -> Result<(), Failure> {
     demo_app::register(&running.app).await.map_err(Failure::of)?;
     greet(&running, &options.data_dir, is_new, watch).await?;
     until_stopped(running, signals).await
+}
+
+/// A port that nothing listens on. It is chosen before anything else: the addresses that people and apps are
+/// given name it.
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 /// The greeting says what a start does, so the log does not say it again.
@@ -93,7 +102,7 @@ fn prepare(options: &Options) -> Result<bool, Failure> {
 
 /// Writes a file that only this user can read, in one step: nobody sees half of it.
 fn write_private(path: &Path, content: &str) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::about(path, "cannot be written", &error);
+    let failed = |error: io::Error| Failure::about(path, "cannot be written", &error);
     let mut draft = path.to_path_buf().into_os_string();
     draft.push(".new");
     let mut file = fs::OpenOptions::new()

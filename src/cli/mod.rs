@@ -65,7 +65,8 @@ pub enum Format {
 enum Command {
     /// Start everything for development: database, keys, and a provider where any name signs in
     Dev {
-        /// Port to listen on; without it, that of the data directory's configuration (8080 at first)
+        /// Port to listen on, 0 for any free one; without it, that of the data directory's configuration (8080 at
+        /// first)
         #[arg(long)]
         port: Option<u16>,
         /// Where the database, the secret and the configuration are kept

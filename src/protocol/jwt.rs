@@ -142,7 +142,8 @@ pub struct ClientAccessClaims {
     pub aud: Audience,
     /// The client.
     pub client_id: String,
-    /// Granted scopes, separated by spaces.
+    /// Granted scopes, separated by spaces; absent where there are none (RFC 6749 §3.3 has no empty list).
+    #[serde(skip_serializing_if = "String::is_empty", default)]
     pub scope: String,
     /// End of life.
     pub exp: i64,

@@ -43,11 +43,19 @@ impl Process {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready = lines.by_ref().map_while(Result::ok).any(|line| line.starts_with("Ready in"));
-        assert!(ready, "the server ended before it was ready");
+        let greeting: Vec<String> = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .take_while(|line| !line.starts_with("Ready in"))
+            .collect();
+        let login = greeting
+            .iter()
+            .flat_map(|line| line.split(' '))
+            .find_map(|word| word.strip_suffix("/login"));
+        let url = login.expect("a server that becomes ready says where to sign in").to_owned();
         // The rest is read on, so that the pipe never fills.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, url: format!("http://127.0.0.1:{port}") }
+        Self { child, url }
     }
 
     fn signal(&self, name: &str) {
@@ -361,6 +369,20 @@ fn the_first_start_makes_private_files_and_the_second_keeps_them() {
     let before = (read("latchkey.toml"), read("secret"));
     Process::dev(&directory, free_port()).kill();
     assert_eq!((read("latchkey.toml"), read("secret")), before);
+}
+
+#[actix_web::test]
+async fn port_0_is_any_free_one_and_all_addresses_name_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Process::dev(directory.path(), 0);
+    let issuer = async |url: &str| {
+        let metadata = client().get(format!("{url}/.well-known/openid-configuration"));
+        let metadata = metadata.send().await.unwrap().text().await.unwrap();
+        serde_json::from_str::<Value>(&metadata).unwrap()["issuer"].clone()
+    };
+    assert_eq!(issuer(&server.url).await, server.url);
+    let config = std::fs::read_to_string(directory.path().join("latchkey.toml")).unwrap();
+    assert!(config.contains(&format!("public_url = \"{}\"", server.url)), "{config}");
 }
 
 #[test]

@@ -25,6 +25,7 @@ struct Active {
     iss: String,
     sub: String,
     client_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
     exp: i64,
     iat: i64,

@@ -36,7 +36,8 @@ pub struct TokenAnswer {
     refresh_token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id_token: Option<String>,
-    /// Always told: it may be less than was asked.
+    /// Always told, since it may be less than was asked; absent where there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
 }
 

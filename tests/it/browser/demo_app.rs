@@ -4,10 +4,12 @@ use latchkey::routes::dev::app;
 
 use super::driver::Chromium;
 use crate::harness::{Backend, Server};
+use crate::on_both_stores;
 
-#[actix_web::test]
-async fn the_demo_app_signs_people_in_shows_what_it_gets_and_signs_them_out() {
-    let server = Server::start_at_present(Backend::Sqlite, |_| String::new()).await;
+on_both_stores!(the_demo_app_signs_people_in_shows_what_it_gets_and_signs_them_out,);
+
+async fn the_demo_app_signs_people_in_shows_what_it_gets_and_signs_them_out(backend: Backend) {
+    let server = Server::start_at_present(backend, |_| String::new()).await;
     app::register(&server.app).await.unwrap();
     let chromium = Chromium::without_scripts(&server.url).await;
     chromium.open("/dev/app").await;

@@ -1,18 +1,24 @@
 //! Apache with mod_auth_openidc, Debian's: a web server that lets nobody in who has not signed in here.
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use reqwest::StatusCode;
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 use url::form_urlencoded::byte_serialize;
 
 use super::person::{is_signed_in, server_with_rivka, walk};
-use super::program::sources;
+use super::program::{Lines, sources};
+use crate::harness::Backend;
+use crate::on_both_stores;
 use crate::registration::{Registered, register};
+
+on_both_stores!(
+    mod_auth_openidc_signs_people_in_and_out_as_it_is,
+    mod_auth_openidc_signs_people_in_and_out_with_pkce,
+);
 
 const PROGRAM: &str = "/usr/sbin/apache2";
 
@@ -21,19 +27,25 @@ struct Apache {
     child: Child,
     folder: TempDir,
     environment: Vec<(&'static str, String)>,
+    log: Lines,
 }
 
 impl Drop for Apache {
     fn drop(&mut self) {
         // It has children of its own, so it is told to end them.
-        let _told = self.command().args(["-k", "stop"]).status();
+        let told = self.command().args(["-k", "stop"]).status();
+        if !told.is_ok_and(|status| status.success()) {
+            let _already_ended = self.child.kill();
+        }
         let _reaped = self.child.wait();
+        // With the test's failure, if it fails.
+        eprint!("{}", self.log.heard());
     }
 }
 
 impl Apache {
     /// Starts a web server at `address` as a client of the server at `issuer`, and waits until it serves.
-    fn start(address: &str, issuer: &str, client: &Registered, uses_pkce: bool) -> Self {
+    async fn start(address: &str, issuer: &str, client: &Registered, uses_pkce: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Where root starts it, it serves as somebody else.
         let readable = |path: &Path| {
@@ -69,15 +81,15 @@ impl Apache {
             .expect(
                 "Apache can be started: use ./run test, or tests/with-servers, which installs it",
             );
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let started = lines.by_ref().map_while(Result::ok).inspect(|line| eprintln!("{line}"));
-        let serves = { started }.any(|line| line.contains("resuming normal operations"));
-        assert!(serves, "Apache does not start");
-        // The rest is read on, so that the pipe never fills.
-        std::thread::spawn(move || {
-            lines.map_while(Result::ok).for_each(|line| eprintln!("{line}"));
-        });
-        Self { child, folder, environment }
+        let log = Lines::of(child.stderr.take().unwrap());
+        let mut apache = Self { child, folder, environment, log };
+        let mut said = String::new();
+        while !said.contains("resuming normal operations") {
+            let line = apache.log.next().await.ok().flatten();
+            let line = line.unwrap_or_else(|| panic!("Apache does not start: {said}"));
+            said = said + &line + "\n";
+        }
+        apache
     }
 
     fn command(&self) -> Command {
@@ -92,10 +104,14 @@ fn command(folder: &Path, environment: &[(&'static str, String)]) -> Command {
     command
 }
 
-async fn signs_people_in_and_out(uses_pkce: bool) {
-    let (server, person) = server_with_rivka().await;
-    // It takes no port of the system's choice, so it gets one that is free.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+async fn signs_people_in_and_out(backend: Backend, uses_pkce: bool) {
+    let (server, person) = server_with_rivka(backend).await;
+    // Apache takes no port of the system's choice. Nobody else gets this one while the socket is open; Apache
+    // does, since it allows the same and the socket does not listen.
+    let reserved = TcpSocket::new_v4().unwrap();
+    reserved.set_reuseaddr(true).unwrap();
+    reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = reserved.local_addr().unwrap().to_string();
     let site = format!("http://{address}");
     let callback = format!("{site}/protected/signed-in");
     let client = register(&server, |metadata| {
@@ -104,7 +120,7 @@ async fn signs_people_in_and_out(uses_pkce: bool) {
         metadata.require_pkce = uses_pkce;
     })
     .await;
-    let _apache = Apache::start(&address, &server.url, &client, uses_pkce);
+    let _apache = Apache::start(&address, &server.url, &client, uses_pkce).await;
     let (browser, page) = (server.browser(), format!("{site}/protected/person.html"));
 
     let back = walk(&browser, &page, &format!("{callback}?")).await;
@@ -127,12 +143,10 @@ async fn signs_people_in_and_out(uses_pkce: bool) {
     assert_eq!(browser.page(&page).await.status(), StatusCode::FOUND);
 }
 
-#[actix_web::test]
-async fn mod_auth_openidc_signs_people_in_and_out_as_it_is() {
-    signs_people_in_and_out(false).await;
+async fn mod_auth_openidc_signs_people_in_and_out_as_it_is(backend: Backend) {
+    signs_people_in_and_out(backend, false).await;
 }
 
-#[actix_web::test]
-async fn mod_auth_openidc_signs_people_in_and_out_with_pkce() {
-    signs_people_in_and_out(true).await;
+async fn mod_auth_openidc_signs_people_in_and_out_with_pkce(backend: Backend) {
+    signs_people_in_and_out(backend, true).await;
 }

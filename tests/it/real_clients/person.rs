@@ -4,11 +4,11 @@ use regex::Regex;
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
-use crate::harness::{Browser, Server, location};
+use crate::harness::{Backend, Browser, Server, location};
 
 /// A server at present, on which somebody called `rivka` has an account, and that person's id.
-pub(super) async fn server_with_rivka() -> (Server, String) {
-    let server = Server::start_at_present(crate::harness::Backend::Sqlite, |_| String::new()).await;
+pub(super) async fn server_with_rivka(backend: Backend) -> (Server, String) {
+    let server = Server::start_at_present(backend, |_| String::new()).await;
     let browser = server.signed_in("rivka").await;
     let me = browser.get("/auth/me").await.text().await.unwrap();
     let me: Value = serde_json::from_str(&me).unwrap();

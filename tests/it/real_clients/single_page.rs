@@ -9,8 +9,11 @@ use serde_json::Value;
 use super::program::{installed, sources};
 use crate::browser::driver::Chromium;
 use crate::harness::{Backend, Server};
+use crate::on_both_stores;
 use crate::registration::register;
 use crate::stub_server::StubServer;
+
+on_both_stores!(oidc_client_ts_signs_people_in_and_out,);
 
 /// What the page's file says in the place of the server and the client.
 const WRITTEN: [&str; 2] = ["https://auth.example.com", "CLIENT_ID"];
@@ -41,9 +44,8 @@ async fn user(chromium: &Chromium) -> Value {
     serde_json::from_str(text.as_str().unwrap()).unwrap()
 }
 
-#[actix_web::test]
-async fn oidc_client_ts_signs_people_in_and_out() {
-    let server = Server::start_at_present(Backend::Sqlite, |_| String::new()).await;
+async fn oidc_client_ts_signs_people_in_and_out(backend: Backend) {
+    let server = Server::start_at_present(backend, |_| String::new()).await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
     let client = register(&server, |metadata| {
