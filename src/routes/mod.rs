@@ -118,6 +118,7 @@ pub fn configure(config: &mut ServiceConfig, is_development: bool) {
         Endpoint::new("/onboarding", public).get(pages::onboarding::onboarding),
         Endpoint::new("/link", public).get(pages::link::link),
         Endpoint::new("/account", Limit::InHandler).get(pages::account::account),
+        Endpoint::new(pages::account_apps::PATH, Limit::InHandler).get(pages::account_apps::apps),
         Endpoint::new(pages::account_delete::PATH, Limit::InHandler)
             .get(pages::account_delete::ask),
         Endpoint::new("/signed-out", public).get(pages::login::signed_out),

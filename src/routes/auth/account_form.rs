@@ -13,8 +13,8 @@ use super::{apps, avatar, deletion, profile, sessions, username};
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::routes::pages::account::{Typed, again, done, shows};
-use crate::routes::pages::account_delete;
 use crate::routes::pages::text::Done;
+use crate::routes::pages::{account_apps, account_delete};
 use crate::routes::parameters::{Parameters, read_form};
 use crate::routes::{csrf, session};
 use crate::store::model::{FamilyWithUser, SessionId};
@@ -155,7 +155,8 @@ pub async fn end_session(
     or_again(&app, &live, Typed::Nothing, outcome).await
 }
 
-/// `POST /auth/form/app` with `client_id`: takes an app's access away.
+/// `POST /auth/form/app` with `client_id`: takes an app's access away. With `page` it comes from that page
+/// of `/account/apps` and leads back there, else to `/account`.
 ///
 /// # Errors
 /// Those of [`apps::take_back`] that the page cannot show.
@@ -166,16 +167,24 @@ pub async fn take_back(
 ) -> Result<HttpResponse, ApiError> {
     let live = visitor(&request, &app).await?;
     let form = fields(&request, payload, &app, "app", &live).await?;
+    let page = form.get("page").map(account_apps::page_number);
     let taking = async {
         let client_id = form.get("client_id").ok_or_else(|| {
             ApiError::new(ErrorCode::InvalidField, "It says whose access to take back.")
                 .field("client_id")
         })?;
-        apps::take_back(&request, &app, live.user.id, client_id).await?;
-        Ok(done(&app, Done::App))
+        apps::take_back(&request, &app, live.user.id, client_id).await
     };
-    let outcome = taking.await;
-    or_again(&app, &live, Typed::Nothing, outcome).await
+    match (taking.await, page) {
+        (Ok(()), Some(page)) => Ok(account_apps::done(&app, page)),
+        (Err(error), Some(page)) if shows(&error) => {
+            account_apps::again(&app, &live, page, &error).await
+        }
+        (outcome, _) => {
+            let outcome = outcome.map(|()| done(&app, Done::App));
+            or_again(&app, &live, Typed::Nothing, outcome).await
+        }
+    }
 }
 
 /// `POST /auth/form/delete` with `username`, typed to be certain; ends at the sign-in page.

@@ -7,13 +7,14 @@ use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
+use super::account_apps;
 use super::login::redirect;
 use super::places::{self, Place};
 use super::response::page;
 use super::resuming;
 use super::text::Done;
 use super::views::{
-    Account, AccountErrors, AccountTokens, Address, AppRow, ProviderButton, SessionRow, Way,
+    Account, AccountErrors, AccountTokens, Address, ProviderButton, SessionRow, Way,
 };
 use crate::app::App;
 use crate::avatars::name;
@@ -185,21 +186,6 @@ impl Held {
             .collect()
     }
 
-    fn apps(&self) -> Vec<AppRow<'_>> {
-        self.apps
-            .iter()
-            .map(|app| AppRow {
-                client_id: &app.client_id,
-                name: match app.client_name.as_str() {
-                    "" => &app.client_id,
-                    name => name,
-                },
-                since: app.since,
-                last_used: app.last_used_at,
-            })
-            .collect()
-    }
-
     fn ways<'a>(&'a self, app: &'a App) -> Vec<Way<'a>> {
         let identities = &self.identities;
         let is_usable = |identity: &Identity| app.providers.get(&identity.provider).is_some();
@@ -283,7 +269,7 @@ fn show(
         ways: held.ways(app),
         others: held.others(app),
         sessions: held.sessions(),
-        apps: held.apps(),
+        apps: account_apps::rows(&held.apps),
         signed_in_at: visit.signed_in_at,
     };
     page(error.map_or(StatusCode::OK, |error| error.code.status()), &view)

@@ -49,7 +49,7 @@ pub struct Assets {
 impl Assets {
     /// Makes the table.
     pub fn new(theme: &Theme) -> Self {
-        let style = theme.css() + include_str!("static/style.css");
+        let style = theme.css() + &compact(include_str!("static/style.css"));
         let icon = include_bytes!("static/icon.svg");
         let script = |stem, body| {
             let content_type = "text/javascript; charset=utf-8";
@@ -71,6 +71,14 @@ impl Assets {
     fn all(&self) -> [&Asset; 4] {
         [&self.style, &self.icon, &self.username_script, &self.way_back_script]
     }
+}
+
+/// A style without what only its readers need: comments, indentation and the ends of lines.
+fn compact(css: &str) -> String {
+    let mut parts = css.split("/*");
+    let first = parts.next();
+    let behind_comments = parts.filter_map(|part| part.split_once("*/")).map(|(_, code)| code);
+    first.into_iter().chain(behind_comments).flat_map(str::lines).map(str::trim).collect()
 }
 
 /// `GET /static/{name}`.
@@ -116,6 +124,18 @@ mod tests {
             let answer = test::call_service(&app, request).await;
             assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{unknown}");
             assert!(!answer.headers().contains_key("cache-control"), "{unknown}");
+        }
+    }
+
+    #[test]
+    async fn a_style_loses_what_its_readers_need_and_nothing_else() {
+        let css =
+            "/* One. */\na {\n  margin: 0 1px;\n}\n/* Two,\n   three. */\nb,\ni { top: 0; }\n";
+        assert_eq!(compact(css), "a {margin: 0 1px;}b,i { top: 0; }");
+        let style = include_str!("static/style.css").lines().map(str::trim);
+        let is_comment = |line: &str| line.starts_with("/*") || line.ends_with("*/");
+        for line in style.filter(|line| !line.is_empty() && !is_comment(line)) {
+            assert!(line.ends_with(['{', '}', ';', ',']), "nothing may end here: {line}");
         }
     }
 

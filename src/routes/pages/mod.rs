@@ -4,6 +4,7 @@
 //! Everything works without JavaScript. All values are escaped by the templates.
 
 pub mod account;
+pub mod account_apps;
 pub mod account_delete;
 pub mod assets;
 pub mod errors;

@@ -11,10 +11,10 @@ use regex::Regex;
 use super::site::Site;
 use super::text::{self, Done, Notice};
 use super::views::{
-    Account, AccountErrors, AccountTokens, Address, AppRow, Consent, ConsentRow, CookiesNotKept,
-    DeleteAccount, DemoApp, DemoGrant, DemoTrouble, DevelopmentProvider, EndSession, ErrorPage,
-    LinkConfirmation, LinkOffer, LinkStart, Login, Onboarding, Page, ProviderButton, Recovery,
-    SessionRow, ShownToken, SignedOut, Way, WayBack,
+    Account, AccountApps, AccountErrors, AccountTokens, Address, AppRow, Consent, ConsentRow,
+    CookiesNotKept, DeleteAccount, DemoApp, DemoGrant, DemoTrouble, DevelopmentProvider,
+    EndSession, ErrorPage, LinkConfirmation, LinkOffer, LinkStart, Login, Onboarding, Page,
+    ProviderButton, Recovery, SessionRow, ShownToken, SignedOut, Way, WayBack,
 };
 use crate::clock::Timestamp;
 use crate::config::settings::{Branding, Usernames};
@@ -123,6 +123,7 @@ fn pages(words: &Words) -> Vec<(&'static str, String)> {
     pages.extend(onboarding_pages(words));
     pages.extend(link_pages(words));
     pages.extend(account_pages(words));
+    pages.extend(account_apps_pages(words));
     pages.extend(app_pages(words));
     pages.extend(deletion_pages(words));
     pages.extend(error_pages(words));
@@ -269,9 +270,7 @@ fn account_pages(words: &Words) -> Vec<(&'static str, String)> {
     let phone = SessionRow { label: words.host, network: None, ..session.clone() };
     let here = SessionRow { current: true, ..session.clone() };
     let sessions = [session, here.clone(), phone];
-    let app =
-        AppRow { client_id: words.host, name: words.provider, since: now, last_used: Some(now) };
-    let new_app = AppRow { last_used: None, ..app };
+    let [app, new_app] = app_rows(words);
     let plain = rules(DEFAULT_PATTERN);
     let fixed = Usernames { allow_changes: false, ..rules(DEFAULT_PATTERN) };
     let tokens = account_tokens(words);
@@ -321,6 +320,14 @@ fn account_pages(words: &Words) -> Vec<(&'static str, String)> {
     let mistaken = Account { errors: wrong, username_typed: words.email, ..usual() };
     let mistakes = Account { errors: all_wrong, avatar: Some(words.picture), ..usual() };
     let failure = Account { errors: failed, ..usual() };
+    let everything = Account {
+        errors: wrong,
+        username_typed: words.email,
+        avatar: Some(words.picture),
+        sessions: vec![sessions[0].clone(); 30],
+        apps: vec![app; 30],
+        ..usual()
+    };
     let early = Account { username_next_change: Some(now), errors: wrong, ..usual() };
     let unchanging = Account { username_rules: &fixed, ..sparse() };
     let leaving = |client| EndSession {
@@ -343,12 +350,47 @@ fn account_pages(words: &Words) -> Vec<(&'static str, String)> {
         ("account-error", mistaken.to_html()),
         ("account-errors", mistakes.to_html()),
         ("account-failure", failure.to_html()),
+        ("account-everything", everything.to_html()),
         ("account-early", early.to_html()),
         ("account-fixed", unchanging.to_html()),
         ("end-session", leaving(Some(words.provider)).to_html()),
         ("end-session-unnamed", leaving(None).to_html()),
         ("signed-out", signed_out(false)),
         ("signed-out-everywhere", signed_out(true)),
+    ]
+}
+
+/// An app that came, and one that did not come yet.
+fn app_rows(words: &Words) -> [AppRow<'_>; 2] {
+    let now = Timestamp::from_seconds(1_800_000_000);
+    let app =
+        AppRow { client_id: words.host, name: words.provider, since: now, last_used: Some(now) };
+    [app, AppRow { last_used: None, ..app }]
+}
+
+fn account_apps_pages(words: &Words) -> Vec<(&'static str, String)> {
+    let apps = app_rows(words);
+    let few = || AccountApps {
+        site: &words.site,
+        form_token: words.form_token,
+        notice: None,
+        failure: None,
+        apps: apps.to_vec(),
+        number: 1,
+    };
+    let many = |number| AccountApps { apps: vec![apps[0]; 41], number, ..few() };
+    let failure = Some(words.sentence);
+    let done = AccountApps { notice: Some(Done::App), ..few() };
+    let gone = AccountApps { notice: Some(Done::App), apps: Vec::new(), ..few() };
+    vec![
+        ("account-apps", few().to_html()),
+        ("account-apps-newest", many(1).to_html()),
+        ("account-apps-many", many(2).to_html()),
+        ("account-apps-oldest", many(usize::MAX).to_html()),
+        ("account-apps-none", AccountApps { apps: Vec::new(), ..few() }.to_html()),
+        ("account-apps-done", done.to_html()),
+        ("account-apps-gone", gone.to_html()),
+        ("account-apps-failure", AccountApps { failure, ..many(2) }.to_html()),
     ]
 }
 
@@ -542,6 +584,7 @@ fn every_form_carries_what_was_hidden_in_it() {
                 "end-session" => &["form_token", "request"],
                 "unlink" => &["form_token", "provider", "subject"],
                 "consent" => &["form_token", "request"],
+                "app" if name.starts_with("account-apps") => &["form_token", "page"],
                 "link" if name.starts_with("link-start") => {
                     &["form_token", "provider", "return_to"]
                 }
@@ -553,18 +596,18 @@ fn every_form_carries_what_was_hidden_in_it() {
         assert_eq!(matches(&html, "(<form)").len(), matches(&html, "(method=\"post\")").len());
     }
     let expected = [
-        ("app", 3 * 2),
-        ("avatar", 3 * 12),
+        ("app", 3 * 9),
+        ("avatar", 3 * 13),
         ("consent", 3 * 2),
         ("delete", 3 * 3),
         ("end-session", 3 * 2),
         ("link", 3 * 4),
-        ("profile", 3 * 12),
-        ("session", 3 * 9),
+        ("profile", 3 * 13),
+        ("session", 3 * 10),
         ("setup", 3 * 4),
-        ("sign-out", 3 * 12),
-        ("unlink", 3 * 2 * 9),
-        ("username", 3 * 10),
+        ("sign-out", 3 * 13),
+        ("unlink", 3 * 2 * 10),
+        ("username", 3 * 11),
     ];
     assert_eq!(forms, expected.map(|(action, count)| (action.to_owned(), count)).into());
 }
@@ -665,8 +708,8 @@ fn this_device_comes_first_and_is_the_only_one_that_is_not_ended_from_afar() {
         format!("Sign out auth.example.com, {since}"),
     ];
     assert_eq!(names, expected);
-    assert_eq!(matches(page("account-many"), "(name=\"session\")").len(), 9);
-    assert!(page("account-many").contains("And 22 more."));
+    assert_eq!(matches(page("account-many"), "(name=\"session\")").len(), 7);
+    assert!(page("account-many").contains("And 24 more."));
     let others = "name=\"others\" value=\"true\"";
     assert!(html.contains(others) && !page("account-one-session").contains(others));
     assert!(!page("account-sparse").contains("/auth/form/session"));
@@ -678,12 +721,33 @@ fn a_section_without_anything_in_it_is_left_out() {
     let page = |name| &pages.iter().find(|(own, _)| *own == name).unwrap().1;
     assert!(page("account").contains("Apps with access"));
     assert!(!page("account-usual").contains("Apps with access"));
-    assert!(page("account-many").contains("And 25 more, "));
+    let all = "<a href=\"/account/apps\">All apps with access (30)</a>";
+    assert!(page("account-many").contains(all) && !page("account").contains("/account/apps"));
     for (name, html) in pages.iter().filter(|(name, _)| name.starts_with("account")) {
         assert!(matches(html, "(<[du]l[^>]*>\\s*</)").is_empty(), "{name}");
         let headings = matches(html, "<h2 id=\"([^\"]+)\"");
         let sections = matches(html, "aria-labelledby=\"([^\"]+)\"");
         assert_eq!(headings, sections, "{name}");
+    }
+}
+
+#[test]
+fn a_long_list_of_apps_is_turned_over_like_pages() {
+    let pages = pages(&Words::ordinary());
+    let page = |name| &pages.iter().find(|(own, _)| *own == name).unwrap().1;
+    for (name, apps, number, links) in [
+        ("account-apps", 2, "1", &[][..]),
+        ("account-apps-newest", 20, "1", &["2\">Older"]),
+        ("account-apps-many", 20, "2", &["1\">Newer", "3\">Older"]),
+        ("account-apps-oldest", 1, "3", &["2\">Newer"]),
+    ] {
+        let html = page(name);
+        assert_eq!(matches(html, "(name=\"client_id\")").len(), apps, "{name}");
+        assert_eq!(matches(html, "name=\"page\" value=\"(\\d+)\""), [number], "{name}");
+        assert_eq!(matches(html, "href=\"/account/apps[?]page=([^<]+)<"), links, "{name}");
+    }
+    for name in ["account-apps-none", "account-apps-gone"] {
+        assert!(page(name).contains("No app has access to your account."), "{name}");
     }
 }
 

@@ -379,9 +379,9 @@ pub mod account {
         format!("{TAKE_BACK} the access of {client}")
     }
 
-    /// Below the list, where there are more apps than it shows.
-    pub fn more_apps(number: usize) -> String {
-        format!("And {number} more, which are shown as soon as there is room for them.")
+    /// Below the list, where there are more apps than it shows: leads to all of them.
+    pub fn all_apps(number: usize) -> String {
+        format!("All apps with access ({number})")
     }
 
     /// Below the list, where there are more sessions than it shows.
@@ -401,6 +401,27 @@ pub mod account {
     /// The link that adds a provider.
     pub fn connect(provider: &str) -> String {
         format!("Connect {provider}")
+    }
+}
+
+/// The page `/account/apps`; what it shares with `/account` is there.
+pub mod account_apps {
+    /// Title of the browser's tab while there is a problem.
+    pub const TITLE_WITH_PROBLEM: &str = "Problem: apps with access";
+    /// Heading of what is wrong.
+    pub const NOT_TAKEN_BACK: &str = "No access is taken back";
+    /// Where there are none.
+    pub const NONE: &str = "No app has access to your account.";
+    /// Names the links to the other pages.
+    pub const PAGES: &str = "Pages of the list";
+    /// Leads to the apps allowed later.
+    pub const NEWER: &str = "Newer";
+    /// Leads to the apps allowed earlier.
+    pub const OLDER: &str = "Older";
+
+    /// Which of the pages this is.
+    pub fn place(number: usize, pages: usize) -> String {
+        format!("Page {number} of {pages}, the apps allowed last first.")
     }
 }
 

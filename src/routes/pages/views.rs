@@ -4,7 +4,8 @@ mod account;
 mod demo_app;
 
 pub use account::{
-    Account, AccountErrors, AccountTokens, Address, AppRow, DeleteAccount, SessionRow, Way,
+    Account, AccountApps, AccountErrors, AccountTokens, Address, AppRow, DeleteAccount, SessionRow,
+    Way,
 };
 pub use demo_app::{DemoApp, DemoGrant, DemoTrouble, ShownToken};
 
@@ -504,6 +505,7 @@ pages!(
             self.avatar
         }
     },
+    AccountApps,
     DeleteAccount,
     EndSession,
     Consent,

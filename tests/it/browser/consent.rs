@@ -3,6 +3,7 @@
 use super::driver::Chromium;
 use super::signing_in::sign_up;
 use crate::harness::{Backend, Server};
+use crate::oauth_authorize::apps::allow_many;
 use crate::oauth_authorize::request;
 use crate::registration::{Registered, register};
 
@@ -52,6 +53,47 @@ async fn the_whole_question(chromium: &Chromium, server: &Server, prefix: &str) 
     chromium.shows("Example app wants to use your account").await;
     chromium.click("Use another account").await;
     chromium.shows("Sign in to Latchkey").await;
+}
+
+/// From the account's page to the last app of all, and its access back.
+async fn the_whole_list(chromium: &Chromium, server: &Server, prefix: &str) {
+    let browser = server.signed_in("rivka").await;
+    allow_many(server, &browser, 25).await;
+    chromium.open("/login").await;
+    chromium.click("Continue with Development provider").await;
+    chromium.fill("Name", "rivka").await;
+    chromium.click("Continue").await;
+    chromium.shows("Your account").await;
+    chromium.look_at(&format!("{prefix}account-newest-apps")).await;
+    chromium.click("All apps with access (25)").await;
+    chromium.shows("Apps with access").await;
+    chromium.look_at(&format!("{prefix}account-all-apps")).await;
+    chromium.click("Older").await;
+    chromium.says("Page 2 of 2").await;
+    chromium.click("Take back the access of App 01").await;
+    chromium.says("That app has no access any more.").await;
+    chromium.says("Page 2 of 2").await;
+    chromium.look_at(&format!("{prefix}account-all-apps-older")).await;
+    chromium.click("Newer").await;
+    chromium.says("Page 1 of 2").await;
+    chromium.click("Go to your account").await;
+    chromium.says("All apps with access (24)").await;
+}
+
+#[actix_web::test]
+async fn all_apps_are_turned_over_and_the_oldest_is_taken_back() {
+    let server = Server::start(Backend::Sqlite, "").await;
+    let chromium = Chromium::start(&server.url).await;
+    the_whole_list(&chromium, &server, "").await;
+    chromium.close().await;
+}
+
+#[actix_web::test]
+async fn without_javascript_all_apps_are_turned_over_and_the_oldest_is_taken_back() {
+    let server = Server::start(Backend::Sqlite, "").await;
+    let chromium = Chromium::without_scripts(&server.url).await;
+    the_whole_list(&chromium, &server, "plain-").await;
+    chromium.close().await;
 }
 
 #[actix_web::test]

@@ -7,6 +7,7 @@ use askama::Template;
 use super::{ProviderButton, with_query};
 use crate::clock::Timestamp;
 use crate::config::settings::Usernames;
+use crate::routes::pages::account_apps;
 use crate::routes::pages::site::Site;
 use crate::routes::pages::text::{self, Done};
 
@@ -21,7 +22,7 @@ use crate::routes::pages::text::{self, Done};
 /// | `username` | `username` |
 /// | `unlink` | `provider`, `subject` |
 /// | `session` | `session` (an id); or `others` (`true`) |
-/// | `app` | `client_id` |
+/// | `app` | `client_id`; and on [`AccountApps`] `page` |
 /// | `sign-out` | `everywhere` (`true` or `false`) |
 #[derive(Debug, Template)]
 #[template(path = "account.html")]
@@ -58,17 +59,17 @@ pub struct Account<'a> {
     pub others: Vec<ProviderButton<'a>>,
     /// Where the person is signed in. While there are none, the page shows when this session began.
     pub sessions: Vec<SessionRow<'a>>,
-    /// The apps that may use the account.
+    /// All apps that may use the account, the one allowed last first.
     pub apps: Vec<AppRow<'a>>,
     /// When the person signed in to this session.
     pub signed_in_at: Timestamp,
 }
 
 /// As many sessions as the page lists, to stay small.
-const MOST_SESSIONS: usize = 10;
+const MOST_SESSIONS: usize = 8;
 
-/// As many apps as the page lists.
-const MOST_APPS: usize = 5;
+/// As many apps as the page lists: those allowed last.
+const MOST_APPS: usize = 3;
 
 impl Account<'_> {
     fn title(&self) -> String {
@@ -117,18 +118,14 @@ impl Account<'_> {
         (left_out > 0).then(|| text::account::more_sessions(left_out))
     }
 
-    /// The apps, the one allowed last first, as many as the page has room for.
-    fn apps_in_order(&self) -> Vec<AppRow<'_>> {
-        let mut apps = self.apps.clone();
-        apps.sort_by_key(|app| std::cmp::Reverse(app.since));
-        apps.truncate(MOST_APPS);
-        apps
+    /// As many apps as the page has room for.
+    fn newest_apps(&self) -> impl Iterator<Item = &AppRow<'_>> {
+        self.apps.iter().take(MOST_APPS)
     }
 
-    /// Says how many apps there are beside those.
-    fn apps_left_out(&self) -> Option<String> {
-        let left_out = self.apps.len().saturating_sub(MOST_APPS);
-        (left_out > 0).then(|| text::account::more_apps(left_out))
+    /// Leads to the page of all apps, if there are others beside those.
+    fn all_apps(&self) -> Option<String> {
+        (self.apps.len() > MOST_APPS).then(|| text::account::all_apps(self.apps.len()))
     }
 
     fn connect_address(&self, provider: &str) -> String {
@@ -229,7 +226,7 @@ impl SessionRow<'_> {
     }
 }
 
-/// An app on `/account`.
+/// An app on `/account` and `/account/apps`.
 #[derive(Clone, Copy, Debug)]
 pub struct AppRow<'a> {
     /// Its id, as the form sends it.
@@ -246,6 +243,70 @@ impl AppRow<'_> {
     /// The full name of the button that takes its access away.
     fn take_back(&self) -> String {
         text::account::take_back_which(self.name)
+    }
+}
+
+/// `/account/apps`: all apps that may use the account, a page at a time. Posts to `/auth/form/app` the
+/// fields `form_token`, `client_id` and `page`, and ends at the same page.
+#[derive(Debug, Template)]
+#[template(path = "account_apps.html")]
+pub struct AccountApps<'a> {
+    /// Whose page it is.
+    pub site: &'a Site,
+    /// The sealed token of the form.
+    pub form_token: &'a str,
+    /// What was just done here.
+    pub notice: Option<Done>,
+    /// What failed, and what to do, in one or two sentences.
+    pub failure: Option<&'a str>,
+    /// All apps that may use the account, the one allowed last first.
+    pub apps: Vec<AppRow<'a>>,
+    /// The number of the page that was asked for.
+    pub number: usize,
+}
+
+/// As many apps as one page of `/account/apps` lists.
+const APPS_OF_A_PAGE: usize = 20;
+
+impl AccountApps<'_> {
+    fn title(&self) -> String {
+        match self.notice {
+            _ if self.failure.is_some() => text::account_apps::TITLE_WITH_PROBLEM.to_owned(),
+            Some(done) => format!("{} {}", done.sentence(), text::account::APPS),
+            None => text::account::APPS.to_owned(),
+        }
+    }
+
+    /// How many pages there are; an empty list has one, too.
+    fn pages(&self) -> usize {
+        self.apps.len().div_ceil(APPS_OF_A_PAGE).max(1)
+    }
+
+    /// The number of this page, from 1 on. There may be fewer apps than when the page was asked for.
+    fn number(&self) -> usize {
+        self.number.clamp(1, self.pages())
+    }
+
+    /// The apps of this page.
+    fn shown(&self) -> impl Iterator<Item = &AppRow<'_>> {
+        self.apps.iter().skip((self.number() - 1) * APPS_OF_A_PAGE).take(APPS_OF_A_PAGE)
+    }
+
+    /// Says which of the pages this is.
+    fn place(&self) -> String {
+        text::account_apps::place(self.number(), self.pages())
+    }
+
+    fn newer(&self) -> Option<String> {
+        (self.number() > 1).then(|| Self::address(self.number() - 1))
+    }
+
+    fn older(&self) -> Option<String> {
+        (self.number() < self.pages()).then(|| Self::address(self.number() + 1))
+    }
+
+    fn address(number: usize) -> String {
+        with_query(account_apps::PATH, [("page", number.to_string().as_str())])
     }
 }
 
