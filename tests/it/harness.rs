@@ -1,13 +1,17 @@
 //! A whole server in the test's process: its own port, its own store, a clock that the test moves.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
+use latchkey::actors::key_ring::Reload;
 use latchkey::app::App;
 use latchkey::cli::dev;
 use latchkey::clock::{Clock, Timestamp};
 use latchkey::config;
 use latchkey::config::settings::{AvatarStore, Settings, StoreUrl};
+use latchkey::protocol::jwt::Algorithm;
+use latchkey::protocol::key::SigningKey;
 use latchkey::startup::{self, Running};
 use reqwest::header::{HeaderMap, ORIGIN, SET_COOKIE};
 use reqwest::redirect::Policy;
@@ -172,6 +176,20 @@ impl Server {
         browser
     }
 
+    /// The key that signs with an algorithm, as soon as there is one: that of a client is made within a
+    /// second of its registration.
+    pub async fn signer(&self, algorithm: Algorithm) -> Arc<SigningKey> {
+        let asking = async {
+            loop {
+                if let Some(key) = self.app.key_snapshot().signer(algorithm, self.clock.now()) {
+                    return Arc::clone(key);
+                }
+                self.app.key_ring.ask(Reload).await.unwrap().unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), asking).await.expect("a key is made")
+    }
+
     /// How many audit entries of an action there are.
     pub async fn audited(&self, action: &str) -> usize {
         let rows = self.app.store.read.audit(1_000).await.unwrap();
@@ -277,10 +295,19 @@ pub struct Browser {
 
 impl Browser {
     pub fn new(url: &str) -> Self {
+        Self::with_jar(url, true)
+    }
+
+    /// One that keeps no cookies: each request brings its own.
+    pub fn without_cookies(url: &str) -> Self {
+        Self::with_jar(url, false)
+    }
+
+    fn with_jar(url: &str, has_jar: bool) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert("sec-fetch-site", "same-origin".parse().unwrap());
         let client = Client::builder()
-            .cookie_store(true)
+            .cookie_store(has_jar)
             .redirect(Policy::none())
             .default_headers(headers)
             .timeout(Duration::from_secs(30))

@@ -1,6 +1,6 @@
 //! The authorization endpoint, the page that asks, and apps with access.
 
-pub mod apps;
+mod apps;
 mod consent;
 pub mod sign_in;
 
@@ -14,15 +14,10 @@ use reqwest::{Response, StatusCode};
 use url::Url;
 use url::form_urlencoded::Serializer;
 
+use crate::grants::{REDIRECT_URI, VERIFIER};
 use crate::harness::{Backend, Browser, Server, location};
 use crate::registration::{Registered, register};
 use crate::sign_in::hidden_token;
-
-/// Where the example app waits for its answer.
-pub const REDIRECT_URI: &str = "https://app.example/callback";
-
-/// A verifier as long as it must be (RFC 7636 §4.1).
-pub const VERIFIER: &str = "a-verifier-of-exactly-as-many-characters-as-needed";
 
 /// A server with a registered client and a signed-in person.
 pub struct Scene {

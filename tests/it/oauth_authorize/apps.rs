@@ -1,31 +1,11 @@
 //! The apps that a person gave access, and taking that back.
 
-use latchkey::actors::clients::Forget;
-use latchkey::actors::db_writer::apply;
-use latchkey::protocol::client::ClientMetadata;
-use latchkey::store::model::{Actor, AuditEntry};
-use latchkey::store::operation::{UpdateClient, UpdateClientOutcome};
 use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::{Scene, decide, told};
 use crate::harness::{Backend, code, location};
 use crate::sign_in::hidden_token;
-
-/// Changes what is registered about the scene's client.
-pub async fn update(scene: &Scene, change: impl FnOnce(&mut ClientMetadata)) {
-    let app = &scene.server.app;
-    let client = app.store.read.client(&scene.client.id).await.unwrap().unwrap();
-    let mut metadata = client.metadata;
-    change(&mut metadata);
-    let (client_id, now) = (client.client_id, scene.server.clock.now());
-    let audit =
-        AuditEntry::new(now, Actor::System, "client.updated", format!("client:{client_id}"));
-    let write =
-        UpdateClient { client_id: client_id.clone(), metadata, known: client.updated_at, audit };
-    assert_eq!(apply(&app.writer, write).await.unwrap(), UpdateClientOutcome::Updated);
-    app.clients.ask(Forget(client_id)).await.unwrap();
-}
 
 async fn allowed(scene: &Scene) {
     let page = scene.ask(&[]).await.text().await.unwrap();
