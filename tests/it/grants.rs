@@ -3,16 +3,18 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
 use latchkey::clock::Timestamp;
 use latchkey::protocol::jwt::{AccessClaims, ClientAccessClaims};
 use latchkey::store::model::RevocationKind;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Response, StatusCode};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::harness::{Browser, Server, location};
-use crate::identity::{access_of, body};
+use crate::harness::{Browser, Server, body, location};
+use crate::identity::access_of;
 use crate::oauth_authorize::{decide, request, told};
 use crate::registration::Registered;
 
@@ -233,4 +235,28 @@ pub async fn introspected(server: &Server, client: &Registered, token: &str) -> 
     let answer = send_as(server, client, "/oauth/introspect", &[("token", token)]).await;
     assert_eq!(answer.status(), StatusCode::OK);
     body(answer).await
+}
+
+/// The claims of a token, verified as somebody does who knows the JWKS alone, with another library.
+pub async fn verified(server: &Server, token: &str, typ: &str, audience: &str) -> Value {
+    let keys = http().get(format!("{}/.well-known/jwks.json", server.url)).send().await.unwrap();
+    let keys: JwkSet = serde_json::from_value(body(keys).await).unwrap();
+    let header = decode_header(token).unwrap();
+    assert_eq!(header.typ.as_deref(), Some(typ));
+    let mut validation = Validation::new(header.alg);
+    validation.validate_exp = false;
+    validation.set_audience(&[audience]);
+    validation.set_issuer(&[server.app.settings.server.public_url.as_str()]);
+    let key = DecodingKey::from_jwk(keys.find(&header.kid.unwrap()).unwrap()).unwrap();
+    decode::<Value>(token, &key, &validation).unwrap().claims
+}
+
+/// Checks that nothing is left of a grant, at once.
+pub async fn is_dead(server: &Server, client: &Registered, granted: &Reply) {
+    let (access, token) = (granted.text("access_token"), granted.text("refresh_token"));
+    assert_eq!(userinfo(server, access).await.status(), StatusCode::UNAUTHORIZED);
+    for token in [access, token] {
+        assert_eq!(introspected(server, client, token).await, json!({ "active": false }));
+    }
+    refresh(&server.url, client, token).await.refused(400, "invalid_grant");
 }

@@ -390,6 +390,11 @@ impl Browser {
         self.get(&back).await
     }
 
+    /// Whether somebody is signed in here.
+    pub async fn is_signed_in(&self) -> bool {
+        self.get("/auth/me").await.status() == StatusCode::OK
+    }
+
     /// `POST /auth/refresh`; the new refresh token if it worked.
     pub async fn refresh(&self) -> Result<String, StatusCode> {
         let answer = self.post("/auth/refresh").await;
@@ -429,8 +434,13 @@ pub async fn present(client: &Client, url: &str, token: &str) -> Response {
         .unwrap()
 }
 
+/// The JSON of an answer.
+pub async fn body(answer: Response) -> Value {
+    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
+}
+
 /// The code of an error answer.
 pub async fn code(answer: Response) -> String {
-    let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    let body = body(answer).await;
     body["code"].as_str().unwrap_or_else(|| panic!("no code in {body}")).to_owned()
 }

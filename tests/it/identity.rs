@@ -12,14 +12,10 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::grants::{claims, grant};
-use crate::harness::{BEGIN, Backend, Browser, Server, code, cookie};
+use crate::harness::{BEGIN, Backend, Browser, Server, body, code, cookie};
 use crate::pictures::{avatar_url, objects, picture};
 use crate::registration::{Registered, register};
 use crate::uploads::upload;
-
-pub async fn body(answer: Response) -> Value {
-    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
-}
 
 pub async fn rename(browser: &Browser, name: &str) -> Response {
     browser.patch_json("/auth/me/username", &json!({ "username": name })).await

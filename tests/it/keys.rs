@@ -12,8 +12,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::attacks::logout::key_file;
-use crate::harness::{Backend, Browser, Server, cookie};
-use crate::identity::body;
+use crate::harness::{Backend, Browser, Server, body, cookie};
 use crate::registration::register;
 
 fn rotate(now: bool) -> RotateKey {

@@ -7,8 +7,6 @@ use std::time::Duration;
 use actix_web::http::StatusCode as ReceiverStatus;
 use actix_web::web::{Data, Form};
 use actix_web::{HttpResponse, web};
-use jsonwebtoken::jwk::JwkSet;
-use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
 use latchkey::actors::outbox::{Idle, Wake};
 use latchkey::protocol::client::ClientMetadata;
 use latchkey::protocol::jwt::AccessClaims;
@@ -19,9 +17,9 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
 use crate::forged::id_token;
-use crate::grants::{claims, form, grant, session};
-use crate::harness::{Backend, Browser, Server, cookie, location, present};
-use crate::identity::{body, further};
+use crate::grants::{self, claims, form, grant, session};
+use crate::harness::{Backend, Browser, Server, body, cookie, location, present};
+use crate::identity::further;
 use crate::registration::{Registered, register, remove};
 use crate::stub_server::StubServer;
 
@@ -169,18 +167,9 @@ pub async fn held(server: &Server) -> i64 {
     server.rows().await.into_iter().find(|(table, _)| *table == "deliveries").unwrap().1
 }
 
-/// Verifies a logout token as an app does that knows the JWKS alone, with somebody else's library.
+/// The claims of a logout token, as an app verifies it.
 pub async fn verified(server: &Server, app: &Registered, token: &str) -> Value {
-    let keys = server.browser().get("/.well-known/jwks.json").await.text().await.unwrap();
-    let keys: JwkSet = serde_json::from_str(&keys).unwrap();
-    let header = decode_header(token).unwrap();
-    assert_eq!(header.typ.as_deref(), Some("logout+jwt"));
-    let mut validation = Validation::new(header.alg);
-    validation.validate_exp = false;
-    validation.set_audience(&[&app.id]);
-    validation.set_issuer(&[server.app.settings.server.public_url.as_str()]);
-    let key = DecodingKey::from_jwk(keys.find(&header.kid.unwrap()).unwrap()).unwrap();
-    decode::<Value>(token, &key, &validation).unwrap().claims
+    grants::verified(server, token, "logout+jwt", &app.id).await
 }
 
 /// The hidden fields of a page's form.
@@ -195,10 +184,6 @@ pub async fn confirm(browser: &Browser, html: &str) -> Response {
     let fields: Vec<(&str, &str)> =
         fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     browser.post_form("/auth/form/end-session", &fields).await
-}
-
-pub async fn is_signed_in(browser: &Browser) -> bool {
-    browser.get("/auth/me").await.status() == StatusCode::OK
 }
 
 async fn an_app_signs_its_person_out_and_gets_them_back(backend: Backend) {
@@ -222,7 +207,7 @@ async fn an_app_signs_its_person_out_and_gets_them_back(backend: Backend) {
     for name in ["auth_access", "auth_refresh"] {
         assert_eq!(cookie(&answer, name).as_deref(), Some(""), "{name} is cleared");
     }
-    assert!(!is_signed_in(&browser).await);
+    assert!(!browser.is_signed_in().await);
     assert_eq!(server.audited("session.ended").await, 1);
 
     let tokens = receiver.has(1).await;
@@ -252,14 +237,14 @@ async fn who_cannot_show_a_token_of_the_person_has_them_asked(backend: Backend) 
         let html = page.text().await.unwrap();
         assert!(html.contains("Sign out?") && html.contains(">bob<"), "{html}");
         assert!(html.contains("Example app asks to sign you out.") && !html.contains("alice"));
-        assert!(is_signed_in(&bob).await, "a question changes nothing");
+        assert!(bob.is_signed_in().await, "a question changes nothing");
         let answer = confirm(&bob, &html).await;
         assert_eq!(answer.status(), StatusCode::SEE_OTHER);
         assert_eq!(location(&answer).unwrap(), format!("{BACK}?state=s"));
-        assert!(!is_signed_in(&bob).await);
+        assert!(!bob.is_signed_in().await);
         bob.sign_in("bob").await;
     }
-    assert!(is_signed_in(&alice).await);
+    assert!(alice.is_signed_in().await);
     // Without an app the way ends here.
     let html = bob.page("/oauth/logout").await.text().await.unwrap();
     assert!(html.contains("Another page asks to sign you out."));
@@ -283,7 +268,7 @@ async fn the_answer_needs_the_page_and_the_session(backend: Backend) {
     ] {
         let refused = browser.post_form("/auth/form/end-session", &fields).await;
         assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{fields:?}");
-        assert!(is_signed_in(browser).await);
+        assert!(browser.is_signed_in().await);
     }
     let from_elsewhere = alice
         .client
@@ -293,7 +278,7 @@ async fn the_answer_needs_the_page_and_the_session(backend: Backend) {
         .header("content-type", "application/x-www-form-urlencoded")
         .body(format!("form_token={token}&request={request}"));
     assert_eq!(from_elsewhere.send().await.unwrap().status(), StatusCode::FORBIDDEN);
-    assert!(is_signed_in(&alice).await);
+    assert!(alice.is_signed_in().await);
     // Who left in the meantime is led on all the same.
     alice.post("/auth/logout").await;
     assert_eq!(location(&confirm(&alice, &html).await).as_deref(), Some(BACK));
@@ -313,7 +298,7 @@ async fn an_expired_session_is_renewed_on_the_way(backend: Backend) {
     assert!(location(&first).unwrap().starts_with("/auth/resume?"));
     let answer = arrive(&browser, &target).await;
     assert_eq!(location(&answer).unwrap(), format!("{BACK}?state={state}"));
-    assert!(!is_signed_in(&browser).await);
+    assert!(!browser.is_signed_in().await);
     assert_eq!(server.audited("session.ended").await, 1);
 
     // Whoever keeps no cookies is not led round in circles.
@@ -375,7 +360,7 @@ async fn a_form_comes_to_the_same_as_a_link(backend: Backend) {
     assert_eq!(target, logout(&form));
     let answer = browser.page(&target).await;
     assert_eq!(location(&answer).unwrap(), format!("{BACK}?state=%C3%BC+%26"));
-    assert!(!is_signed_in(&browser).await);
+    assert!(!browser.is_signed_in().await);
 }
 
 async fn a_frontend_has_its_own_farewell(backend: Backend) {

@@ -12,8 +12,8 @@ use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::grants::{Granted, for_itself, grant, introspected, refresh, send_as, userinfo};
-use crate::harness::{Backend, Browser, Server};
-use crate::identity::{body, rename};
+use crate::harness::{Backend, Browser, Server, body};
+use crate::identity::rename;
 use crate::registration::{Registered, has_changed, register, register_public};
 
 const ES256: &str = "[keys]\nalgorithm = \"ES256\"\n";

@@ -12,11 +12,10 @@ use crate::clients_command::{Desk, follows};
 use crate::grants::{
     Granted, Reply, claims, code_for, grant, http, introspected, redeem, refresh, send_as, userinfo,
 };
-use crate::harness::{Backend, Browser, Server, location};
-use crate::identity::body;
+use crate::harness::{Backend, Browser, Server, body, location};
 use crate::oauth_authorize::sign_in::{led_to_login, sign_in_from};
 use crate::oauth_authorize::{decide, request, told};
-use crate::oauth_logout::{BACK, Receiver, SETTINGS, is_signed_in, logout, verified};
+use crate::oauth_logout::{BACK, Receiver, SETTINGS, logout, verified};
 use crate::on_both_stores;
 use crate::postgres::cluster::PrivateCluster;
 use crate::postgres::settings_on;
@@ -79,7 +78,7 @@ async fn an_app_from_its_registration_to_the_end_of_a_session(backend: Backend) 
     ];
     let left = browser.page(&logout(&way_out)).await;
     assert_eq!(location(&left).as_deref(), Some(format!("{BACK}?state=s").as_str()));
-    assert!(!is_signed_in(&browser).await);
+    assert!(!browser.is_signed_in().await);
     let tokens = receiver.has(1).await;
     let said = verified(&server, &client, &tokens[0]).await;
     assert_eq!((&said["sub"], &said["sid"]), (&json!(id.sub), &json!(id.sid)));

@@ -21,7 +21,7 @@ use crate::grants::{grant, session};
 use crate::harness::{Backend, Server, location, present};
 use crate::oauth_logout::{
     BACK, Receiver, SETTINGS, app, app_with, arrive, deliver,
-    every_end_of_a_session_tells_its_apps, held, is_signed_in, logout, verified,
+    every_end_of_a_session_tells_its_apps, held, logout, verified,
 };
 
 crate::on_both_stores!(
@@ -75,7 +75,7 @@ async fn f21_nobody_is_led_to_an_address_that_is_not_registered(backend: Backend
         let page = browser.page(&logout(&parameters)).await;
         assert_eq!(page.status(), StatusCode::BAD_REQUEST, "{parameters:?}");
     }
-    assert!(is_signed_in(&browser).await);
+    assert!(browser.is_signed_in().await);
     assert_eq!(server.audited("session.ended").await, 0);
 }
 
@@ -116,7 +116,7 @@ async fn f21_a_hint_that_is_not_ours_ends_nothing_and_leads_nowhere(backend: Bac
         let with_client = [hint, ("client_id", app.id.as_str()), back];
         let question = browser.page(&logout(&with_client)).await;
         assert_eq!((question.status(), location(&question)), (StatusCode::OK, None));
-        assert!(is_signed_in(&browser).await, "{forged}");
+        assert!(browser.is_signed_in().await, "{forged}");
         // Where nobody is signed in it leads nowhere, either.
         let farewell = arrive(&server.browser(), &logout(&with_client)).await;
         assert_eq!(location(&farewell).as_deref(), Some("/signed-out"));
@@ -127,7 +127,7 @@ async fn f21_a_hint_that_is_not_ours_ends_nothing_and_leads_nowhere(backend: Bac
         browser.client.get(format!("{}{}", server.url, logout(&[("id_token_hint", &good)])));
     let answer = request.header("authorization", "Bearer x").send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::SEE_OTHER);
-    assert!(!is_signed_in(&browser).await);
+    assert!(!browser.is_signed_in().await);
 }
 
 async fn f23_after_a_sign_out_nothing_of_the_session_works(backend: Backend) {

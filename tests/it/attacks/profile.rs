@@ -7,8 +7,8 @@ use reqwest::{Client, StatusCode};
 use serde_json::json;
 
 use crate::grants::{Granted, code_for, grant, redeem, refresh, userinfo};
-use crate::harness::{Backend, Browser, Server, code};
-use crate::identity::{access_of, body, further, me_by_bearer, rename};
+use crate::harness::{Backend, Browser, Server, body, code};
+use crate::identity::{access_of, further, me_by_bearer, rename};
 use crate::registration::register;
 
 /// Reserved and misleading names, in any case and form. Here they are 422 with a code of their own,

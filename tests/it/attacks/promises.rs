@@ -3,8 +3,7 @@
 use aws_lc_rs::digest::{SHA256, SHA512, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::JwkSet;
-use jsonwebtoken::{Algorithm as LibraryAlgorithm, DecodingKey, Validation, decode, decode_header};
+use jsonwebtoken::{Algorithm as LibraryAlgorithm, decode_header};
 use latchkey::protocol::client::{AuthMethod, GrantType};
 use latchkey::protocol::jwt::Algorithm;
 use reqwest::{Response, StatusCode};
@@ -12,10 +11,9 @@ use serde_json::{Value, json};
 
 use crate::grants::{
     Granted, REDIRECT_URI, Reply, VERIFIER, claims, code_with, form, grant, http, introspected,
-    post_as, redeem, send, session, userinfo,
+    post_as, redeem, send, session, userinfo, verified,
 };
-use crate::harness::{Backend, Browser, Server, location};
-use crate::identity::body;
+use crate::harness::{Backend, Browser, Server, body, location};
 use crate::oauth_authorize::{Scene, field, is_error, request, told};
 use crate::oauth_logout::logout;
 use crate::oauth_token::assertions::{self, Key};
@@ -249,20 +247,6 @@ async fn e24_clients_prove_themselves_as_promised_and_in_no_other_way(backend: B
             }
         }
     }
-}
-
-/// Verifies a token as somebody does who knows the JWKS alone, with another library.
-async fn verified(server: &Server, token: &str, typ: &str, audience: &str) -> Value {
-    let keys = server.browser().get("/.well-known/jwks.json").await.text().await.unwrap();
-    let keys: JwkSet = serde_json::from_str(&keys).unwrap();
-    let header = decode_header(token).unwrap();
-    assert_eq!(header.typ.as_deref(), Some(typ));
-    let mut validation = Validation::new(header.alg);
-    validation.validate_exp = false;
-    validation.set_audience(&[audience]);
-    validation.set_issuer(&[&server.url]);
-    let key = DecodingKey::from_jwk(keys.find(&header.kid.unwrap()).unwrap()).unwrap();
-    decode::<Value>(token, &key, &validation).unwrap().claims
 }
 
 /// The members of a token's claims.

@@ -10,8 +10,8 @@ use serde_json::json;
 
 use crate::forged::signed;
 use crate::grants::{Granted, for_itself, grant, introspected, refresh, send_as, userinfo};
-use crate::harness::{Backend, Browser, Server, cookie};
-use crate::identity::{access_of, body};
+use crate::harness::{Backend, Browser, Server, body, cookie};
+use crate::identity::access_of;
 use crate::postgres::cluster::PrivateCluster;
 use crate::postgres::settings_on;
 use crate::registration::{Registered, register, register_public};
@@ -67,7 +67,7 @@ fn challenge(answer: &Response) -> &str {
     answer.headers()["www-authenticate"].to_str().unwrap()
 }
 
-async fn assert_invalid(answer: Response) {
+pub async fn assert_invalid(answer: Response) {
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     assert!(challenge(&answer).starts_with("Bearer error=\"invalid_token\""));
     assert_eq!(body(answer).await["error"], "invalid_token");

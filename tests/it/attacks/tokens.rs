@@ -11,13 +11,14 @@ use latchkey::protocol::key::{SigningKey, generate};
 use latchkey::protocol::random;
 use latchkey::protocol::sealed::Purpose;
 use latchkey::store::model::{Actor, FamilyId, UserId};
-use reqwest::{Response, StatusCode};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use super::resources::assert_invalid;
 use crate::forged::signed;
 use crate::grants::{Granted, claims, grant, introspected, send, send_as, userinfo};
-use crate::harness::{Backend, Browser, Server};
-use crate::identity::{access_of, body, me_by_bearer};
+use crate::harness::{Backend, Browser, Server, body};
+use crate::identity::{access_of, me_by_bearer};
 use crate::registration::{Registered, register};
 
 struct Scene {
@@ -106,13 +107,6 @@ impl Scene {
         let part = self.granted.access.split('.').next().unwrap();
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
     }
-}
-
-async fn assert_invalid(answer: Response) {
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
-    let challenge = answer.headers()["www-authenticate"].to_str().unwrap().to_owned();
-    assert!(challenge.starts_with("Bearer error=\"invalid_token\""), "{challenge}");
-    assert_eq!(body(answer).await["error"], "invalid_token");
 }
 
 pub async fn e01_a_token_without_a_signature_is_none(backend: Backend) {

@@ -10,7 +10,7 @@ use reqwest::StatusCode;
 use tempfile::TempDir;
 use url::form_urlencoded::byte_serialize;
 
-use super::person::{is_signed_in, server_with_rivka, walk};
+use super::person::{server_with_rivka, walk};
 use super::program::sources;
 use crate::registration::{Registered, register};
 
@@ -123,7 +123,7 @@ async fn signs_people_in_and_out(uses_pkce: bool) {
     let signed_out = format!("{site}/signed-out");
     let target: String = byte_serialize(signed_out.as_bytes()).collect();
     walk(&browser, &format!("{callback}?logout={target}"), &signed_out).await;
-    assert!(!is_signed_in(&browser).await);
+    assert!(!browser.is_signed_in().await);
     assert_eq!(browser.page(&page).await.status(), StatusCode::FOUND);
 }
 
