@@ -127,12 +127,17 @@ impl Reply {
         assert_eq!((self.status.as_u16(), self.text("error")), (status, error), "{self:?}");
         let members: Vec<&String> = self.body.as_object().unwrap().keys().collect();
         assert_eq!(members, ["error", "error_description"]);
-        let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-        let description = self.text("error_description");
-        assert!(!description.is_empty() && description.bytes().all(plain), "{description}");
+        is_plain(self.text("error_description"));
         assert_eq!(self.headers["content-type"], "application/json");
         assert_eq!(self.headers["cache-control"], "no-store");
     }
+}
+
+/// Checks what the RFC allows in a description (RFC 6749 §4.1.2.1, §5.2).
+#[track_caller]
+pub fn is_plain(description: &str) {
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    assert!(!description.is_empty() && description.bytes().all(plain), "{description}");
 }
 
 /// An HTTP client that knows no cookies, one for each test: making it takes longer than a server waits.

@@ -214,6 +214,13 @@ pub async fn every_error_is_answered_as_the_rfc_says(backend: Backend) {
     ] {
         post_as(url, &client, &parameters).await.refused(400, error);
     }
+    let for_itself =
+        register(&server, |metadata| metadata.grant_types = vec![GrantType::ClientCredentials])
+            .await;
+    let too_much = [grant("client_credentials"), ("scope", "openid")];
+    post_as(url, &for_itself, &too_much).await.refused(400, "invalid_scope");
+    let elsewhere = [grant("client_credentials"), ("resource", "https://other.example")];
+    post_as(url, &for_itself, &elsewhere).await.refused(400, "invalid_target");
     let nobody = [grant("authorization_code"), code, ("client_id", "nobody")];
     post(url, &nobody).await.refused(401, "invalid_client");
     let large = "x".repeat(65 * 1024);

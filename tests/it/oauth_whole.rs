@@ -41,6 +41,9 @@ async fn an_app_from_its_registration_to_the_end_of_a_session(backend: Backend) 
     })
     .await;
 
+    // The command line's clock went on, the server's did not.
+    server.clock.advance(Duration::from_secs(60));
+
     // Somebody comes from it, signs in, and says yes.
     let browser = server.browser();
     let asked = request("app", &[("scope", Some("openid profile email"))]);
@@ -141,7 +144,8 @@ async fn a_login_of_each_of_1000_people_costs_one_commit(backend: Backend) {
         redeem(&server.url, &client, &code).await.granted();
         assert_eq!(count(), (before.0 + 1, before.1 + 1), "a login is one write in one commit");
     }
-    assert_eq!(server.audited("grant.opened").await, 1_000);
+    let rows = server.rows().await;
+    assert!(rows.contains(&("token_families", 2_000)), "a session and a grant each: {rows:?}");
 }
 
 /// What has ended on one node is refused there at once, and on the other within a second.
