@@ -5,8 +5,9 @@
 mod authorization;
 mod avatars;
 mod codes;
-mod logout;
+pub mod logout;
 mod profile;
+mod promises;
 mod registration;
 mod resources;
 mod sessions;

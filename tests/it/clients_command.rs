@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Backend, Server};
 use crate::processes::{run, text, write_private};
+use crate::registration::Registered;
 
 /// A configuration for the command line.
 pub struct Desk {
@@ -29,12 +30,17 @@ impl Desk {
 
     /// With the store of a server that runs in this process.
     pub fn beside(server: &Server) -> Self {
+        Self::beside_with(server, "")
+    }
+
+    /// The same, with `further` behind `[server]`.
+    pub fn beside_with(server: &Server, further: &str) -> Self {
         let Settings { store, .. } = &server.app.settings;
         match &store.url {
-            StoreUrl::Sqlite(path) => Self::of(&format!("sqlite:{}", path.display()), "", ""),
+            StoreUrl::Sqlite(path) => Self::of(&format!("sqlite:{}", path.display()), "", further),
             StoreUrl::Postgres(url) => {
                 let schema = store.schema.as_ref().unwrap();
-                Self::of(url.expose(), &format!("schema = \"{schema}\""), "")
+                Self::of(url.expose(), &format!("schema = \"{schema}\""), further)
             }
         }
     }
@@ -81,6 +87,12 @@ impl Desk {
         let output = self.clients(arguments);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", text(&output.stdout));
         text(&output.stderr)
+    }
+
+    /// Registers a web app of this id, to act as it.
+    pub fn client(&self, id: &str) -> Registered {
+        let secret = self.app(id)["client_secret"].as_str().unwrap().to_owned();
+        Registered { id: id.to_owned(), secret }
     }
 
     /// Registers a web app of this id.

@@ -1,13 +1,17 @@
 //! A whole server in the test's process: its own port, its own store, a clock that the test moves.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
+use latchkey::actors::key_ring::Reload;
 use latchkey::app::App;
 use latchkey::cli::dev;
 use latchkey::clock::{Clock, Timestamp};
 use latchkey::config;
 use latchkey::config::settings::{AvatarStore, Settings, StoreUrl};
+use latchkey::protocol::jwt::Algorithm;
+use latchkey::protocol::key::SigningKey;
 use latchkey::startup::{self, Running};
 use reqwest::header::{HeaderMap, ORIGIN, SET_COOKIE};
 use reqwest::redirect::Policy;
@@ -172,6 +176,20 @@ impl Server {
         browser
     }
 
+    /// The key that signs with an algorithm, as soon as there is one: that of a client is made within a
+    /// second of its registration.
+    pub async fn signer(&self, algorithm: Algorithm) -> Arc<SigningKey> {
+        let asking = async {
+            loop {
+                if let Some(key) = self.app.key_snapshot().signer(algorithm, self.clock.now()) {
+                    return Arc::clone(key);
+                }
+                self.app.key_ring.ask(Reload).await.unwrap().unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), asking).await.expect("a key is made")
+    }
+
     /// How many audit entries of an action there are.
     pub async fn audited(&self, action: &str) -> usize {
         let rows = self.app.store.read.audit(1_000).await.unwrap();
@@ -277,10 +295,19 @@ pub struct Browser {
 
 impl Browser {
     pub fn new(url: &str) -> Self {
+        Self::with_jar(url, true)
+    }
+
+    /// One that keeps no cookies: each request brings its own.
+    pub fn without_cookies(url: &str) -> Self {
+        Self::with_jar(url, false)
+    }
+
+    fn with_jar(url: &str, has_jar: bool) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert("sec-fetch-site", "same-origin".parse().unwrap());
         let client = Client::builder()
-            .cookie_store(true)
+            .cookie_store(has_jar)
             .redirect(Policy::none())
             .default_headers(headers)
             .timeout(Duration::from_secs(30))
@@ -363,6 +390,11 @@ impl Browser {
         self.get(&back).await
     }
 
+    /// Whether somebody is signed in here.
+    pub async fn is_signed_in(&self) -> bool {
+        self.get("/auth/me").await.status() == StatusCode::OK
+    }
+
     /// `POST /auth/refresh`; the new refresh token if it worked.
     pub async fn refresh(&self) -> Result<String, StatusCode> {
         let answer = self.post("/auth/refresh").await;
@@ -402,8 +434,13 @@ pub async fn present(client: &Client, url: &str, token: &str) -> Response {
         .unwrap()
 }
 
+/// The JSON of an answer.
+pub async fn body(answer: Response) -> Value {
+    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
+}
+
 /// The code of an error answer.
 pub async fn code(answer: Response) -> String {
-    let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    let body = body(answer).await;
     body["code"].as_str().unwrap_or_else(|| panic!("no code in {body}")).to_owned()
 }

@@ -3,83 +3,28 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
-use latchkey::actors::db_writer::apply;
 use latchkey::actors::janitor::Run;
 use latchkey::avatars::image::{Avatar, Format};
 use latchkey::avatars::name::{AvatarName, Size};
-use latchkey::store::model::{Actor, AuditEntry, FamilyId, NewFamily, SessionId, UserId};
-use latchkey::store::operation::{ConsentOutcome, GiveConsent, RedeemCode, RedeemOutcome, Spent};
+use latchkey::store::model::UserId;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
-use uuid::Uuid;
 
-use crate::harness::{BEGIN, Backend, Browser, Server, code, cookie};
+use crate::grants::{claims, grant};
+use crate::harness::{BEGIN, Backend, Browser, Server, body, code, cookie};
 use crate::pictures::{avatar_url, objects, picture};
 use crate::registration::{Registered, register};
 use crate::uploads::upload;
-
-pub async fn body(answer: Response) -> Value {
-    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
-}
 
 pub async fn rename(browser: &Browser, name: &str) -> Response {
     browser.patch_json("/auth/me/username", &json!({ "username": name })).await
 }
 
-/// The claims of the access token that an answer sets.
-fn claims(answer: &Response) -> Value {
-    let token = cookie(answer, "auth_access").expect("an access cookie");
-    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
-    serde_json::from_slice(&claims).unwrap()
-}
-
-/// Registers a client and has the person of a browser allow it something, with a grant in their session.
+/// Registers a client and has the person of a browser sign in to it.
 async fn with_app(server: &Server, browser: &Browser) -> Registered {
     let client = register(server, |_| {}).await;
-    let answer = browser.post("/auth/refresh").await;
-    let claims = claims(&answer);
-    let id = |claim: &str| -> Uuid { claims[claim].as_str().unwrap().parse().unwrap() };
-    let (user, session, now) = (UserId(id("sub")), SessionId(id("sid")), server.clock.now());
-    let until = now.plus(Duration::from_secs(60));
-    let entry =
-        |action| AuditEntry::new(now, Actor::User(user), action, format!("client:{}", client.id));
-    let consent = GiveConsent {
-        user,
-        asked_in: FamilyId(session.0),
-        client_id: client.id.clone(),
-        scope: "openid email".to_owned(),
-        resource: String::new(),
-        spends: Spent { id: format!("consent:{}", client.id), until },
-        audit: entry("consent.given"),
-    };
-    let given = apply(&server.app.writer, consent).await.unwrap();
-    assert_eq!(given, ConsentOutcome::Given);
-    let family = FamilyId::new(now);
-    let redemption = RedeemCode {
-        family: NewFamily {
-            id: family,
-            user,
-            session,
-            client_id: client.id.clone(),
-            scope: "openid".to_owned(),
-            resource: String::new(),
-            auth_time: now,
-            created_at: now,
-            provider: "dev".to_owned(),
-            user_agent: String::new(),
-            network: String::new(),
-        },
-        spends: Spent { id: format!("code:{family}"), until },
-        needs_consent: true,
-        tokens_live_for: Duration::from_secs(930),
-        audit: entry("grant.opened"),
-        audit_replay: entry("code.replayed"),
-    };
-    let redeemed = apply(&server.app.writer, redemption).await.unwrap();
-    assert!(matches!(redeemed, RedeemOutcome::Opened(_)), "{redeemed:?}");
+    grant(server, browser, &client, "openid email").await;
     client
 }
 
@@ -142,7 +87,7 @@ async fn a_new_username_is_in_the_access_token_at_once(backend: Backend) {
     let browser = server.signed_in("alice").await;
     let answer = rename(&browser, "Countess").await;
     assert_eq!(answer.status(), StatusCode::OK);
-    assert_eq!(claims(&answer)["username"], "Countess");
+    assert_eq!(claims::<Value>(&cookie(&answer, "auth_access").unwrap())["username"], "Countess");
     let user = body(answer).await;
     assert_eq!(user["username"], "Countess");
     assert_eq!(body(browser.get("/auth/me").await).await, user);

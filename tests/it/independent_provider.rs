@@ -5,14 +5,13 @@ mod process;
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use latchkey::clock::Timestamp;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{Backend, Browser, Server, code, cookie, location};
+use crate::grants::session;
+use crate::harness::{Backend, Browser, Server, body, code, cookie, location};
 use process::{
     CLIENT_SECRET, IndependentProvider, Setting, Stop, asks_who_signs_in, between, cancel,
     go_through, walk,
@@ -90,10 +89,6 @@ impl Scene {
         self.server.clock.advance(Duration::from_secs(seconds));
         self.provider.advance(seconds)
     }
-}
-
-async fn body(answer: Response) -> Value {
-    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
 }
 
 /// What `emails` of a user hold.
@@ -287,7 +282,7 @@ async fn a_fresh_sign_in_is_asked_of_the_provider_and_its_time_is_kept() {
     let first = scene.advance(0);
     let browser = scene.server.browser();
     scene.sign_up(&browser, "rivka").await;
-    let session = session_of(&browser).await;
+    let sid = session(&browser).await.sid;
 
     // Recent enough: nothing is asked, and it is the first time that counts.
     scene.advance(30);
@@ -304,16 +299,8 @@ async fn a_fresh_sign_in_is_asked_of_the_provider_and_its_time_is_kept() {
         let back = browser.page(&go_through(&browser, stop, "rivka").await).await;
         assert_eq!(back.status(), StatusCode::SEE_OTHER, "{query}");
         assert_eq!(scene.auth_time().await.seconds(), now.seconds(), "{query}");
-        assert_eq!(session_of(&browser).await, session, "it stays the same session");
+        assert_eq!(session(&browser).await.sid, sid, "it stays the same session");
     }
-}
-
-/// The session that a browser's access token names.
-async fn session_of(browser: &Browser) -> Value {
-    let refreshed = browser.post("/auth/refresh").await;
-    let token = cookie(&refreshed, "auth_access").expect("a session");
-    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
-    serde_json::from_slice::<Value>(&claims).unwrap()["sid"].clone()
 }
 
 #[actix_web::test]

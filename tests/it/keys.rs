@@ -11,7 +11,8 @@ use latchkey::store::operation::RetireKeyOutcome;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::harness::{Backend, Browser, Server, cookie};
+use crate::attacks::logout::key_file;
+use crate::harness::{Backend, Browser, Server, body, cookie};
 use crate::registration::register;
 
 fn rotate(now: bool) -> RotateKey {
@@ -185,13 +186,12 @@ pub async fn a_clients_algorithm_gets_a_key_that_signs_at_once(backend: Backend)
         let discovery: Value = serde_json::from_str(&discovery.text().await.unwrap()).unwrap();
         discovery["id_token_signing_alg_values_supported"].clone()
     };
-    assert_eq!(offered().await, json!(["ES256"]));
+    // Whatever a client may register is offered, since its key is made when it is needed.
+    assert_eq!(offered().await, json!(["RS256", "ES256", "EdDSA"]));
     register(&server, |metadata| metadata.id_token_signed_response_alg = Algorithm::RS256).await;
     assert_eq!(browser.get("/ready").await.status(), StatusCode::OK, "nobody waits for it");
     has_keys(&server, &[Algorithm::ES256, Algorithm::RS256], 1).await;
-    let now = server.clock.now();
-    assert!(server.app.key_snapshot().signer(Algorithm::RS256, now).is_some());
-    assert_eq!(offered().await, json!(["RS256", "ES256"]));
+    server.signer(Algorithm::RS256).await;
     assert_eq!(jwks(&browser).await.keys.len(), 2);
     // First-party tokens go on as before, and another such client needs no other key.
     register(&server, |metadata| metadata.id_token_signed_response_alg = Algorithm::RS256).await;
@@ -199,6 +199,16 @@ pub async fn a_clients_algorithm_gets_a_key_that_signs_at_once(backend: Backend)
     let token = access_token(&server.signed_in("alice").await).await;
     assert_eq!(decode_header(&token).unwrap().alg, jsonwebtoken::Algorithm::ES256);
     assert_eq!(server.app.store.read.keys().await.unwrap().len(), 2);
+}
+
+pub async fn of_keys_in_files_the_algorithms_are_offered_that_they_have(backend: Backend) {
+    let folder = tempfile::tempdir().unwrap();
+    let files =
+        vec![key_file(&folder, "es", Algorithm::ES256), key_file(&folder, "ed", Algorithm::EdDsa)];
+    let further = "[keys]\nalgorithm = \"ES256\"\n";
+    let server = Server::start_with(backend, further, |settings| settings.keys.files = files).await;
+    let discovery = body(server.browser().get("/.well-known/openid-configuration").await).await;
+    assert_eq!(discovery["id_token_signing_alg_values_supported"], json!(["ES256", "EdDSA"]));
 }
 
 pub async fn every_algorithm_in_use_is_rotated(backend: Backend) {
@@ -256,6 +266,7 @@ crate::on_both_stores!(
     a_compromised_key_is_gone_at_once_with_its_tokens,
     the_clock_rotates_keys_by_itself,
     a_clients_algorithm_gets_a_key_that_signs_at_once,
+    of_keys_in_files_the_algorithms_are_offered_that_they_have,
     every_algorithm_in_use_is_rotated,
     the_jwks_can_be_cached,
 );

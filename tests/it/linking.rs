@@ -8,7 +8,7 @@ use latchkey::store::model::UserStatus;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{Backend, Browser, Server, code, cookie, location};
+use crate::harness::{Backend, Browser, Server, body, code, cookie, location};
 use crate::people_provider::{PeopleProvider, go_and_come_back, somebody, way_back};
 use crate::sign_in::hidden_token;
 
@@ -51,10 +51,6 @@ impl Scene {
         let families = store.live_families().await.unwrap().len();
         (store.user_count().await.unwrap(), families, self.server.audited("identity.linked").await)
     }
-}
-
-async fn body(answer: Response) -> Value {
-    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
 }
 
 async fn id(browser: &Browser) -> String {

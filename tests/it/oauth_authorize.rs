@@ -7,22 +7,17 @@ pub mod sign_in;
 use std::collections::BTreeMap;
 
 use latchkey::protocol::authorization_code::{AuthorizationCode, fingerprint};
-use latchkey::protocol::client::{AuthMethod, ClientMetadata};
+use latchkey::protocol::client::{AuthMethod, ClientMetadata, GrantType};
 use latchkey::protocol::pkce;
 use latchkey::protocol::sealed::Purpose;
 use reqwest::{Response, StatusCode};
 use url::Url;
 use url::form_urlencoded::Serializer;
 
+use crate::grants::{REDIRECT_URI, VERIFIER, is_plain};
 use crate::harness::{Backend, Browser, Server, location};
-use crate::registration::{Registered, register};
+use crate::registration::{Registered, register, update};
 use crate::sign_in::hidden_token;
-
-/// Where the example app waits for its answer.
-pub const REDIRECT_URI: &str = "https://app.example/callback";
-
-/// A verifier as long as it must be (RFC 7636 §4.1).
-pub const VERIFIER: &str = "a-verifier-of-exactly-as-many-characters-as-needed";
 
 /// A server with a registered client and a signed-in person.
 pub struct Scene {
@@ -118,13 +113,15 @@ pub fn told(answer: &Response) -> Answer {
     told_at(answer, REDIRECT_URI)
 }
 
-/// Checks that an answer is this error, sent to the example app with `state` and `iss`.
+/// Checks that an answer is this error, sent to the example app in exactly the RFC's shape.
 pub fn is_error(scene: &Scene, answer: &Response, error: &str) {
     let told = told(answer);
-    assert_eq!(told.get("error").map(String::as_str), Some(error), "{told:?}");
-    assert_eq!(told.get("state").map(String::as_str), Some("the state"));
+    let names: Vec<&str> = told.keys().map(String::as_str).collect();
+    assert_eq!(names, ["error", "error_description", "iss", "state"], "{told:?}");
+    assert_eq!(told["error"], error, "{told:?}");
+    assert_eq!(told["state"], "the state");
     assert_eq!(told["iss"], scene.server.url);
-    assert!(!told.contains_key("code"));
+    is_plain(&told["error_description"]);
 }
 
 /// Checks that an answer is a page or document of ours with 400, and leads nowhere.
@@ -224,12 +221,47 @@ async fn resources_are_those_that_are_registered(backend: Backend) {
     }
 }
 
-async fn a_client_without_the_grant_gets_no_code(backend: Backend) {
-    let scene = Scene::start(backend, "", |metadata| {
-        metadata.grant_types = vec![latchkey::protocol::client::GrantType::ClientCredentials];
+/// Those of RFC 6749 §4.1.2.1, OpenID Connect Core §3.1.2.6 and RFC 8707 §2. What is our own trouble is told
+/// on a page: `without_the_database_the_provider_says_so_and_loses_nothing`.
+async fn every_error_is_sent_to_the_client_as_the_rfc_says(backend: Backend) {
+    let scene = Scene::asking(backend).await;
+    for (changes, error) in [
+        (vec![("response_type", None)], "invalid_request"),
+        (vec![("response_type", Some(""))], "invalid_request"),
+        (vec![("response_mode", Some("fragment"))], "invalid_request"),
+        (vec![("code_challenge", None)], "invalid_request"),
+        (vec![("prompt", Some("never"))], "invalid_request"),
+        (vec![("max_age", Some("-1"))], "invalid_request"),
+        (vec![("nonce", Some("one")), ("nonce", Some("two"))], "invalid_request"),
+        (vec![("response_type", Some("token"))], "unsupported_response_type"),
+        (vec![("scope", Some("unheard-of"))], "invalid_scope"),
+        (vec![("scope", Some("openid \u{e9}"))], "invalid_scope"),
+        (vec![("resource", Some("https://other.example"))], "invalid_target"),
+        (vec![("request", Some("x"))], "request_not_supported"),
+        (vec![("request_uri", Some("https://app.example/x"))], "request_uri_not_supported"),
+        (vec![("registration", Some("{}"))], "registration_not_supported"),
+        (vec![("prompt", Some("none"))], "consent_required"),
+    ] {
+        is_error(&scene, &scene.ask(&changes).await, error);
+    }
+    let page = scene.ask(&[]).await.text().await.unwrap();
+    is_error(&scene, &decide(&scene.browser, &page, "deny").await, "access_denied");
+    update(&scene.server, &scene.client, |metadata| {
+        metadata.grant_types = vec![GrantType::ClientCredentials];
     })
     .await;
     is_error(&scene, &scene.ask(&[]).await, "unauthorized_client");
+    update(&scene.server, &scene.client, |metadata| {
+        metadata.grant_types = vec![GrantType::AuthorizationCode];
+    })
+    .await;
+    let nobody = Scene { browser: scene.server.browser(), ..scene };
+    let silent = [("prompt", Some("none"))];
+    let mut answer = nobody.ask(&silent).await;
+    while let Some(next) = location(&answer).filter(|next| next.starts_with('/')) {
+        answer = nobody.browser.page(&next).await;
+    }
+    is_error(&nobody, &answer, "login_required");
 }
 
 async fn answers_are_posted_where_that_is_asked_for(backend: Backend) {
@@ -360,7 +392,7 @@ crate::on_both_stores!(
     a_code_says_all_that_it_was_asked_for,
     without_a_scope_the_usual_ones_are_meant,
     resources_are_those_that_are_registered,
-    a_client_without_the_grant_gets_no_code,
+    every_error_is_sent_to_the_client_as_the_rfc_says,
     answers_are_posted_where_that_is_asked_for,
     requests_may_be_posted,
     who_is_no_browser_is_told_in_the_words_of_the_rfc,

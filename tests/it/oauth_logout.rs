@@ -7,26 +7,20 @@ use std::time::Duration;
 use actix_web::http::StatusCode as ReceiverStatus;
 use actix_web::web::{Data, Form};
 use actix_web::{HttpResponse, web};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::JwkSet;
-use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
-use latchkey::actors::db_writer::apply;
 use latchkey::actors::outbox::{Idle, Wake};
 use latchkey::protocol::client::ClientMetadata;
-use latchkey::protocol::jwt::{Algorithm, ID_TOKEN, IdClaims};
-use latchkey::store::model::{Actor, AuditEntry, FamilyId, NewFamily, SessionId, UserId};
-use latchkey::store::operation::{RedeemCode, RedeemOutcome, RemoveClient, Spent};
+use latchkey::protocol::jwt::AccessClaims;
 use regex::Regex;
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
-use uuid::Uuid;
 
-use crate::harness::{Backend, Browser, Server, cookie, location, present};
-use crate::identity::{access_of, body, further};
-use crate::registration::{Registered, register};
+use crate::forged::id_token;
+use crate::grants::{self, claims, form, grant, session};
+use crate::harness::{Backend, Browser, Server, body, cookie, location, present};
+use crate::identity::further;
+use crate::registration::{Registered, register, remove};
 use crate::stub_server::StubServer;
 
 crate::on_both_stores!(
@@ -135,7 +129,7 @@ pub async fn app_with(
     change: impl FnOnce(&mut ClientMetadata),
 ) -> Registered {
     register(server, |metadata| {
-        metadata.id_token_signed_response_alg = Algorithm::ES256;
+        metadata.auto_approve = true;
         metadata.post_logout_redirect_uris = vec![BACK.to_owned()];
         metadata.backchannel_logout_uri = Some(receiver.uri());
         change(metadata);
@@ -143,74 +137,9 @@ pub async fn app_with(
     .await
 }
 
-/// Who is signed in in a browser, and in which session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Who {
-    pub user: UserId,
-    pub session: SessionId,
-}
-
-pub async fn who(browser: &Browser) -> Who {
-    let token = access_of(browser).await;
-    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
-    let claims: Value = serde_json::from_slice(&claims).unwrap();
-    let id = |name: &str| Uuid::try_parse(claims[name].as_str().unwrap()).unwrap();
-    Who { user: UserId(id("sub")), session: SessionId(id("sid")) }
-}
-
-/// Gives an app a grant in a session, as the redemption of a code does.
-pub async fn grant(server: &Server, app: &Registered, who: Who) -> FamilyId {
-    let now = server.clock.now();
-    let family = NewFamily {
-        id: FamilyId::new(now),
-        user: who.user,
-        session: who.session,
-        client_id: app.id.clone(),
-        scope: "openid".to_owned(),
-        resource: String::new(),
-        auth_time: now,
-        created_at: now,
-        provider: String::new(),
-        user_agent: String::new(),
-        network: String::new(),
-    };
-    let id = family.id;
-    let audit = |action| AuditEntry::new(now, Actor::System, action, format!("family:{id}"));
-    let redeem = RedeemCode {
-        spends: Spent { id: format!("code:{id}"), until: now.plus(Duration::from_secs(60)) },
-        family,
-        needs_consent: false,
-        tokens_live_for: Duration::from_secs(900),
-        audit: audit("code.redeemed"),
-        audit_replay: audit("code.replayed"),
-    };
-    let outcome = apply(&server.app.writer, redeem).await.unwrap();
-    assert!(matches!(outcome, RedeemOutcome::Opened(_)), "{outcome:?}");
-    id
-}
-
-/// An ID token as the app has it.
-pub fn id_token(server: &Server, app: &Registered, who: Who) -> String {
-    let now = server.clock.now();
-    let claims = IdClaims {
-        iss: server.app.settings.server.public_url.as_str().to_owned(),
-        sub: who.user.to_string(),
-        aud: app.id.clone(),
-        exp: now.seconds() + 900,
-        iat: now.seconds(),
-        auth_time: now.seconds(),
-        nonce: None,
-        at_hash: None,
-        sid: who.session,
-    };
-    server.app.key_snapshot().signer(Algorithm::ES256, now).unwrap().sign(ID_TOKEN, &claims)
-}
-
 /// `/oauth/logout` with these parameters.
 pub fn logout(parameters: &[(&str, &str)]) -> String {
-    let query =
-        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
-    format!("/oauth/logout?{query}")
+    format!("/oauth/logout?{}", form(parameters))
 }
 
 /// Goes by way of a resume, if there is one.
@@ -238,18 +167,9 @@ pub async fn held(server: &Server) -> i64 {
     server.rows().await.into_iter().find(|(table, _)| *table == "deliveries").unwrap().1
 }
 
-/// Verifies a logout token as an app does that knows the JWKS alone, with somebody else's library.
+/// The claims of a logout token, as an app verifies it.
 pub async fn verified(server: &Server, app: &Registered, token: &str) -> Value {
-    let keys = server.browser().get("/.well-known/jwks.json").await.text().await.unwrap();
-    let keys: JwkSet = serde_json::from_str(&keys).unwrap();
-    let header = decode_header(token).unwrap();
-    assert_eq!(header.typ.as_deref(), Some("logout+jwt"));
-    let mut validation = Validation::new(header.alg);
-    validation.validate_exp = false;
-    validation.set_audience(&[&app.id]);
-    validation.set_issuer(&[server.app.settings.server.public_url.as_str()]);
-    let key = DecodingKey::from_jwk(keys.find(&header.kid.unwrap()).unwrap()).unwrap();
-    decode::<Value>(token, &key, &validation).unwrap().claims
+    grants::verified(server, token, "logout+jwt", &app.id).await
 }
 
 /// The hidden fields of a page's form.
@@ -266,17 +186,13 @@ pub async fn confirm(browser: &Browser, html: &str) -> Response {
     browser.post_form("/auth/form/end-session", &fields).await
 }
 
-pub async fn is_signed_in(browser: &Browser) -> bool {
-    browser.get("/auth/me").await.status() == StatusCode::OK
-}
-
 async fn an_app_signs_its_person_out_and_gets_them_back(backend: Backend) {
     let (server, receiver) = (Server::start(backend, SETTINGS).await, Receiver::start());
     let app = app(&server, &receiver).await;
     let browser = server.signed_in("alice").await;
-    let who = who(&browser).await;
-    grant(&server, &app, who).await;
-    let hint = id_token(&server, &app, who);
+    let who = session(&browser).await;
+    grant(&server, &browser, &app, "openid").await;
+    let hint = id_token(&server, &app, &who, |_| {}).await;
     // The life of the ID token is over, its session is not.
     server.clock.advance(Duration::from_secs(3_600));
     browser.refresh().await.unwrap();
@@ -291,13 +207,13 @@ async fn an_app_signs_its_person_out_and_gets_them_back(backend: Backend) {
     for name in ["auth_access", "auth_refresh"] {
         assert_eq!(cookie(&answer, name).as_deref(), Some(""), "{name} is cleared");
     }
-    assert!(!is_signed_in(&browser).await);
+    assert!(!browser.is_signed_in().await);
     assert_eq!(server.audited("session.ended").await, 1);
 
     let tokens = receiver.has(1).await;
     let claims = verified(&server, &app, &tokens[0]).await;
-    assert_eq!(claims["sid"], who.session.to_string());
-    assert_eq!(claims["sub"], who.user.to_string());
+    assert_eq!(claims["sid"], who.sid.to_string());
+    assert_eq!(claims["sub"], who.sub.to_string());
     deliver(&server).await;
     assert_eq!((receiver.tokens().len(), held(&server).await), (1, 0));
     let metrics = server.app.metrics.encode();
@@ -308,7 +224,7 @@ async fn who_cannot_show_a_token_of_the_person_has_them_asked(backend: Backend) 
     let (server, receiver) = (Server::start(backend, SETTINGS).await, Receiver::start());
     let app = app(&server, &receiver).await;
     let (alice, bob) = (server.signed_in("alice").await, server.signed_in("bob").await);
-    let of_alice = id_token(&server, &app, who(&alice).await);
+    let of_alice = id_token(&server, &app, &session(&alice).await, |_| {}).await;
     let back = ("post_logout_redirect_uri", BACK);
     for parameters in [
         vec![("client_id", app.id.as_str()), back, ("state", "s")],
@@ -321,14 +237,14 @@ async fn who_cannot_show_a_token_of_the_person_has_them_asked(backend: Backend) 
         let html = page.text().await.unwrap();
         assert!(html.contains("Sign out?") && html.contains(">bob<"), "{html}");
         assert!(html.contains("Example app asks to sign you out.") && !html.contains("alice"));
-        assert!(is_signed_in(&bob).await, "a question changes nothing");
+        assert!(bob.is_signed_in().await, "a question changes nothing");
         let answer = confirm(&bob, &html).await;
         assert_eq!(answer.status(), StatusCode::SEE_OTHER);
         assert_eq!(location(&answer).unwrap(), format!("{BACK}?state=s"));
-        assert!(!is_signed_in(&bob).await);
+        assert!(!bob.is_signed_in().await);
         bob.sign_in("bob").await;
     }
-    assert!(is_signed_in(&alice).await);
+    assert!(alice.is_signed_in().await);
     // Without an app the way ends here.
     let html = bob.page("/oauth/logout").await.text().await.unwrap();
     assert!(html.contains("Another page asks to sign you out."));
@@ -352,7 +268,7 @@ async fn the_answer_needs_the_page_and_the_session(backend: Backend) {
     ] {
         let refused = browser.post_form("/auth/form/end-session", &fields).await;
         assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{fields:?}");
-        assert!(is_signed_in(browser).await);
+        assert!(browser.is_signed_in().await);
     }
     let from_elsewhere = alice
         .client
@@ -362,7 +278,7 @@ async fn the_answer_needs_the_page_and_the_session(backend: Backend) {
         .header("content-type", "application/x-www-form-urlencoded")
         .body(format!("form_token={token}&request={request}"));
     assert_eq!(from_elsewhere.send().await.unwrap().status(), StatusCode::FORBIDDEN);
-    assert!(is_signed_in(&alice).await);
+    assert!(alice.is_signed_in().await);
     // Who left in the meantime is led on all the same.
     alice.post("/auth/logout").await;
     assert_eq!(location(&confirm(&alice, &html).await).as_deref(), Some(BACK));
@@ -372,8 +288,8 @@ async fn an_expired_session_is_renewed_on_the_way(backend: Backend) {
     let (server, receiver) = (Server::start(backend, SETTINGS).await, Receiver::start());
     let app = app(&server, &receiver).await;
     let browser = server.signed_in("alice").await;
-    let who = who(&browser).await;
-    let hint = id_token(&server, &app, who);
+    let who = session(&browser).await;
+    let hint = id_token(&server, &app, &who, |_| {}).await;
     server.clock.advance(Duration::from_secs(3_600));
     let state = "s".repeat(1_400);
     let target =
@@ -382,7 +298,7 @@ async fn an_expired_session_is_renewed_on_the_way(backend: Backend) {
     assert!(location(&first).unwrap().starts_with("/auth/resume?"));
     let answer = arrive(&browser, &target).await;
     assert_eq!(location(&answer).unwrap(), format!("{BACK}?state={state}"));
-    assert!(!is_signed_in(&browser).await);
+    assert!(!browser.is_signed_in().await);
     assert_eq!(server.audited("session.ended").await, 1);
 
     // Whoever keeps no cookies is not led round in circles.
@@ -404,7 +320,8 @@ async fn an_expired_session_is_renewed_on_the_way(backend: Backend) {
 async fn whoever_is_not_signed_in_is_led_on(backend: Backend) {
     let (server, receiver) = (Server::start(backend, SETTINGS).await, Receiver::start());
     let app = app(&server, &receiver).await;
-    let hint = id_token(&server, &app, who(&server.signed_in("alice").await).await);
+    let hint =
+        id_token(&server, &app, &session(&server.signed_in("alice").await).await, |_| {}).await;
     let back = ("post_logout_redirect_uri", BACK);
     for (parameters, end) in [
         (vec![("id_token_hint", hint.as_str()), back], BACK),
@@ -423,7 +340,7 @@ async fn a_form_comes_to_the_same_as_a_link(backend: Backend) {
     let (server, receiver) = (Server::start(backend, SETTINGS).await, Receiver::start());
     let app = app(&server, &receiver).await;
     let browser = server.signed_in("alice").await;
-    let hint = id_token(&server, &app, who(&browser).await);
+    let hint = id_token(&server, &app, &session(&browser).await, |_| {}).await;
     // As another site's page posts it: without our cookies, and with its own origin.
     let form =
         [("id_token_hint", hint.as_str()), ("post_logout_redirect_uri", BACK), ("state", "ü &")];
@@ -443,7 +360,7 @@ async fn a_form_comes_to_the_same_as_a_link(backend: Backend) {
     assert_eq!(target, logout(&form));
     let answer = browser.page(&target).await;
     assert_eq!(location(&answer).unwrap(), format!("{BACK}?state=%C3%BC+%26"));
-    assert!(!is_signed_in(&browser).await);
+    assert!(!browser.is_signed_in().await);
 }
 
 async fn a_frontend_has_its_own_farewell(backend: Backend) {
@@ -451,11 +368,13 @@ async fn a_frontend_has_its_own_farewell(backend: Backend) {
     let (server, receiver) = (Server::start(backend, &settings).await, Receiver::start());
     let app = app(&server, &receiver).await;
     let browser = server.signed_in("alice").await;
-    let who = who(&browser).await;
+    let who = session(&browser).await;
     let page = browser.page("/oauth/logout").await;
     assert_eq!(page.status(), StatusCode::OK, "the question is always ours");
     assert!(page.text().await.unwrap().contains("href=\"https://front.example/account\""));
-    let answer = browser.page(&logout(&[("id_token_hint", &id_token(&server, &app, who))])).await;
+    let answer = browser
+        .page(&logout(&[("id_token_hint", &id_token(&server, &app, &who, |_| {}).await)]))
+        .await;
     assert_eq!(location(&answer).unwrap(), "https://front.example/signed-out");
 }
 
@@ -469,7 +388,7 @@ async fn after_a_sign_out(
     receiver.answers(status);
     let app = app(&server, &receiver).await;
     let browser = server.signed_in("alice").await;
-    grant(&server, &app, who(&browser).await).await;
+    grant(&server, &browser, &app, "openid").await;
     assert_eq!(browser.post("/auth/logout").await.status(), StatusCode::NO_CONTENT);
     deliver(&server).await;
     (server, receiver, app)
@@ -519,10 +438,7 @@ async fn a_receiver_that_refuses_is_given_up_at_once(backend: Backend) {
 
 async fn a_removed_client_is_not_told(backend: Backend) {
     let (server, receiver, app) = after_a_sign_out(backend, SETTINGS, 500).await;
-    let now = server.clock.now();
-    let audit = AuditEntry::new(now, Actor::System, "client.removed", format!("client:{}", app.id));
-    let remove = RemoveClient { client_id: app.id.clone(), tokens_live_until: now, audit };
-    apply(&server.app.writer, remove).await.unwrap().expect("it was there");
+    remove(&server, &app).await;
     server.clock.advance(Duration::from_secs(5));
     deliver(&server).await;
     // What waited for it went with it.
@@ -554,10 +470,9 @@ async fn what_is_due_at_the_end_is_delivered_by_the_next_server(backend: Backend
 async fn many_deliveries_are_all_made(backend: Backend) {
     let (server, receiver) = (Server::start(backend, SETTINGS).await, Receiver::start());
     let browser = server.signed_in("alice").await;
-    let who = who(&browser).await;
     for _ in 0..70 {
         let app = app(&server, &receiver).await;
-        grant(&server, &app, who).await;
+        grant(&server, &browser, &app, "openid").await;
     }
     browser.post("/auth/logout").await;
     deliver(&server).await;
@@ -569,10 +484,9 @@ async fn two_nodes_tell_each_client_once() {
     let (one, receiver) = (Server::start(Backend::Postgres, SETTINGS).await, Receiver::start());
     let other = one.beside(|_| {}).await;
     let browser = one.signed_in("alice").await;
-    let who = who(&browser).await;
     for _ in 0..40 {
         let app = app(&one, &receiver).await;
-        grant(&one, &app, who).await;
+        grant(&one, &browser, &app, "openid").await;
     }
     one.stop_tickers();
     other.stop_tickers();
@@ -581,9 +495,7 @@ async fn two_nodes_tell_each_client_once() {
     deliver(&one).await;
     let mut ids = Vec::new();
     for token in receiver.tokens() {
-        let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
-        let claims: Value = serde_json::from_slice(&claims).unwrap();
-        ids.push(claims["jti"].as_str().unwrap().to_owned());
+        ids.push(claims::<Value>(&token)["jti"].as_str().unwrap().to_owned());
     }
     ids.sort();
     ids.dedup();
@@ -599,7 +511,7 @@ pub async fn every_end_of_a_session_tells_its_apps(backend: Backend) {
     server.stop_tickers();
     let app = app(&server, &receiver).await;
     let mut told = 0;
-    let mut tells = async |what: &str, sessions: Vec<Who>| {
+    let mut tells = async |what: &str, sessions: Vec<AccessClaims>| {
         server.app.outbox.ask(Idle).await.unwrap();
         let tokens = receiver.has(told + sessions.len()).await;
         assert_eq!(tokens.len(), told + sessions.len(), "{what}");
@@ -608,14 +520,13 @@ pub async fn every_end_of_a_session_tells_its_apps(backend: Backend) {
             named.push(verified(&server, &app, token).await["sid"].as_str().unwrap().to_owned());
         }
         for who in &sessions {
-            assert!(named.contains(&who.session.to_string()), "{what}");
+            assert!(named.contains(&who.sid.to_string()), "{what}");
         }
         told = tokens.len();
     };
     let granted = async |browser: &Browser| {
-        let who = who(browser).await;
-        grant(&server, &app, who).await;
-        who
+        grant(&server, browser, &app, "openid").await;
+        session(browser).await
     };
     let browser = server.signed_in("alice").await;
     let first = granted(&browser).await;
@@ -630,7 +541,7 @@ pub async fn every_end_of_a_session_tells_its_apps(backend: Backend) {
     let (one, other) = (further(&server, "alice").await, further(&server, "alice").await);
     let ended = granted(&other).await;
     granted(&one).await;
-    one.delete(&format!("/auth/sessions/{}", ended.session)).await;
+    one.delete(&format!("/auth/sessions/{}", ended.sid)).await;
     tells("the end of another session", vec![ended]).await;
 
     let ended = granted(&further(&server, "alice").await).await;
@@ -655,7 +566,7 @@ pub async fn every_end_of_a_session_tells_its_apps(backend: Backend) {
 
     let browser = further(&server, "alice").await;
     let last = granted(&browser).await;
-    let open = who(&one).await;
+    let open = session(&one).await;
     assert_eq!(browser.delete("/auth/me").await.status(), StatusCode::NO_CONTENT);
     tells("a deletion", vec![last, open]).await;
 }

@@ -11,7 +11,7 @@ use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::harness::{Backend, Browser, Server, code, cookie, location};
+use crate::harness::{Backend, Browser, Server, body, code, cookie, location};
 use crate::stub_server::StubServer;
 
 /// A server, and a provider where it is registered.
@@ -113,10 +113,6 @@ fn parameter(address: &str, name: &str) -> String {
     let url = Url::parse(address).unwrap();
     let found = url.query_pairs().find(|(known, _)| known == name);
     found.unwrap_or_else(|| panic!("no {name} in {address}")).1.into_owned()
-}
-
-async fn body(answer: Response) -> Value {
-    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
 }
 
 /// What `emails` of a user hold.

@@ -3,25 +3,21 @@
 
 use std::time::Duration;
 
-use latchkey::actors::token_families::{Rotate, Rotated};
 use latchkey::protocol::claims::Claim;
 use latchkey::protocol::client::{AuthMethod, GrantType};
 use latchkey::protocol::jwt::Algorithm;
-use latchkey::protocol::refresh_token::FamilyKind;
 use latchkey::protocol::scope;
 use latchkey::routes::oauth::discovery::{RESPONSE_MODES, assertion_algorithms};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::granted::{
-    Granted, grant, introspected, issued, json_of, of_client_itself, post_as, userinfo,
-};
-use crate::harness::{Backend, Browser, Server};
+use crate::grants::{Granted, for_itself, grant, introspected, refresh, send_as, userinfo};
+use crate::harness::{Backend, Browser, Server, body};
 use crate::identity::rename;
-use crate::registration::{Registered, register};
+use crate::registration::{Registered, has_changed, register, register_public};
 
 const ES256: &str = "[keys]\nalgorithm = \"ES256\"\n";
-const CUSTOM: &str = "[keys]\nalgorithm = \"ES256\"\n[[scopes]]\nname = \"badge\"\ndescription = \"See your badge\"\nclaims = [\"name\", \"picture\"]\n";
+const CUSTOM: &str = "[keys]\nalgorithm = \"ES256\"\n[[scopes]]\nname = \"badge\"\ndescription = \"See your badge\"\nclaims = [\"name\", \"picture\"]\n[[scopes]]\nname = \"jobs\"\ndescription = \"Run jobs\"\n";
 
 struct Scene {
     server: Server,
@@ -33,7 +29,11 @@ impl Scene {
     async fn new(backend: Backend) -> Self {
         let server = Server::start(backend, CUSTOM).await;
         let browser = server.signed_in("alice").await;
-        let client = register(&server, |_| {}).await;
+        let client = register(&server, |metadata| {
+            metadata.scope = "openid profile email roles offline_access badge jobs".to_owned();
+            metadata.grant_types = GrantType::ALL.to_vec();
+        })
+        .await;
         Self { server, browser, client }
     }
 
@@ -41,26 +41,20 @@ impl Scene {
         grant(&self.server, &self.browser, &self.client, scope).await
     }
 
-    /// Moves a grant on by one generation, as a refresh does.
+    /// What the client has after a refresh.
     async fn advance(&self, granted: &Granted) -> Granted {
-        let app = &self.server.app;
-        let read = |text| app.refresh_tokens.read(FamilyKind::Client, &self.client.id, text);
-        let presented = read(&granted.refresh).unwrap();
-        let rotate = Rotate { presented, request_id: None, address: None };
-        let rotated = app.families.of(&presented.family).ask(rotate).await.unwrap().unwrap();
-        let Rotated { live, advanced: true } = rotated else { panic!("{rotated:?}") };
-        issued(&self.server, live)
+        refresh(&self.server.url, &self.client, &granted.refresh).await.into()
     }
 
     async fn told(&self, scope: &str) -> Value {
         let answer = userinfo(&self.server, &self.grant(scope).await.access).await;
         assert_eq!(answer.status(), StatusCode::OK, "{scope}");
         assert_eq!(answer.headers()["cache-control"], "no-store");
-        json_of(answer).await
+        body(answer).await
     }
 
     async fn revoke(&self, fields: &[(&str, &str)]) -> StatusCode {
-        let answer = post_as(&self.server, &self.client, "/oauth/revoke", fields).await;
+        let answer = send_as(&self.server, &self.client, "/oauth/revoke", fields).await;
         let status = answer.status();
         assert!(status != StatusCode::OK || answer.text().await.unwrap().is_empty());
         status
@@ -97,7 +91,7 @@ pub async fn userinfo_tells_what_is_true_now(backend: Backend) {
     let scene = Scene::new(backend).await;
     let granted = scene.grant("openid profile").await;
     assert_eq!(rename(&scene.browser, "alicia").await.status(), StatusCode::OK);
-    let told = json_of(userinfo(&scene.server, &granted.access).await).await;
+    let told = body(userinfo(&scene.server, &granted.access).await).await;
     assert_eq!((&told["preferred_username"], &told["name"]), (&json!("alicia"), &json!("alicia")));
     assert_eq!(granted.claims.username.as_deref(), Some("alice"), "the token says what was");
 }
@@ -179,7 +173,7 @@ pub async fn an_access_token_is_introspected(backend: Backend) {
     let found = introspected(&scene.server, &scene.client, &nameless.access).await;
     assert!(found["active"] == true && found.get("username").is_none(), "{found}");
 
-    let of_itself = of_client_itself(&scene.server, &scene.client, "jobs");
+    let of_itself = for_itself(&scene.server.url, &scene.client).await;
     let found = introspected(&scene.server, &scene.client, &of_itself).await;
     assert_eq!((&found["active"], &found["sub"]), (&json!(true), &json!(scene.client.id)));
     assert!(found.get("sid").is_none() && found.get("grant_id").is_none(), "{found}");
@@ -188,7 +182,9 @@ pub async fn an_access_token_is_introspected(backend: Backend) {
 pub async fn a_refresh_token_is_introspected_and_nothing_is_changed_by_it(backend: Backend) {
     let scene = Scene::new(backend).await;
     let first = scene.grant("openid profile").await;
-    let family = &first.live.family;
+    let app = &scene.server.app;
+    let live = app.store.read.family(first.claims.grant_id.unwrap()).await.unwrap().unwrap();
+    let family = &live.family;
     let found = introspected(&scene.server, &scene.client, &first.refresh).await;
     assert_eq!(
         found,
@@ -196,7 +192,7 @@ pub async fn a_refresh_token_is_introspected_and_nothing_is_changed_by_it(backen
             "active": true, "iss": scene.server.url, "sub": first.claims.sub,
             "client_id": scene.client.id, "scope": "openid profile", "sid": family.session,
             "grant_id": family.id, "iat": family.rotated_at.seconds(), "username": "alice",
-            "exp": scene.server.app.lifetimes.expires(family).seconds(),
+            "exp": app.lifetimes.expires(family).seconds(),
         })
     );
     let second = scene.advance(&first).await;
@@ -210,10 +206,7 @@ pub async fn a_refresh_token_is_introspected_and_nothing_is_changed_by_it(backen
 pub async fn only_clients_that_authenticate_may_introspect(backend: Backend) {
     let scene = Scene::new(backend).await;
     let token = scene.grant("openid").await.access;
-    let public = register(&scene.server, |metadata| {
-        metadata.token_endpoint_auth_method = AuthMethod::None;
-    })
-    .await;
+    let public = register_public(&scene.server).await;
     let browser = scene.server.browser();
     for (fields, status, error) in [
         (vec![("token", token.as_str())], StatusCode::UNAUTHORIZED, "invalid_client"),
@@ -238,7 +231,7 @@ pub async fn only_clients_that_authenticate_may_introspect(backend: Backend) {
     ] {
         let answer = browser.post_form("/oauth/introspect", &fields).await;
         assert_eq!(answer.status(), status, "{fields:?}");
-        assert_eq!(json_of(answer).await["error"], error, "{fields:?}");
+        assert_eq!(body(answer).await["error"], error, "{fields:?}");
     }
 }
 
@@ -259,7 +252,7 @@ pub async fn a_refresh_token_that_is_given_back_ends_its_grant(backend: Backend)
 pub async fn an_access_token_that_is_given_back_ends_alone(backend: Backend) {
     let scene = Scene::new(backend).await;
     let granted = scene.grant("openid").await;
-    let further = issued(&scene.server, granted.live.clone());
+    let further = scene.advance(&granted).await;
     for _ in 0..2 {
         assert_eq!(scene.revoke(&[("token", &granted.access)]).await, StatusCode::OK);
         assert!(!scene.is_active(&granted.access).await);
@@ -268,7 +261,7 @@ pub async fn an_access_token_that_is_given_back_ends_alone(backend: Backend) {
     assert_eq!(userinfo(&scene.server, &further.access).await.status(), StatusCode::OK);
     assert!(scene.is_active(&granted.refresh).await);
     assert_eq!(scene.server.audited("token.revoked").await, 1);
-    let of_itself = of_client_itself(&scene.server, &scene.client, "jobs");
+    let of_itself = for_itself(&scene.server.url, &scene.client).await;
     assert_eq!(scene.revoke(&[("token", &of_itself)]).await, StatusCode::OK);
     assert!(!scene.is_active(&of_itself).await);
 }
@@ -276,10 +269,7 @@ pub async fn an_access_token_that_is_given_back_ends_alone(backend: Backend) {
 pub async fn public_clients_give_tokens_back_by_their_id(backend: Backend) {
     let server = Server::start(backend, ES256).await;
     let browser = server.signed_in("alice").await;
-    let public = register(&server, |metadata| {
-        metadata.token_endpoint_auth_method = AuthMethod::None;
-    })
-    .await;
+    let public = register_public(&server).await;
     let granted = grant(&server, &browser, &public, "openid").await;
     let fields = [("client_id", public.id.as_str()), ("token", granted.refresh.as_str())];
     let answer = server.browser().post_form("/oauth/revoke", &fields).await;
@@ -288,7 +278,7 @@ pub async fn public_clients_give_tokens_back_by_their_id(backend: Backend) {
     let answer = server.browser().post_form("/oauth/revoke", &fields[1..]).await;
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     let answer = server.browser().post_form("/oauth/revoke", &fields[..1]).await;
-    assert_eq!(json_of(answer).await["error"], "invalid_request");
+    assert_eq!(body(answer).await["error"], "invalid_request");
 }
 
 pub async fn what_a_former_client_of_the_id_was_given_is_worth_nothing(backend: Backend) {
@@ -298,8 +288,7 @@ pub async fn what_a_former_client_of_the_id_was_given_is_worth_nothing(backend: 
     let later = scene.server.clock.now().plus(Duration::from_secs(1)).millis();
     let sql = format!("UPDATE clients SET created_at = {later}");
     scene.server.execute(&sql).await;
-    let forget = latchkey::actors::clients::Forget(scene.client.id.clone());
-    scene.server.app.clients.ask(forget).await.unwrap();
+    has_changed(&scene.server, &scene.client).await;
     assert!(!scene.is_active(&granted.refresh).await);
     assert_eq!(scene.revoke(&[("token", &granted.refresh)]).await, StatusCode::OK);
     assert_eq!(scene.server.audited("grant.revoked").await, 0);
@@ -364,7 +353,7 @@ pub async fn both_documents_are_one_and_can_be_cached(backend: Backend) {
 
 pub async fn discovery_says_what_the_code_goes_by(backend: Backend) {
     let scene = Scene::new(backend).await;
-    let document = json_of(scene.browser.get(DOCUMENTS[0]).await).await;
+    let document = body(scene.browser.get(DOCUMENTS[0]).await).await;
     let list = |name: &str| -> Vec<String> {
         let found = document[name].as_array().unwrap_or_else(|| panic!("{name}"));
         found.iter().map(|word| word.as_str().unwrap().to_owned()).collect()
@@ -383,7 +372,7 @@ pub async fn discovery_says_what_the_code_goes_by(backend: Backend) {
         let name = format!("{endpoint}_endpoint_auth_signing_alg_values_supported");
         assert_eq!(list(&name), assertion_algorithms());
     }
-    assert_eq!(list("scopes_supported"), [&scope::OF_PEOPLE[..], &["badge"]].concat());
+    assert_eq!(list("scopes_supported"), [&scope::OF_PEOPLE[..], &["badge", "jobs"]].concat());
     assert_eq!(list("response_modes_supported"), RESPONSE_MODES);
     assert_eq!(list("response_types_supported"), ["code"]);
     assert_eq!(list("code_challenge_methods_supported"), ["S256"]);
@@ -409,7 +398,7 @@ pub async fn discovery_says_what_the_code_goes_by(backend: Backend) {
 
 pub async fn every_endpoint_of_discovery_is_there(backend: Backend) {
     let scene = Scene::new(backend).await;
-    let document = json_of(scene.browser.get(DOCUMENTS[0]).await).await;
+    let document = body(scene.browser.get(DOCUMENTS[0]).await).await;
     let members = document.as_object().unwrap();
     let endpoints = members.iter().filter(|(name, _)| name.ends_with("_endpoint"));
     let mut found = 0;

@@ -1,6 +1,6 @@
 //! The token endpoint as honest clients use it. What attackers try is in `attacks`.
 
-mod assertions;
+pub mod assertions;
 mod cross_origin;
 mod limits;
 mod races;
@@ -10,25 +10,25 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use latchkey::protocol::client::{AuthMethod, GrantType};
+use latchkey::protocol::client::{DEFAULT_SCOPE, GrantType};
 use latchkey::protocol::jwt::{ClientAccessClaims, IdClaims};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::grants::{
-    Reply, claims, code_for, code_in, form, http, post, post_as, redeem, redeem_with, refresh,
-    refresh_with, session,
+    Reply, claims, code_for, form, http, post, post_as, redeem, redeem_with, refresh, refresh_with,
+    session,
 };
 use crate::harness::{Backend, Server};
-use crate::on_both_stores;
-use crate::registration::register;
+use crate::registration::{register, register_public};
+use crate::{forged, on_both_stores};
 
 pub async fn a_code_becomes_tokens_by_one_commit(backend: Backend) {
     let server = Server::start(backend, "").await;
     let client = register(&server, |_| {}).await;
     let browser = server.signed_in("alice").await;
     let session = session(&browser).await;
-    let code = code_in(&server, &client, &session, |_| {});
+    let code = forged::code(&server, &client, &session, |_| {});
     let counters = &server.app.store.counters;
     let (commits, writes) = (counters.commits(), counters.writes());
     let reply = redeem(&server.url, &client, &code).await.granted();
@@ -68,7 +68,7 @@ pub async fn a_refresh_moves_on_and_a_retry_gets_the_same(backend: Backend) {
     let server = Server::start(backend, "").await;
     let client = register(&server, |_| {}).await;
     let browser = server.signed_in("alice").await;
-    let code = code_for(&server, &client, &browser, |_| {}).await;
+    let code = code_for(&browser, &client, DEFAULT_SCOPE).await;
     let first = redeem(&server.url, &client, &code).await.granted();
     let counters = &server.app.store.counters;
     let (commits, writes) = (counters.commits(), counters.writes());
@@ -107,7 +107,7 @@ pub async fn the_scope_decides_what_a_token_tells(backend: Backend) {
         ("roles", "roles", false),
         ("email roles", "roles", false), // not registered for email (any more)
     ] {
-        let code = code_in(&server, &client, &session, |code| code.scope = scope.to_owned());
+        let code = forged::code(&server, &client, &session, |code| code.scope = scope.to_owned());
         let reply = redeem(&server.url, &client, &code).await.granted();
         let said: ClientAccessClaims = claims(reply.text("access_token"));
         assert_eq!((said.scope.as_str(), reply.text("scope")), (given, given));
@@ -130,7 +130,7 @@ pub async fn a_token_is_for_the_resources_that_were_granted(backend: Backend) {
     let browser = server.signed_in("alice").await;
     let session = session(&browser).await;
     let code =
-        || code_in(&server, &client, &session, |code| code.resource = format!("{one} {two}"));
+        || forged::code(&server, &client, &session, |code| code.resource = format!("{one} {two}"));
     let audience = |reply: &Reply| claims::<Value>(reply.text("access_token"))["aud"].clone();
     let all = redeem(&server.url, &client, &code()).await.granted();
     assert_eq!(audience(&all), json!([one, two]));
@@ -214,6 +214,13 @@ pub async fn every_error_is_answered_as_the_rfc_says(backend: Backend) {
     ] {
         post_as(url, &client, &parameters).await.refused(400, error);
     }
+    let for_itself =
+        register(&server, |metadata| metadata.grant_types = vec![GrantType::ClientCredentials])
+            .await;
+    let too_much = [grant("client_credentials"), ("scope", "openid")];
+    post_as(url, &for_itself, &too_much).await.refused(400, "invalid_scope");
+    let elsewhere = [grant("client_credentials"), ("resource", "https://other.example")];
+    post_as(url, &for_itself, &elsewhere).await.refused(400, "invalid_target");
     let nobody = [grant("authorization_code"), code, ("client_id", "nobody")];
     post(url, &nobody).await.refused(401, "invalid_client");
     let large = "x".repeat(65 * 1024);
@@ -227,12 +234,9 @@ pub async fn a_client_proves_itself_in_one_of_the_ways_of_the_rfc(backend: Backe
     let browser = server.signed_in("alice").await;
     let session = session(&browser).await;
     let client = register(&server, |_| {}).await;
-    let public = register(&server, |metadata| {
-        metadata.token_endpoint_auth_method = AuthMethod::None;
-    })
-    .await;
+    let public = register_public(&server).await;
     let body = |client, code: &str| {
-        let session = code_in(&server, client, &session, |_| {});
+        let session = forged::code(&server, client, &session, |_| {});
         let code = if code.is_empty() { session } else { code.to_owned() };
         vec![
             ("grant_type", "authorization_code".to_owned()),

@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use latchkey::protocol::jwt::AccessClaims;
 use reqwest::StatusCode;
 use reqwest::header::SET_COOKIE;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{Backend, Browser, Server, code, cookie, location};
-
-async fn body(answer: reqwest::Response) -> Value {
-    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
-}
+use crate::grants::{claims, session};
+use crate::harness::{Backend, Browser, Server, body, code, cookie, location};
 
 /// Starts a sign-in and returns the provider's redirect back to us.
 async fn callback_of(browser: &Browser, name: &str) -> String {
@@ -327,18 +325,12 @@ pub async fn another_person_in_the_same_browser_ends_the_first_ones_session(back
 pub async fn signing_in_again_keeps_the_session_and_renews_its_time(backend: Backend) {
     let server = Server::start(backend, "").await;
     let browser = server.signed_in("alice").await;
-    let sid = |token: String| {
-        use base64::Engine;
-        let claims = token.split('.').nth(1).unwrap().to_owned();
-        let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).unwrap();
-        let claims: Value = serde_json::from_slice(&claims).unwrap();
-        (claims["sid"].clone(), claims["auth_time"].as_i64().unwrap())
-    };
-    let first = sid(cookie(&browser.post("/auth/refresh").await, "auth_access").unwrap());
+    let first = session(&browser).await;
     server.clock.advance(Duration::from_secs(3600));
-    let second = sid(cookie(&browser.sign_in("alice").await, "auth_access").unwrap());
-    assert_eq!(first.0, second.0, "same session");
-    assert!(second.1 >= first.1 + 3600, "new time of sign-in");
+    let second = cookie(&browser.sign_in("alice").await, "auth_access").unwrap();
+    let second: AccessClaims = claims(&second);
+    assert_eq!(first.sid, second.sid, "same session");
+    assert!(second.auth_time >= first.auth_time + 3600, "new time of sign-in");
     assert!(browser.refresh().await.is_ok());
 }
 

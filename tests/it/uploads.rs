@@ -11,9 +11,8 @@ use latchkey::clock::Timestamp;
 use latchkey::config::settings::AvatarStore;
 use latchkey::store::model::UserId;
 use reqwest::{Client, Response, StatusCode};
-use serde_json::Value;
 
-use crate::harness::{Backend, Browser, Server, code, cookie};
+use crate::harness::{Backend, Browser, Server, body, code, cookie};
 use crate::pictures::{avatar_url, objects, person, picture};
 
 crate::on_both_stores!(
@@ -65,10 +64,6 @@ pub async fn upload(browser: &Browser, picture: &[u8]) -> Response {
 
 async fn remove(browser: &Browser) -> Response {
     browser.client.delete(format!("{}/auth/me/avatar", browser.url)).send().await.unwrap()
-}
-
-async fn body(answer: Response) -> Value {
-    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
 }
 
 async fn an_upload_becomes_the_avatar_and_replaces_the_former(backend: Backend) {

@@ -7,13 +7,13 @@ use latchkey::protocol::pkce;
 use reqwest::{Response, StatusCode};
 use url::form_urlencoded;
 
+use crate::grants::{REDIRECT_URI, VERIFIER};
 use crate::harness::{Backend, location};
 use crate::oauth_authorize::sign_in::{id_token, led_to_login, sign_in_from};
 use crate::oauth_authorize::{
-    REDIRECT_URI, Scene, VERIFIER, apps, decide, field, is_error, is_stranded, query, request,
-    told, told_at,
+    Scene, decide, field, is_error, is_stranded, query, request, told, told_at,
 };
-use crate::registration::register;
+use crate::registration::{register, update};
 use crate::sign_in::hidden_token;
 
 /// Checks that no such address is sent anything, whatever the rest of the request.
@@ -127,7 +127,10 @@ async fn a10_an_address_must_be_named(backend: Backend) {
     let scene = Scene::trusted(backend).await;
     is_stranded(scene.ask(&[("redirect_uri", None)]).await, "one registered").await;
     is_stranded(scene.ask(&[("redirect_uri", Some(""))]).await, "an empty one").await;
-    apps::update(&scene, |metadata| metadata.redirect_uris.push("https://b.example/".into())).await;
+    update(&scene.server, &scene.client, |metadata| {
+        metadata.redirect_uris.push("https://b.example/".into())
+    })
+    .await;
     is_stranded(scene.ask(&[("redirect_uri", None)]).await, "two registered").await;
     for client_id in [None, Some(""), Some("nobody")] {
         is_stranded(scene.ask(&[("client_id", client_id)]).await, "no such client").await;
@@ -164,8 +167,10 @@ async fn posted(scene: &Scene, form: String) -> Response {
 async fn a13_an_answer_goes_only_where_it_may_go_by_then(backend: Backend) {
     let scene = Scene::asking(backend).await;
     let page = scene.ask(&[]).await.text().await.unwrap();
-    apps::update(&scene, |metadata| metadata.redirect_uris = vec!["https://b.example/".into()])
-        .await;
+    update(&scene.server, &scene.client, |metadata| {
+        metadata.redirect_uris = vec!["https://b.example/".into()]
+    })
+    .await;
     let before = scene.server.rows().await;
     for decision in ["allow", "deny"] {
         is_stranded(decide(&scene.browser, &page, decision).await, decision).await;
@@ -462,7 +467,7 @@ async fn a36_an_app_that_others_can_pose_as_asks_each_time(backend: Backend) {
     assert_eq!(silent["error"], "consent_required");
     // On the web nobody else gets the answer.
     scene.open(&told(&scene.ask(&[]).await));
-    apps::update(&scene, |metadata| metadata.auto_approve = true).await;
+    update(&scene.server, &scene.client, |metadata| metadata.auto_approve = true).await;
     scene.open(&told_at(&scene.ask(&[here]).await, own));
 }
 

@@ -16,11 +16,12 @@ use reqwest::StatusCode;
 use reqwest::header::SET_COOKIE;
 use serde_json::{Value, json};
 
+use crate::forged::id_token;
+use crate::grants::{grant, session};
 use crate::harness::{Backend, Server, location, present};
 use crate::oauth_logout::{
     BACK, Receiver, SETTINGS, app, app_with, arrive, deliver,
-    every_end_of_a_session_tells_its_apps, grant, held, id_token, is_signed_in, logout, verified,
-    who,
+    every_end_of_a_session_tells_its_apps, held, logout, verified,
 };
 
 crate::on_both_stores!(
@@ -42,7 +43,7 @@ async fn f21_nobody_is_led_to_an_address_that_is_not_registered(backend: Backend
     })
     .await;
     let browser = server.signed_in("alice").await;
-    let hint = id_token(&server, &app, who(&browser).await);
+    let hint = id_token(&server, &app, &session(&browser).await, |_| {}).await;
     for wanted in [
         "https://app.example/signed-out?a=b",
         "https://app.example/signed-out/",
@@ -74,7 +75,7 @@ async fn f21_nobody_is_led_to_an_address_that_is_not_registered(backend: Backend
         let page = browser.page(&logout(&parameters)).await;
         assert_eq!(page.status(), StatusCode::BAD_REQUEST, "{parameters:?}");
     }
-    assert!(is_signed_in(&browser).await);
+    assert!(browser.is_signed_in().await);
     assert_eq!(server.audited("session.ended").await, 0);
 }
 
@@ -82,8 +83,8 @@ async fn f21_a_hint_that_is_not_ours_ends_nothing_and_leads_nowhere(backend: Bac
     let (server, receiver) = (Server::start(backend, SETTINGS).await, Receiver::start());
     let app = app(&server, &receiver).await;
     let browser = server.signed_in("alice").await;
-    let who = who(&browser).await;
-    let good = id_token(&server, &app, who);
+    let who = session(&browser).await;
+    let good = id_token(&server, &app, &who, |_| {}).await;
     let parts: Vec<&str> = good.split('.').collect();
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[1]).unwrap()).unwrap();
     let kid = server.app.key_snapshot().keys()[0].stored.kid.clone();
@@ -115,7 +116,7 @@ async fn f21_a_hint_that_is_not_ours_ends_nothing_and_leads_nowhere(backend: Bac
         let with_client = [hint, ("client_id", app.id.as_str()), back];
         let question = browser.page(&logout(&with_client)).await;
         assert_eq!((question.status(), location(&question)), (StatusCode::OK, None));
-        assert!(is_signed_in(&browser).await, "{forged}");
+        assert!(browser.is_signed_in().await, "{forged}");
         // Where nobody is signed in it leads nowhere, either.
         let farewell = arrive(&server.browser(), &logout(&with_client)).await;
         assert_eq!(location(&farewell).as_deref(), Some("/signed-out"));
@@ -126,15 +127,15 @@ async fn f21_a_hint_that_is_not_ours_ends_nothing_and_leads_nowhere(backend: Bac
         browser.client.get(format!("{}{}", server.url, logout(&[("id_token_hint", &good)])));
     let answer = request.header("authorization", "Bearer x").send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::SEE_OTHER);
-    assert!(!is_signed_in(&browser).await);
+    assert!(!browser.is_signed_in().await);
 }
 
 async fn f23_after_a_sign_out_nothing_of_the_session_works(backend: Backend) {
     let (server, receiver) = (Server::start(backend, SETTINGS).await, Receiver::start());
     let app = app(&server, &receiver).await;
     let browser = server.signed_in("alice").await;
-    let who = who(&browser).await;
-    let family = grant(&server, &app, who).await;
+    let who = session(&browser).await;
+    let granted = grant(&server, &browser, &app, "openid").await;
     let attributes = |answer: &reqwest::Response| {
         let lines = answer.headers().get_all(SET_COOKIE).iter();
         let mut found: Vec<String> = lines
@@ -158,12 +159,14 @@ async fn f23_after_a_sign_out_nothing_of_the_session_works(backend: Backend) {
     let set = attributes(&refreshed);
     let refresh = crate::harness::cookie(&refreshed, "auth_refresh").unwrap();
     let access = crate::harness::cookie(&refreshed, "auth_access").unwrap();
-    let left = browser.page(&logout(&[("id_token_hint", &id_token(&server, &app, who))])).await;
+    let left = browser
+        .page(&logout(&[("id_token_hint", &id_token(&server, &app, &who, |_| {}).await)]))
+        .await;
     assert_eq!(attributes(&left), set, "the same path, domain and flags");
     let replayed = present(&browser.client, &server.url, &refresh).await;
     assert_eq!(replayed.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(crate::identity::me_by_bearer(&server.url, &access).await, StatusCode::UNAUTHORIZED);
-    for id in [family, FamilyId(who.session.0)] {
+    for id in [granted.claims.grant_id.unwrap(), FamilyId(who.sid.0)] {
         let family = server.app.store.read.family(id).await.unwrap().unwrap().family;
         assert!(family.revoked_at.is_some());
     }
@@ -178,8 +181,8 @@ async fn f25_a_logout_token_is_what_it_must_be_and_comes_until_it_is_taken(backe
     let app = app(&server, &receiver).await;
     receiver.answers(500);
     let browser = server.signed_in("alice").await;
-    let who = who(&browser).await;
-    grant(&server, &app, who).await;
+    let who = session(&browser).await;
+    grant(&server, &browser, &app, "openid").await;
     browser.post("/auth/logout").await;
     deliver(&server).await;
     receiver.answers(200);
@@ -197,7 +200,7 @@ async fn f25_a_logout_token_is_what_it_must_be_and_comes_until_it_is_taken(backe
         );
         let event = "http://schemas.openid.net/event/backchannel-logout";
         assert_eq!(claims["events"], json!({ event: {} }));
-        assert_eq!((&claims["sub"], &claims["sid"]), (&json!(who.user), &json!(who.session)));
+        assert_eq!((&claims["sub"], &claims["sid"]), (&json!(who.sub), &json!(who.sid)));
         assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 120);
         // It does not pass for an ID token.
         let target = logout(&[("id_token_hint", &token), ("post_logout_redirect_uri", BACK)]);
@@ -211,7 +214,7 @@ async fn n03_what_was_being_sent_when_a_server_ended_is_sent_again(backend: Back
     let app = app(&server, &receiver).await;
     receiver.hold();
     let browser = server.signed_in("alice").await;
-    grant(&server, &app, who(&browser).await).await;
+    grant(&server, &browser, &app, "openid").await;
     browser.post("/auth/logout").await;
     receiver.has(1).await;
     // It ends without an answer, and so without having settled anything.
@@ -229,7 +232,7 @@ async fn n03_what_was_being_sent_when_a_server_ended_is_sent_again(backend: Back
 }
 
 /// A key file of an algorithm.
-fn key_file(folder: &tempfile::TempDir, name: &str, algorithm: Algorithm) -> PathBuf {
+pub fn key_file(folder: &tempfile::TempDir, name: &str, algorithm: Algorithm) -> PathBuf {
     use base64::engine::general_purpose::STANDARD;
     let der = generate(algorithm, 2048).unwrap();
     let pem = format!(

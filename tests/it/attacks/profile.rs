@@ -6,8 +6,10 @@ use futures_util::future::{join, join_all};
 use reqwest::{Client, StatusCode};
 use serde_json::json;
 
-use crate::harness::{Backend, Browser, Server, code};
-use crate::identity::{access_of, body, further, me_by_bearer, rename};
+use crate::grants::{Granted, code_for, grant, redeem, refresh, userinfo};
+use crate::harness::{Backend, Browser, Server, body, code};
+use crate::identity::{access_of, further, me_by_bearer, rename};
+use crate::registration::register;
 
 /// Reserved and misleading names, in any case and form. Here they are 422 with a code of their own,
 /// where the catalogue says 400.
@@ -146,17 +148,27 @@ async fn i09_of_two_admins_who_go_at_once_one_stays(backend: Backend) {
 async fn i11_nothing_that_races_with_a_deletion_is_left_over_or_brings_anybody_back(
     backend: Backend,
 ) {
-    let server = Server::start(backend, "[tokens]\nsession_grace = 0\n").await;
+    let settings = "[keys]\nalgorithm = \"ES256\"\n[tokens]\nsession_grace = 0\n";
+    let server = Server::start(backend, settings).await;
+    let client = register(&server, |metadata| {
+        metadata.scope = "openid offline_access".to_owned();
+    })
+    .await;
     for number in 0..6 {
         let name = format!("alice{number}");
         let browser = server.signed_in(&name).await;
         let elsewhere = further(&server, &name).await;
         let newly = server.browser();
         let access = access_of(&elsewhere).await;
+        let scope = "openid offline_access";
+        let granted = grant(&server, &elsewhere, &client, scope).await;
+        let code = code_for(&elsewhere, &client, scope).await;
         let new_name = format!("countess{number}");
         let profile = json!({ "display_name": "Countess" });
-        let (deleted, ..) = tokio::join!(
+        let (deleted, redeemed, refreshed, ..) = tokio::join!(
             browser.delete("/auth/me"),
+            redeem(&server.url, &client, &code),
+            refresh(&server.url, &client, &granted.refresh),
             elsewhere.refresh(),
             rename(&elsewhere, &new_name),
             elsewhere.patch_json("/auth/me", &profile),
@@ -175,8 +187,21 @@ async fn i11_nothing_that_races_with_a_deletion_is_left_over_or_brings_anybody_b
         }
         assert_eq!(me_by_bearer(&server.url, &access).await, StatusCode::UNAUTHORIZED);
         assert_eq!(elsewhere.refresh().await, Err(StatusCode::UNAUTHORIZED));
+        // What the app got in time is worth nothing, and it gets no more.
+        for reply in [redeemed, refreshed] {
+            if reply.status != StatusCode::OK {
+                reply.refused(400, "invalid_grant");
+                continue;
+            }
+            let last = Granted::from(reply);
+            let told = userinfo(&server, &last.access).await;
+            assert_eq!(told.status(), StatusCode::UNAUTHORIZED);
+            refresh(&server.url, &client, &last.refresh).await.refused(400, "invalid_grant");
+        }
+        redeem(&server.url, &client, &code).await.refused(400, "invalid_grant");
+        refresh(&server.url, &client, &granted.refresh).await.refused(400, "invalid_grant");
         let rows = server.rows().await;
-        for table in ["identities", "emails", "token_families", "former_usernames"] {
+        for table in ["identities", "emails", "token_families", "former_usernames", "consents"] {
             assert!(rows.contains(&(table, 0)), "{table}: {rows:?}");
         }
     }

@@ -2,20 +2,16 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use latchkey::actors::db_writer::apply;
-use latchkey::actors::revocations::IsRevoked;
 use latchkey::protocol::client::ClientMetadata;
-use latchkey::protocol::jwt::AccessClaims;
 use latchkey::registration::{self, By, RegistrationError};
-use latchkey::store::model::{Actor, AuditEntry, FamilyId};
-use latchkey::store::operation::{ConsentOutcome, GiveConsent, Spent};
+use latchkey::store::model::{Actor, Client};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::clients_command::{Desk, follows, known};
+use crate::grants::{code_for, grant, introspected, post_as, redeem, refresh, session, userinfo};
 use crate::harness::{Backend, Server};
-use crate::identity::access_of;
+use crate::registration::{Registered, register};
 
 /// Registered URIs are compared character by character, so none may be there that says one thing to us and
 /// another to a browser.
@@ -79,6 +75,16 @@ async fn c30_a_rotated_secret_overlaps_as_stated_and_is_never_shown_again(backen
     let desk = Desk::beside(&server);
     let of = |document: &Value| document["client_secret"].as_str().unwrap().to_owned();
     let first = of(&desk.app("app"));
+    let presents = async |secret: &str| {
+        let client = Registered { id: "app".to_owned(), secret: secret.to_owned() };
+        let reply = post_as(
+            &server.url,
+            &client,
+            &[("grant_type", "refresh_token"), ("refresh_token", "x")],
+        );
+        reply.await.text("error").to_owned()
+    };
+    assert_eq!(presents(&first).await, "invalid_grant");
     let rotated = desk.json(&["rotate-secret", "app", "--overlap", "2h"]);
     let second = of(&rotated);
     let until = rotated["former_client_secret_expires_at"].as_i64().unwrap();
@@ -89,6 +95,18 @@ async fn c30_a_rotated_secret_overlaps_as_stated_and_is_never_shown_again(backen
     assert!(former.hash.is_of(&first) && stored.secret.unwrap().is_of(&second));
     assert_eq!(former.until.seconds(), until);
 
+    let has_secret = |client: Option<&Client>, secret: &str| {
+        let known = client.and_then(|client| client.secret.as_ref());
+        known.is_some_and(|known| known.is_of(secret))
+    };
+    follows(&server, "app", |client| has_secret(client, &second)).await;
+    for secret in [&first, &second] {
+        assert_eq!(presents(secret).await, "invalid_grant", "the client is known by it");
+    }
+    server.clock.advance(Duration::from_secs(7_260));
+    assert_eq!(presents(&first).await, "invalid_client");
+    assert_eq!(presents(&second).await, "invalid_grant");
+
     // Of three secrets two work, and after a theft one.
     let third = of(&desk.json(&["rotate-secret", "app"]));
     let stored = server.app.store.read.client("app").await.unwrap().unwrap();
@@ -96,11 +114,15 @@ async fn c30_a_rotated_secret_overlaps_as_stated_and_is_never_shown_again(backen
     let fourth = of(&desk.json(&["rotate-secret", "app", "--overlap", "0"]));
     follows(&server, "app", |client| {
         client.is_some_and(|client| {
-            client.former_secret.is_none()
-                && client.secret.as_ref().is_some_and(|secret| secret.is_of(&fourth))
+            client.former_secret.is_none() && has_secret(Some(client), &fourth)
         })
     })
     .await;
+    for (secret, error) in
+        [(&second, "invalid_client"), (&third, "invalid_client"), (&fourth, "invalid_grant")]
+    {
+        assert_eq!(presents(secret).await, error);
+    }
 
     let everywhere = [
         desk.json(&["list"]).to_string(),
@@ -115,51 +137,40 @@ async fn c30_a_rotated_secret_overlaps_as_stated_and_is_never_shown_again(backen
     }
 }
 
-/// The claims of somebody's access token.
-async fn claims(server: &Server, name: &str) -> AccessClaims {
-    let token = access_of(&server.signed_in(name).await).await;
-    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
-    serde_json::from_slice(&payload).unwrap()
-}
-
-/// Its codes die with it, too: who redeems one must be a client that is registered.
+/// Its codes, refresh tokens and access tokens die with it.
 async fn k08_a_removed_client_has_no_access_left(backend: Backend) {
     let server = Server::start_at_present(backend, |_| String::new()).await;
     let app = &server.app;
     let desk = Desk::beside(&server);
-    desk.app("app");
-    let person = claims(&server, "alice").await;
-    let now = server.clock.now();
-    let consent = GiveConsent {
-        user: person.sub,
-        asked_in: FamilyId(person.sid.0),
-        client_id: "app".to_owned(),
-        scope: "openid".to_owned(),
-        resource: String::new(),
-        spends: Spent { id: "a page".to_owned(), until: now.plus(Duration::from_secs(600)) },
-        audit: AuditEntry::new(
-            now,
-            Actor::User(person.sub),
-            "consent.given",
-            "client:app".to_owned(),
-        ),
-    };
-    assert_eq!(apply(&app.writer, consent).await.unwrap(), ConsentOutcome::Given);
-    let of_client = AccessClaims { client_id: "app".to_owned(), ..person.clone() };
-    let is_revoked =
-        async || app.revocations.ask(IsRevoked::new(&of_client, "kid")).await.unwrap().unwrap();
-    assert!(!is_revoked().await);
+    let client = desk.client("app");
+    let resource_server = register(&server, |metadata| metadata.resource_server = true).await;
+    follows(&server, "app", |client| client.is_some()).await;
+    // The command line's clock went on, the server's did not.
+    server.clock.advance(Duration::from_secs(60));
+    let browser = server.signed_in("alice").await;
+    let person = session(&browser).await;
+    let granted = grant(&server, &browser, &client, "openid").await;
+    let code = code_for(&browser, &client, "openid").await;
+    assert_eq!(userinfo(&server, &granted.access).await.status(), StatusCode::OK);
+    assert!(app.store.read.consent(person.sub, "app").await.unwrap().is_some());
 
     desk.told(&["remove", "app"]);
     let refused = async {
-        while !is_revoked().await {
-            tokio::task::yield_now().await;
-        }
+        while userinfo(&server, &granted.access).await.status() != StatusCode::UNAUTHORIZED {}
     };
     tokio::time::timeout(Duration::from_secs(5), refused).await.expect("its tokens are refused");
     follows(&server, "app", |client| client.is_none()).await;
+    redeem(&server.url, &client, &code).await.refused(401, "invalid_client");
+    refresh(&server.url, &client, &granted.refresh).await.refused(401, "invalid_client");
+    for token in [&granted.access, &granted.refresh] {
+        let found = introspected(&server, &resource_server, token).await;
+        assert_eq!(found, json!({ "active": false }));
+    }
     assert_eq!(app.store.read.consent(person.sub, "app").await.unwrap(), None);
     assert_eq!(app.store.read.apps(person.sub).await.unwrap(), []);
+    let family = app.store.read.family(granted.claims.grant_id.unwrap()).await.unwrap();
+    assert!(family.is_none_or(|live| live.family.revoked_at.is_some()));
+    let now = server.clock.now();
 
     // Nobody takes the id over while a token of the former client may live.
     let again = ["register", "App", "--client-id", "app", "--redirect-uri", "https://app.example/"];

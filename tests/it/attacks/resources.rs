@@ -3,21 +3,21 @@
 use std::time::Duration;
 
 use latchkey::config::settings::StoreUrl;
-use latchkey::protocol::client::AuthMethod;
+use latchkey::protocol::client::GrantType;
 use latchkey::protocol::jwt::{ACCESS_TOKEN, ID_TOKEN};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::json;
 
-use crate::granted::{
-    Granted, grant, introspected, issued, json_of, of_client_itself, post_as, signed, userinfo,
-};
-use crate::harness::{Backend, Browser, Server, cookie};
+use crate::forged::signed;
+use crate::grants::{Granted, for_itself, grant, introspected, refresh, send_as, userinfo};
+use crate::harness::{Backend, Browser, Server, body, cookie};
 use crate::identity::access_of;
 use crate::postgres::cluster::PrivateCluster;
 use crate::postgres::settings_on;
-use crate::registration::{Registered, register};
+use crate::registration::{Registered, register, register_public};
 
-const ES256: &str = "[keys]\nalgorithm = \"ES256\"\n";
+const ES256: &str =
+    "[keys]\nalgorithm = \"ES256\"\n[[scopes]]\nname = \"jobs\"\ndescription = \"Run jobs\"\n";
 
 struct Scene {
     server: Server,
@@ -34,9 +34,18 @@ impl Scene {
 
     async fn on(server: Server, scope: &str) -> Self {
         let browser = server.signed_in("alice").await;
-        let client = register(&server, |_| {}).await;
+        let client = register(&server, |metadata| {
+            metadata.scope = "openid profile email roles offline_access jobs".to_owned();
+            metadata.grant_types = GrantType::ALL.to_vec();
+        })
+        .await;
         let granted = grant(&server, &browser, &client, scope).await;
         Self { server, browser, client, granted }
+    }
+
+    /// What the client has after a refresh.
+    async fn refreshed(&self) -> Granted {
+        refresh(&self.server.url, &self.client, &self.granted.refresh).await.into()
     }
 
     /// A request to userinfo, without anything yet.
@@ -50,7 +59,7 @@ impl Scene {
     }
 
     async fn revoke_as(&self, client: &Registered, fields: &[(&str, &str)]) -> Response {
-        post_as(&self.server, client, "/oauth/revoke", fields).await
+        send_as(&self.server, client, "/oauth/revoke", fields).await
     }
 }
 
@@ -58,10 +67,10 @@ fn challenge(answer: &Response) -> &str {
     answer.headers()["www-authenticate"].to_str().unwrap()
 }
 
-async fn assert_invalid(answer: Response) {
+pub async fn assert_invalid(answer: Response) {
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     assert!(challenge(&answer).starts_with("Bearer error=\"invalid_token\""));
-    assert_eq!(json_of(answer).await["error"], "invalid_token");
+    assert_eq!(body(answer).await["error"], "invalid_token");
 }
 
 pub async fn f01_without_a_token_there_is_no_error_code(backend: Backend) {
@@ -77,7 +86,7 @@ pub async fn f02_expired_revoked_and_malformed_tokens_are_invalid(backend: Backe
         assert_invalid(userinfo(&scene.server, malformed).await).await;
     }
     assert_eq!(scene.status().await, StatusCode::OK);
-    let revoked = issued(&scene.server, scene.granted.live.clone());
+    let revoked = scene.refreshed().await;
     let answer = scene.revoke_as(&scene.client, &[("token", &revoked.access)]).await;
     assert_eq!(answer.status(), StatusCode::OK);
     assert_invalid(userinfo(&scene.server, &revoked.access).await).await;
@@ -87,12 +96,12 @@ pub async fn f02_expired_revoked_and_malformed_tokens_are_invalid(backend: Backe
 
 pub async fn f03_without_openid_the_scope_is_insufficient(backend: Backend) {
     let scene = Scene::new(backend, "profile email").await;
-    let of_itself = of_client_itself(&scene.server, &scene.client, "jobs");
+    let of_itself = for_itself(&scene.server.url, &scene.client).await;
     for token in [&scene.granted.access, &of_itself] {
         let answer = userinfo(&scene.server, token).await;
         assert_eq!(answer.status(), StatusCode::FORBIDDEN);
         assert_eq!(challenge(&answer), "Bearer error=\"insufficient_scope\", scope=\"openid\"");
-        assert_eq!(json_of(answer).await["error"], "insufficient_scope");
+        assert_eq!(body(answer).await["error"], "insufficient_scope");
     }
 }
 
@@ -112,7 +121,7 @@ pub async fn f04_a_token_in_two_places_is_an_invalid_request(backend: Backend) {
     ] {
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
-        assert_eq!(json_of(answer).await["error"], "invalid_request");
+        assert_eq!(body(answer).await["error"], "invalid_request");
     }
 }
 
@@ -200,23 +209,23 @@ pub async fn f09_email_verified_is_the_addresses_own_flag(backend: Backend) {
     let scene = Scene::new(backend, "openid email").await;
     for verified in [false, true] {
         scene.server.execute(&format!("UPDATE emails SET verified = {verified}")).await;
-        let told = json_of(userinfo(&scene.server, &scene.granted.access).await).await;
+        let told = body(userinfo(&scene.server, &scene.granted.access).await).await;
         assert_eq!(told["email"], "alice@dev.localhost");
         assert_eq!(told["email_verified"], verified, "a boolean");
     }
     scene.server.execute("DELETE FROM emails").await;
-    let told = json_of(userinfo(&scene.server, &scene.granted.access).await).await;
+    let told = body(userinfo(&scene.server, &scene.granted.access).await).await;
     assert_eq!(told, json!({ "sub": scene.granted.claims.sub }), "absent, not null");
 }
 
 pub async fn f11_whatever_does_not_work_is_inactive_and_nothing_else(backend: Backend) {
     let scene = Scene::new(backend, "openid").await;
     let elsewhere = Server::start(Backend::Sqlite, ES256).await;
-    let foreign = signed(&elsewhere, ACCESS_TOKEN, &scene.granted.claims);
+    let foreign = signed(&elsewhere, ACCESS_TOKEN, &scene.granted.claims).await;
     let revoked = grant(&scene.server, &scene.browser, &scene.client, "openid").await;
     scene.revoke_as(&scene.client, &[("token", &revoked.refresh)]).await;
     let unknown = format!("{}A", &scene.granted.refresh[..79]);
-    let id_token = signed(&scene.server, ID_TOKEN, &scene.granted.claims);
+    let id_token = signed(&scene.server, ID_TOKEN, &scene.granted.claims).await;
     for token in [
         "x",
         "é\u{202e}",
@@ -292,10 +301,7 @@ pub async fn f16_revoking_what_is_unknown_is_done_already(backend: Backend) {
 pub async fn f17_nothing_happens_to_tokens_of_another_client(backend: Backend) {
     let scene = Scene::new(backend, "openid").await;
     let other = register(&scene.server, |metadata| metadata.resource_server = true).await;
-    let public = register(&scene.server, |metadata| {
-        metadata.token_endpoint_auth_method = AuthMethod::None;
-    })
-    .await;
+    let public = register_public(&scene.server).await;
     for token in [&scene.granted.access, &scene.granted.refresh] {
         for hint in ["access_token", "refresh_token"] {
             let fields = [("token", token.as_str()), ("token_type_hint", hint)];
@@ -304,7 +310,7 @@ pub async fn f17_nothing_happens_to_tokens_of_another_client(backend: Backend) {
             let by_id = scene.server.browser().post_form("/oauth/revoke", &by_id).await;
             for answer in [by_secret, by_id] {
                 assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
-                assert_eq!(json_of(answer).await["error"], "unauthorized_client");
+                assert_eq!(body(answer).await["error"], "unauthorized_client");
             }
         }
         let found = introspected(&scene.server, &scene.client, token).await;
@@ -315,7 +321,7 @@ pub async fn f17_nothing_happens_to_tokens_of_another_client(backend: Backend) {
 
 pub async fn f18_a_wrong_hint_misleads_nobody(backend: Backend) {
     let scene = Scene::new(backend, "openid").await;
-    let access = issued(&scene.server, scene.granted.live.clone()).access;
+    let access = scene.refreshed().await.access;
     for (token, hint) in
         [(&access, "refresh_token"), (&scene.granted.refresh, "access_token"), (&access, "jwt")]
     {
@@ -329,7 +335,7 @@ pub async fn f18_a_wrong_hint_misleads_nobody(backend: Backend) {
 
 pub async fn f19_access_tokens_die_with_their_refresh_token(backend: Backend) {
     let scene = Scene::new(backend, "openid offline_access").await;
-    let further = issued(&scene.server, scene.granted.live.clone());
+    let further = scene.refreshed().await;
     // Known on this node before the answer, not by its next look at the store.
     scene.server.stop_tickers();
     let answer = scene.revoke_as(&scene.client, &[("token", &further.access)]).await;
@@ -361,7 +367,7 @@ async fn f20_without_a_stored_end_there_is_no_200() {
     for answer in [refresh, access] {
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(answer.headers().contains_key("retry-after"));
-        assert_eq!(json_of(answer).await["error"], "temporarily_unavailable");
+        assert_eq!(body(answer).await["error"], "temporarily_unavailable");
     }
     holder.execute_batch("ROLLBACK").unwrap();
     let answer = scene.revoke_as(&scene.client, &[("token", &scene.granted.refresh)]).await;
@@ -379,10 +385,10 @@ async fn f20_without_the_database_nothing_is_confirmed() {
     cluster.kill();
     for path in ["/oauth/revoke", "/oauth/introspect"] {
         for token in [&scene.granted.access, &scene.granted.refresh] {
-            let answer = post_as(&scene.server, &scene.client, path, &[("token", token)]).await;
+            let answer = send_as(&scene.server, &scene.client, path, &[("token", token)]).await;
             assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
             assert!(answer.headers().contains_key("retry-after"));
-            assert_eq!(json_of(answer).await["error"], "temporarily_unavailable");
+            assert_eq!(body(answer).await["error"], "temporarily_unavailable");
         }
     }
     let answer = userinfo(&scene.server, &scene.granted.access).await;

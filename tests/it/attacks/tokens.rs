@@ -11,11 +11,13 @@ use latchkey::protocol::key::{SigningKey, generate};
 use latchkey::protocol::random;
 use latchkey::protocol::sealed::Purpose;
 use latchkey::store::model::{Actor, FamilyId, UserId};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::granted::{Granted, claims_of, grant, introspected, json_of, post_as, signed, userinfo};
-use crate::harness::{Backend, Browser, Server};
+use super::resources::assert_invalid;
+use crate::forged::signed;
+use crate::grants::{Granted, claims, grant, introspected, send, send_as, userinfo};
+use crate::harness::{Backend, Browser, Server, body};
 use crate::identity::{access_of, me_by_bearer};
 use crate::registration::{Registered, register};
 
@@ -60,13 +62,13 @@ impl Scene {
             assert_invalid(answer).await;
         }
         let fields = [("token", token)];
-        let found = post_as(&self.server, &self.client, "/oauth/introspect", &fields).await;
+        let found = send_as(&self.server, &self.client, "/oauth/introspect", &fields).await;
         if token.is_empty() {
             assert_eq!(found.status(), StatusCode::BAD_REQUEST);
             return (is_open, false);
         }
         assert_eq!(found.status(), StatusCode::OK);
-        let found = json_of(found).await;
+        let found = body(found).await;
         let is_active = found["active"] == true;
         assert!(is_active || found == json!({ "active": false }), "{found}");
         (is_open, is_active)
@@ -78,8 +80,8 @@ impl Scene {
     }
 
     /// The real claims with changes, really signed.
-    fn changed(&self, typ: &str, changes: &[(&str, Value)]) -> String {
-        signed(&self.server, typ, &self.claims(changes))
+    async fn changed(&self, typ: &str, changes: &[(&str, Value)]) -> String {
+        signed(&self.server, typ, &self.claims(changes)).await
     }
 
     fn claims(&self, changes: &[(&str, Value)]) -> Value {
@@ -107,13 +109,6 @@ impl Scene {
     }
 }
 
-async fn assert_invalid(answer: Response) {
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
-    let challenge = answer.headers()["www-authenticate"].to_str().unwrap().to_owned();
-    assert!(challenge.starts_with("Bearer error=\"invalid_token\""), "{challenge}");
-    assert_eq!(json_of(answer).await["error"], "invalid_token");
-}
-
 pub async fn e01_a_token_without_a_signature_is_none(backend: Backend) {
     let scene = Scene::new(backend).await;
     for alg in ["none", "None", "NONE", ""] {
@@ -136,7 +131,7 @@ pub async fn e03_the_algorithm_comes_from_our_key(backend: Backend) {
     // HS256 by the public key as its secret.
     let mut header = scene.header();
     header["alg"] = json!("HS256");
-    let jwks = json_of(scene.browser.get("/.well-known/jwks.json").await).await;
+    let jwks = body(scene.browser.get("/.well-known/jwks.json").await).await;
     let unsigned = scene.with_header(&header, Some(""));
     let input = unsigned.trim_end_matches('.');
     for secret in [jwks["keys"][0]["x"].as_str().unwrap(), &jwks["keys"][0].to_string()] {
@@ -209,7 +204,7 @@ pub async fn e07_times_are_numbers_in_their_order(backend: Backend) {
         ("nbf", json!(now + 1_000_000_000)),
         ("nbf", json!("tomorrow")),
     ] {
-        scene.refuse(&scene.changed(ACCESS_TOKEN, &[(name, value)])).await;
+        scene.refuse(&scene.changed(ACCESS_TOKEN, &[(name, value)]).await).await;
     }
 }
 
@@ -223,7 +218,7 @@ pub async fn e08_the_leeway_is_30_seconds(backend: Backend) {
         ("iat", now + 30, true),
         ("iat", now + 31, false),
     ] {
-        let token = scene.changed(ACCESS_TOKEN, &[(name, json!(value))]);
+        let token = scene.changed(ACCESS_TOKEN, &[(name, json!(value))]).await;
         assert_eq!(scene.opens(&token).await, (expected, expected), "{name} {}", value - now);
     }
 }
@@ -242,13 +237,13 @@ pub async fn e09_no_other_token_of_ours_is_an_access_token(backend: Backend) {
         "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
     });
     for token in [
-        signed(&scene.server, ID_TOKEN, &id_token),
-        signed(&scene.server, LOGOUT_TOKEN, &logout_token),
+        signed(&scene.server, ID_TOKEN, &id_token).await,
+        signed(&scene.server, LOGOUT_TOKEN, &logout_token).await,
         // Neither is taken for one by its claims alone, nor by its type alone.
-        signed(&scene.server, ACCESS_TOKEN, &id_token),
-        signed(&scene.server, ACCESS_TOKEN, &logout_token),
-        scene.changed(ID_TOKEN, &[]),
-        scene.changed(LOGOUT_TOKEN, &[]),
+        signed(&scene.server, ACCESS_TOKEN, &id_token).await,
+        signed(&scene.server, ACCESS_TOKEN, &logout_token).await,
+        scene.changed(ID_TOKEN, &[]).await,
+        scene.changed(LOGOUT_TOKEN, &[]).await,
         access_of(&scene.browser).await,
     ] {
         scene.refuse(&token).await;
@@ -265,11 +260,10 @@ pub async fn e09_no_other_token_of_ours_is_an_access_token(backend: Backend) {
 pub async fn e10_of_every_combination_each_interface_takes_its_own_alone(backend: Backend) {
     let scene = Scene::new(backend).await;
     let own_audience = json!(scene.server.url);
-    let first_party = claims_of(&access_of(&scene.browser).await);
+    let first_party = claims::<Value>(&access_of(&scene.browser).await);
     let foreign = SigningKey::from_pkcs8(&generate(Algorithm::ES256, 0).unwrap()).unwrap();
     let other_algorithm = SigningKey::from_pkcs8(&generate(Algorithm::EdDsa, 0).unwrap()).unwrap();
-    let keys = scene.server.app.key_snapshot();
-    let own = keys.signer(Algorithm::ES256, scene.server.clock.now()).unwrap();
+    let own = scene.server.signer(Algorithm::ES256).await;
     for typ in [ACCESS_TOKEN, ID_TOKEN, LOGOUT_TOKEN, "application/at+jwt"] {
         for aud in [own_audience.clone(), json!(scene.client.id), json!([own_audience, "app"])] {
             for client_id in ["latchkey", scene.client.id.as_str()] {
@@ -303,7 +297,7 @@ pub async fn e10_of_every_combination_each_interface_takes_its_own_alone(backend
         ("grant_id", json!(FamilyId::new(scene.server.clock.now()))),
         ("sid", json!(7)),
     ] {
-        let token = scene.changed(ACCESS_TOKEN, &[(name, value.clone())]);
+        let token = scene.changed(ACCESS_TOKEN, &[(name, value.clone())]).await;
         let me = me_by_bearer(&scene.server.url, &token).await;
         assert_eq!(me, StatusCode::UNAUTHORIZED, "{name} {value}");
         scene.refuse(&token).await;
@@ -356,7 +350,9 @@ pub async fn e12_only_the_strict_compact_form_is_read(backend: Backend) {
         claims: Value,
     }
     let claims = scene.claims(&[]);
-    scene.refuse(&signed(&scene.server, ACCESS_TOKEN, &Twice { scope: "openid", claims })).await;
+    scene
+        .refuse(&signed(&scene.server, ACCESS_TOKEN, &Twice { scope: "openid", claims }).await)
+        .await;
 }
 
 pub async fn e13_degenerate_signatures_are_none(backend: Backend) {
@@ -389,9 +385,9 @@ pub async fn e14_huge_and_deep_tokens_are_refused_early(backend: Backend) {
     let scene = Scene::with(backend, "max_body = 30000\n").await;
     let huge = "a".repeat(60_000);
     for (path, name) in [("/oauth/userinfo", "access_token"), ("/oauth/introspect", "token")] {
-        let answer = post_form_of(&scene, path, &format!("{name}={huge}")).await;
+        let answer = send(&format!("{}{path}", scene.server.url), &[(name, &huge)]).await;
         assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE, "{path}");
-        assert_eq!(json_of(answer).await["error"], "invalid_request", "{path}");
+        assert_eq!(body(answer).await["error"], "invalid_request", "{path}");
     }
     let deep = format!("{}{}", "[".repeat(2_000), "]".repeat(2_000));
     for member in ["kid", "further"] {
@@ -400,22 +396,15 @@ pub async fn e14_huge_and_deep_tokens_are_refused_early(backend: Backend) {
         let header = header.to_string().replace("\"deep\"", &deep);
         scene.refuse(&format!("{}.e30.e30", URL_SAFE_NO_PAD.encode(header))).await;
     }
-    let long = scene.changed(ACCESS_TOKEN, &[("scope", json!("openid ".repeat(2_000)))]);
+    let long = scene.changed(ACCESS_TOKEN, &[("scope", json!("openid ".repeat(2_000)))]).await;
     scene.refuse(&long).await;
-}
-
-async fn post_form_of(scene: &Scene, path: &str, body: &str) -> Response {
-    let client = Client::builder().no_proxy().build().unwrap();
-    let request = client.post(format!("{}{path}", scene.server.url));
-    let form = "application/x-www-form-urlencoded";
-    request.header("content-type", form).body(body.to_owned()).send().await.unwrap()
 }
 
 pub async fn e15_the_jwks_holds_public_members_alone(backend: Backend) {
     for algorithm in Algorithm::ALL {
         let server =
             Server::start(backend, &format!("[keys]\nalgorithm = \"{algorithm}\"\n")).await;
-        let jwks = json_of(server.browser().get("/.well-known/jwks.json").await).await;
+        let jwks = body(server.browser().get("/.well-known/jwks.json").await).await;
         for key in jwks["keys"].as_array().unwrap() {
             let members: Vec<&str> = key.as_object().unwrap().keys().map(String::as_str).collect();
             let known = ["alg", "crv", "e", "kid", "kty", "n", "use", "x", "y"];
@@ -455,7 +444,7 @@ pub async fn e19_tokens_of_a_stolen_key_are_dead_at_once(backend: Backend) {
     scene.server.app.key_ring.ask(retire).await.unwrap().unwrap();
     scene.refuse(&scene.granted.access).await;
     assert_eq!(
-        scene.opens(&signed(&scene.server, ACCESS_TOKEN, &scene.granted.claims)).await,
+        scene.opens(&signed(&scene.server, ACCESS_TOKEN, &scene.granted.claims).await).await,
         (true, true),
         "the new key signs"
     );
@@ -507,7 +496,7 @@ pub async fn e22_the_issuer_is_the_configured_one_whatever_the_host_header_says(
 /// is there: `every_endpoint_of_discovery_is_there`.
 pub async fn e24_discovery_has_every_member_that_clients_look_for(backend: Backend) {
     let scene = Scene::new(backend).await;
-    let document = json_of(scene.browser.get("/.well-known/openid-configuration").await).await;
+    let document = body(scene.browser.get("/.well-known/openid-configuration").await).await;
     for member in [
         // OpenID Connect Discovery §3 requires these.
         "issuer",
@@ -558,7 +547,7 @@ pub async fn e10_a_client_cannot_pass_for_a_person(backend: Backend) {
             ("jti", json!(random::text::<16>())),
         ],
     ] {
-        let token = scene.changed(ACCESS_TOKEN, &changes);
+        let token = scene.changed(ACCESS_TOKEN, &changes).await;
         let answer = userinfo(&scene.server, &token).await;
         assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{changes:?}");
         let found = introspected(&scene.server, &scene.client, &token).await;

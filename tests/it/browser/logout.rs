@@ -4,8 +4,10 @@ use actix_web::{HttpResponse, web};
 
 use super::driver::Chromium;
 use super::signing_in::sign_up;
+use crate::forged::id_token;
+use crate::grants::session;
 use crate::harness::{Backend, Server};
-use crate::oauth_logout::{SETTINGS, id_token, logout, who};
+use crate::oauth_logout::{SETTINGS, logout};
 use crate::registration::register;
 use crate::stub_server::StubServer;
 
@@ -61,7 +63,7 @@ async fn people_are_asked_before_an_app_signs_them_out() {
     // Where the app knows the person, there is nothing to ask.
     let browser = server.signed_in("alice").await;
     let app = register(&server, |_| {}).await;
-    let hint = id_token(&server, &app, who(&browser).await);
+    let hint = id_token(&server, &app, &session(&browser).await, |_| {}).await;
     chromium.open("/login").await;
     chromium.click("Continue with Development provider").await;
     chromium.fill("Name", "alice").await;

@@ -2,34 +2,15 @@
 
 use std::time::Duration;
 
-use latchkey::actors::clients::Forget;
-use latchkey::actors::db_writer::apply;
 use latchkey::protocol::client::ClientMetadata;
-use latchkey::store::model::{Actor, AuditEntry};
-use latchkey::store::operation::{UpdateClient, UpdateClientOutcome};
 use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::{Scene, decide, told};
-use crate::granted::grant;
+use crate::grants::grant;
 use crate::harness::{Backend, Browser, Server, code, location};
 use crate::registration::register;
 use crate::sign_in::hidden_token;
-
-/// Changes what is registered about the scene's client.
-pub async fn update(scene: &Scene, change: impl FnOnce(&mut ClientMetadata)) {
-    let app = &scene.server.app;
-    let client = app.store.read.client(&scene.client.id).await.unwrap().unwrap();
-    let mut metadata = client.metadata;
-    change(&mut metadata);
-    let (client_id, now) = (client.client_id, scene.server.clock.now());
-    let audit =
-        AuditEntry::new(now, Actor::System, "client.updated", format!("client:{client_id}"));
-    let write =
-        UpdateClient { client_id: client_id.clone(), metadata, known: client.updated_at, audit };
-    assert_eq!(apply(&app.writer, write).await.unwrap(), UpdateClientOutcome::Updated);
-    app.clients.ask(Forget(client_id)).await.unwrap();
-}
 
 async fn allowed(scene: &Scene) {
     let page = scene.ask(&[]).await.text().await.unwrap();
@@ -113,7 +94,11 @@ async fn only_the_person_takes_access_back(backend: Backend) {
 pub async fn allow_many(server: &Server, browser: &Browser, number: usize) {
     for nth in 1..=number {
         let name = format!("App {nth:02}");
-        let client = register(server, |metadata| metadata.client_name = name).await;
+        let change = |metadata: &mut ClientMetadata| {
+            metadata.client_name = name;
+            metadata.auto_approve = true;
+        };
+        let client = register(server, change).await;
         grant(server, browser, &client, "openid profile").await;
         server.clock.advance(Duration::from_secs(1));
     }

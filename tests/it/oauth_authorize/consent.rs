@@ -6,6 +6,7 @@ use reqwest::StatusCode;
 
 use super::{Scene, decide, field, is_error, told, told_at};
 use crate::harness::{Backend, location};
+use crate::registration::update;
 use crate::sign_in::hidden_token;
 
 async fn a_person_is_asked_once(backend: Backend) {
@@ -163,7 +164,8 @@ async fn a_narrower_registration_asks_anew(backend: Backend) {
     })
     .await;
     let asked = scene.ask(&[("scope", None)]).await.text().await.unwrap();
-    super::apps::update(&scene, |metadata| metadata.scope = "openid profile".to_owned()).await;
+    update(&scene.server, &scene.client, |metadata| metadata.scope = "openid profile".to_owned())
+        .await;
     let answer = decide(&scene.browser, &asked, "allow").await;
     let here = location(&answer).unwrap();
     assert!(here.starts_with("/oauth/authorize?"), "{here}");

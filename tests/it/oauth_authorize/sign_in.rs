@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use latchkey::protocol::jwt::{Algorithm, ID_TOKEN, IdClaims};
+use latchkey::protocol::jwt::IdClaims;
 use latchkey::store::model::{FamilyId, SessionId};
 use reqwest::StatusCode;
 use serde_json::json;
 
 use super::{Scene, is_error, request, told};
+use crate::forged;
+use crate::grants::session;
 use crate::harness::{Backend, Browser, Server, location};
 use crate::openid_provider::{Behaviour, CLIENT_ID, CLIENT_SECRET, NOW, TestProvider};
 use crate::registration::register;
@@ -210,25 +212,17 @@ async fn a_provider_that_asked_nobody_does_not_make_a_sign_in_new(backend: Backe
     assert_eq!(told["iss"], server.url);
 }
 
-/// An ID token as the server would issue it to a client, at the beginning of the test.
+/// An ID token of the scene's person that is long over, of a session that has ended.
 pub async fn id_token(scene: &Scene, change: impl FnOnce(&mut IdClaims)) -> String {
-    let me = scene.browser.get("/auth/me").await.text().await.unwrap();
-    let me: serde_json::Value = serde_json::from_str(&me).unwrap();
     let now = scene.server.clock.now();
-    let mut claims = IdClaims {
-        iss: scene.server.url.clone(),
-        sub: me["id"].as_str().unwrap().to_owned(),
-        aud: scene.client.id.clone(),
-        exp: now.seconds() - 86_400,
-        iat: now.seconds() - 90_000,
-        auth_time: now.seconds() - 90_000,
-        nonce: None,
-        at_hash: None,
-        sid: SessionId(FamilyId::new(now).0),
-    };
-    change(&mut claims);
-    let keys = scene.server.app.key_snapshot();
-    keys.signer(Algorithm::RS256, now).unwrap().sign(ID_TOKEN, &claims)
+    forged::id_token(&scene.server, &scene.client, &session(&scene.browser).await, |claims| {
+        claims.exp -= 90_000;
+        claims.iat -= 90_000;
+        claims.auth_time = claims.iat;
+        claims.sid = SessionId(FamilyId::new(now).0);
+        change(claims);
+    })
+    .await
 }
 
 async fn a_hint_says_who_it_must_be(backend: Backend) {

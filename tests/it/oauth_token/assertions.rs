@@ -19,16 +19,16 @@ use crate::on_both_stores;
 use crate::registration::{Registered, register};
 use crate::stub_server::StubServer;
 
-const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// A key of a client.
-struct Key {
+pub struct Key {
     signs: EncodingKey,
     public: Value,
 }
 
 impl Key {
-    fn new(algorithm: OurAlgorithm) -> Self {
+    pub fn new(algorithm: OurAlgorithm) -> Self {
         let der = generate(algorithm, 2048).unwrap();
         let key = SigningKey::from_pkcs8(&der).unwrap();
         let mut public: Value = serde_json::from_str(&key.public().jwk).unwrap();
@@ -50,13 +50,13 @@ impl Key {
         self.public["kid"].as_str().unwrap()
     }
 
-    fn sign(&self, algorithm: Algorithm, claims: &Value) -> String {
+    pub fn sign(&self, algorithm: Algorithm, claims: &Value) -> String {
         let header = Header { kid: Some(self.kid().to_owned()), ..Header::new(algorithm) };
         jsonwebtoken::encode(&header, claims, &self.signs).unwrap()
     }
 }
 
-fn set(keys: &[&Key]) -> Value {
+pub fn set(keys: &[&Key]) -> Value {
     json!({ "keys": keys.iter().map(|key| &key.public).collect::<Vec<_>>() })
 }
 
@@ -71,7 +71,7 @@ async fn client_with(server: &Server, keys: &[&Key]) -> Registered {
 }
 
 /// Good claims of an assertion, with changes; `null` takes a claim away.
-fn claims(server: &Server, client: &Registered, changes: &Value) -> Value {
+pub fn claims(server: &Server, client: &Registered, changes: &Value) -> Value {
     let now = server.clock.now().seconds();
     let mut claims = json!({
         "iss": client.id, "sub": client.id, "aud": format!("{}/oauth/token", server.url),

@@ -53,7 +53,7 @@ async fn any_origin_may_call_what_reads_no_cookie() {
     assert!(!refused.headers().contains_key("access-control-allow-credentials"));
     let exposed = refused.headers()["access-control-expose-headers"].to_str().unwrap();
     assert!(exposed.contains("WWW-Authenticate") && exposed.contains("X-Request-Id"));
-    let code = code_for(&server, &client, &browser, |_| {}).await;
+    let code = code_for(&browser, &client, "openid").await;
     let granted = redeem(&server.url, &client, &code).await.granted();
     assert_eq!(granted.headers["access-control-allow-origin"], "*");
     assert!(!granted.headers.contains_key("set-cookie"));

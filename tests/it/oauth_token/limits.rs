@@ -5,7 +5,8 @@ use std::time::Duration;
 use latchkey::protocol::client::GrantType;
 use reqwest::StatusCode;
 
-use crate::grants::{Reply, code_in, post_as, redeem, refresh, session};
+use crate::forged;
+use crate::grants::{Reply, post_as, redeem, refresh, session};
 use crate::harness::{Backend, Server};
 use crate::registration::register;
 
@@ -39,13 +40,13 @@ async fn each_grant_is_limited_by_what_it_is_about() {
     // Codes: by client and person. One that is refused by the limit is not spent.
     let mut tokens = Vec::new();
     for _ in 0..3 {
-        let code = code_in(&server, &client, &alice, |_| {});
+        let code = forged::code(&server, &client, &alice, |_| {});
         tokens.push(redeem(url, &client, &code).await.granted().text("refresh_token").to_owned());
     }
-    let code = code_in(&server, &client, &alice, |_| {});
+    let code = forged::code(&server, &client, &alice, |_| {});
     assert!(is_limited(&redeem(url, &client, &code).await));
-    redeem(url, &client, &code_in(&server, &client, &bob, |_| {})).await.granted();
-    redeem(url, &other, &code_in(&server, &other, &alice, |_| {})).await.granted();
+    redeem(url, &client, &forged::code(&server, &client, &bob, |_| {})).await.granted();
+    redeem(url, &other, &forged::code(&server, &other, &alice, |_| {})).await.granted();
     server.clock.advance(Duration::from_secs(30));
     redeem(url, &client, &code).await.granted();
 
@@ -70,5 +71,5 @@ async fn each_grant_is_limited_by_what_it_is_about() {
         refresh(url, &wrong, "x").await.refused(401, "invalid_client");
     }
     assert!(is_limited(&refresh(url, &wrong, "x").await));
-    redeem(url, &other, &code_in(&server, &other, &bob, |_| {})).await.granted();
+    redeem(url, &other, &forged::code(&server, &other, &bob, |_| {})).await.granted();
 }

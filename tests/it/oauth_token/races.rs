@@ -4,10 +4,10 @@ use futures_util::future::join_all;
 use latchkey::protocol::jwt::AccessClaims;
 use reqwest::StatusCode;
 
-use crate::grants::{code_in, is_revoked, redeem, refresh, session};
+use crate::grants::{is_revoked, redeem, refresh, session};
 use crate::harness::{Backend, Server};
-use crate::on_both_stores;
 use crate::registration::{Registered, register};
+use crate::{forged, on_both_stores};
 
 const FAST: &str = "[keys]\nalgorithm = \"ES256\"\n";
 
@@ -17,7 +17,7 @@ pub async fn fast_client(server: &Server) -> Registered {
 }
 
 fn fast_code(server: &Server, client: &Registered, session: &AccessClaims) -> String {
-    code_in(server, client, session, |code| code.scope = "profile".to_owned())
+    forged::code(server, client, session, |code| code.scope = "profile".to_owned())
 }
 
 /// 50 redemptions of one code over these nodes: at most one gets tokens, and in the end nobody has any.

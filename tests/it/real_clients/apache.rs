@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::net::TcpSocket;
 use url::form_urlencoded::byte_serialize;
 
-use super::person::{is_signed_in, server_with_rivka, walk};
+use super::person::{server_with_rivka, walk};
 use super::program::{Lines, sources};
 use crate::harness::Backend;
 use crate::on_both_stores;
@@ -139,7 +139,7 @@ async fn signs_people_in_and_out(backend: Backend, uses_pkce: bool) {
     let signed_out = format!("{site}/signed-out");
     let target: String = byte_serialize(signed_out.as_bytes()).collect();
     walk(&browser, &format!("{callback}?logout={target}"), &signed_out).await;
-    assert!(!is_signed_in(&browser).await);
+    assert!(!browser.is_signed_in().await);
     assert_eq!(browser.page(&page).await.status(), StatusCode::FOUND);
 }
 

@@ -3,7 +3,7 @@
 use latchkey::protocol::client::AuthMethod;
 use serde_json::{Value, json};
 
-use super::person::{is_signed_in, server_with_rivka, walk};
+use super::person::{server_with_rivka, walk};
 use super::program::Program;
 use super::resource_servers::VERIFIERS;
 use crate::harness::Backend;
@@ -37,7 +37,7 @@ async fn run(backend: Backend, program: &str, is_public: bool) {
     let begun = program.next().await;
     let authorization_url = begun["authorization_url"].as_str().unwrap();
     program.say(&walk(&browser, authorization_url, REDIRECT_URI).await);
-    assert!(is_signed_in(&browser).await);
+    assert!(browser.is_signed_in().await);
 
     let signed_in = program.next().await;
     assert_eq!(signed_in["step"], "signed in");
@@ -71,7 +71,7 @@ async fn run(backend: Backend, program: &str, is_public: bool) {
 
     let left = program.next().await;
     walk(&browser, left["logout_url"].as_str().unwrap(), SIGNED_OUT_URI).await;
-    assert!(!is_signed_in(&browser).await);
+    assert!(!browser.is_signed_in().await);
     program.end().await.unwrap();
 }
 

@@ -78,8 +78,3 @@ fn unescaped(text: &str) -> String {
     let references = references.into_iter().chain([("&amp;", "&")]);
     references.fold(text.to_owned(), |text, (reference, meant)| text.replace(reference, meant))
 }
-
-/// Whether somebody is signed in with this browser.
-pub(super) async fn is_signed_in(browser: &Browser) -> bool {
-    browser.get("/auth/me").await.status() == StatusCode::OK
-}

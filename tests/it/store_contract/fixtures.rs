@@ -151,6 +151,23 @@ pub async fn created(store: &Store, name: &str) -> FamilyWithUser {
     }
 }
 
+/// Creates a person of this number who signs in now.
+pub async fn created_at(store: &Store, number: usize, now: Timestamp) -> FamilyWithUser {
+    let mut creation = creation(&format!("person{number}"));
+    let user = UserId::new(now);
+    let id = FamilyId::new(now);
+    creation.user = User { id: user, created_at: now, ..creation.user };
+    let session = SessionId(id.0);
+    let until = now.plus(Duration::from_secs(600));
+    creation.family =
+        NewFamily { id, user, session, auth_time: now, created_at: now, ..creation.family };
+    creation.spends.iter_mut().for_each(|spent| spent.until = until);
+    match apply(store, creation).await {
+        CreateUserOutcome::Created(created) => *created,
+        other => panic!("person {number} was not created: {other:?}"),
+    }
+}
+
 /// A further session of a person whom [`created`] made.
 pub fn sign_in(person: &FamilyWithUser) -> SignIn {
     SignIn {

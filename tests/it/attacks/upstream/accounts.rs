@@ -5,9 +5,9 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::scene::{
-    Attempt, INVALID_STATE, Refusal, Scene, begin, body, get_with_cookies, links, set_cookies,
+    Attempt, INVALID_STATE, Refusal, Scene, begin, get_with_cookies, links, set_cookies,
 };
-use crate::harness::{Backend, Browser, Server, cookie, location};
+use crate::harness::{Backend, Browser, Server, body, cookie, location};
 use crate::openid_provider::{Behaviour, Change};
 use crate::sign_in::hidden_token;
 

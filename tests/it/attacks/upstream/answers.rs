@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::scene::{
     Attempt, INVALID_STATE, PROVIDER_ERROR, PROVIDER_TIMEOUT, Refusal, Scene, TOKEN_INVALID, begin,
-    body, callback, get_with_cookies,
+    callback, get_with_cookies,
 };
-use crate::harness::{Backend, cookie, location};
+use crate::harness::{Backend, body, cookie, location};
 use crate::openid_provider::{Behaviour, CLIENT_ID, Change, NOW, Reply, Signature};
 
 const PROMISES_ISS: Change =

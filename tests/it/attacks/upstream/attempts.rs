@@ -9,10 +9,10 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::json;
 
 use super::scene::{
-    Attempt, INVALID_STATE, Refusal, Scene, TOKEN_INVALID, begin, body, callback, get_with_cookies,
+    Attempt, INVALID_STATE, Refusal, Scene, TOKEN_INVALID, begin, callback, get_with_cookies,
     links, query, refuses, session_of, set_cookies,
 };
-use crate::harness::{Backend, Browser, Server, code, cookie, location, present};
+use crate::harness::{Backend, Browser, Server, body, code, cookie, location, present};
 use crate::openid_provider::Behaviour;
 use crate::sign_in::hidden_token;
 

@@ -1,12 +1,14 @@
 //! A server beside a provider that misbehaves, and what every refusal must look like.
 
 use latchkey::error::ErrorCode;
+use latchkey::store::model::SessionId;
 use reqwest::header::SET_COOKIE;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::harness::{Backend, Browser, Rows, Server, cookie, location};
+use crate::grants::session;
+use crate::harness::{Backend, Browser, Rows, Server, body, location};
 use crate::openid_provider::{Behaviour, CLIENT_ID, CLIENT_SECRET, TestProvider};
 
 /// Status and code of a refusal.
@@ -196,22 +198,12 @@ pub async fn refuses(
 }
 
 /// The members of a JSON answer.
-pub async fn body(answer: Response) -> Value {
-    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
-}
-
 /// How many ways to sign in the person of a browser has.
 pub async fn links(browser: &Browser) -> usize {
     body(browser.get("/auth/me/links").await).await["items"].as_array().unwrap().len()
 }
 
 /// The session that a browser's access token names.
-pub async fn session_of(browser: &Browser) -> String {
-    use base64::Engine;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    let refreshed = browser.post("/auth/refresh").await;
-    let token = cookie(&refreshed, "auth_access").expect("a session");
-    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
-    let claims: Value = serde_json::from_slice(&claims).unwrap();
-    claims["sid"].as_str().unwrap().to_owned()
+pub async fn session_of(browser: &Browser) -> SessionId {
+    session(browser).await.sid
 }
