@@ -228,6 +228,10 @@ async fn greet(
         anstream::println!();
     }
     anstream::println!("\n  {:<14} {directory} {dim}({contents}){dim:#}", "Data");
+    anstream::println!(
+        "  {:<14} latchkey --config {directory}/latchkey.toml clients register NAME --redirect-uri URI",
+        "Your own app"
+    );
     if cfg!(feature = "fault-injection") {
         anstream::println!(
             "  {:<14} {}",

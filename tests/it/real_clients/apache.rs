@@ -11,6 +11,7 @@ use url::form_urlencoded::byte_serialize;
 
 use super::person::{server_with_rivka, walk};
 use super::program::{Lines, sources};
+use super::resource_servers::VERIFIERS;
 use crate::harness::Backend;
 use crate::on_both_stores;
 use crate::registration::{Registered, register};
@@ -136,10 +137,22 @@ async fn signs_people_in_and_out(backend: Backend, uses_pkce: bool) {
         assert!(shown.contains(&format!("<p id=\"{id}\">{value}</p>")), "{id}: {shown}");
     }
 
+    let access_token = async || {
+        let shown = browser.page(&page).await.text().await.unwrap();
+        let (_, rest) = shown.split_once("<p id=\"access-token\">").unwrap();
+        rest.split_once("</p>").unwrap().0.to_owned()
+    };
+    let earlier = access_token().await;
+    for verifier in VERIFIERS {
+        verifier.verify(&server.url, &client.id, &earlier).await.unwrap();
+    }
+    assert_ne!(access_token().await, earlier, "it refreshes");
+
     let signed_out = format!("{site}/signed-out");
     let target: String = byte_serialize(signed_out.as_bytes()).collect();
     walk(&browser, &format!("{callback}?logout={target}"), &signed_out).await;
     assert!(!browser.is_signed_in().await);
+    assert_eq!(server.audited("grant.revoked").await, 1, "it gives back its tokens");
     assert_eq!(browser.page(&page).await.status(), StatusCode::FOUND);
 }
 

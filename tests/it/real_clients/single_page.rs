@@ -89,6 +89,12 @@ async fn oidc_client_ts_signs_people_in_and_out(backend: Backend) {
     let renewed = user(&chromium).await;
     assert_eq!(renewed["profile"]["sub"], profile["sub"]);
 
+    chromium.click("Give back").await;
+    chromium.find("//pre[contains(., '\"refresh_token\":null')]").await;
+    for action in ["grant.revoked", "token.revoked"] {
+        assert_eq!(server.audited(action).await, 1, "{action}");
+    }
+
     chromium.click("Sign out").await;
     chromium.shows("Signed out").await;
     assert_eq!(chromium.address().await.as_str(), format!("{origin}/"));

@@ -341,7 +341,10 @@ fn code_challenge(query: &Query, client: &Client) -> Checked<Option<String>> {
     let method = query.get("code_challenge_method");
     let Some(challenge) = query.get("code_challenge") else {
         if method.is_some() || metadata.require_pkce || metadata.is_public() {
-            return refused(OAuthCode::InvalidRequest, "code_challenge is missing.");
+            return refused(
+                OAuthCode::InvalidRequest,
+                "code_challenge is missing: this client has to use PKCE with S256.",
+            );
         }
         return Ok(None);
     };

@@ -32,6 +32,7 @@ async function comeBack() {
 
 onClick("sign-in", () => manager.signinRedirect({ nonce: crypto.randomUUID() }));
 onClick("renew", () => manager.signinSilent().then(show));
+onClick("give-back", () => manager.revokeTokens().then(show));
 onClick("sign-out", () => manager.signoutRedirect());
 
 if (location.pathname === "/callback") await comeBack().catch(tell);
