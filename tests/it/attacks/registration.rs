@@ -145,8 +145,7 @@ async fn k08_a_removed_client_has_no_access_left(backend: Backend) {
     let client = desk.client("app");
     let resource_server = register(&server, |metadata| metadata.resource_server = true).await;
     follows(&server, "app", |client| client.is_some()).await;
-    // The command line's clock went on, the server's did not.
-    server.clock.advance(Duration::from_secs(60));
+    server.catch_up();
     let browser = server.signed_in("alice").await;
     let person = session(&browser).await;
     let granted = grant(&server, &browser, &client, "openid").await;
