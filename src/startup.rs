@@ -141,7 +141,12 @@ pub async fn open_store(settings: &Settings, clock: &Clock) -> Result<Store, Ope
         }
     }
     store::check_schema(&settings.store).await?;
-    store::open(&settings.store, clock).await
+    let store = store::open(&settings.store, clock).await?;
+    // The command line, too, tells the time that the servers tell: what it changes is new to them.
+    if let Ok(reference) = store.read.time().await {
+        clock.synchronize(reference);
+    }
+    Ok(store)
 }
 
 /// The parsed keys of `keys.files`.

@@ -190,6 +190,12 @@ impl Server {
         tokio::time::timeout(Duration::from_secs(10), asking).await.expect("a key is made")
     }
 
+    /// Moves a clock that stands to the present, where the command line has gone on.
+    pub fn catch_up(&self) {
+        let behind = Clock::system_time().since(self.clock.now());
+        self.clock.advance(behind);
+    }
+
     /// How many audit entries of an action there are.
     pub async fn audited(&self, action: &str) -> usize {
         let rows = self.app.store.read.audit(1_000).await.unwrap();

@@ -41,8 +41,7 @@ async fn an_app_from_its_registration_to_the_end_of_a_session(backend: Backend) 
     })
     .await;
 
-    // The command line's clock went on, the server's did not.
-    server.clock.advance(Duration::from_secs(60));
+    server.catch_up();
 
     // Somebody comes from it, signs in, and says yes.
     let browser = server.browser();
