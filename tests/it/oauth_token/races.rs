@@ -1,7 +1,7 @@
 //! Many at once, and how much they cost.
 
 use futures_util::future::join_all;
-use latchkey::protocol::jwt::AccessClaims;
+use latchkey::protocol::jwt::{AccessClaims, Algorithm};
 use reqwest::StatusCode;
 
 use crate::grants::{is_revoked, redeem, refresh, session};
@@ -11,9 +11,13 @@ use crate::{forged, on_both_stores};
 
 const FAST: &str = "[keys]\nalgorithm = \"ES256\"\n";
 
-/// A client whose tokens cost little.
+/// A client whose tokens cost little, and for which no other key is made.
 pub async fn fast_client(server: &Server) -> Registered {
-    register(server, |metadata| metadata.scope = "profile".to_owned()).await
+    register(server, |metadata| {
+        metadata.scope = "profile".to_owned();
+        metadata.id_token_signed_response_alg = Algorithm::ES256;
+    })
+    .await
 }
 
 fn fast_code(server: &Server, client: &Registered, session: &AccessClaims) -> String {
