@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::scope::{EMAIL, PROFILE, ROLES, Scope};
 use crate::config::settings;
-use crate::store::model::{Email, Role, User, UserId};
+use crate::store::model::{Email, Role, User};
 
-/// A claim about a person that a scope opens. `sub` is no such: whoever may ask gets it.
+/// A claim about a person that a scope opens. `sub` is no such: whoever may know anything knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Claim {
     /// What pages call the person.
@@ -66,11 +66,9 @@ impl Claim {
     }
 }
 
-/// A person as a client may see them: what is not open, or not there, is absent.
+/// A person as a client may see them, beside `sub`: what is not open, or not there, is absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PersonClaims<'a> {
-    /// The person's id.
-    pub sub: UserId,
     /// [`Claim::Name`]: the display name, else the username.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<&'a str>,
@@ -94,6 +92,11 @@ pub struct PersonClaims<'a> {
     pub roles: Option<[Role; 1]>,
 }
 
+/// Whether `granted` opens anything about a person's addresses.
+pub fn opens_addresses(granted: &Scope, custom: &[settings::Scope]) -> bool {
+    [Claim::Email, Claim::EmailVerified].iter().any(|claim| claim.is_open(granted, custom))
+}
+
 impl<'a> PersonClaims<'a> {
     /// What `granted` opens of a person. `emails` are in the order of their identities, oldest first: the
     /// first verified one is told, else the first. `picture` is asked for only if it is told.
@@ -108,7 +111,6 @@ impl<'a> PersonClaims<'a> {
         let email = emails.iter().find(|email| email.verified).or_else(|| emails.first());
         let name = user.display_name.as_deref().unwrap_or(&user.username);
         Self {
-            sub: user.id,
             name: is_open(Claim::Name).then_some(name),
             preferred_username: is_open(Claim::PreferredUsername).then_some(&user.username),
             picture: if is_open(Claim::Picture) { picture() } else { None },
@@ -126,7 +128,7 @@ impl<'a> PersonClaims<'a> {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::store::model::UserStatus;
+    use crate::store::model::{UserId, UserStatus};
     use serde_json::{Value, json};
     use uuid::Uuid;
 
@@ -163,31 +165,27 @@ mod tests {
 
     #[test]
     fn each_scope_opens_its_claims_and_no_others() {
-        let sub = user().id.to_string();
         let emails = [email("a@example.com", true)];
         let picture = "https://id.example/picture.jpg";
         for (granted, expected) in [
-            ("openid", json!({ "sub": sub })),
-            ("openid offline_access orders unknown", json!({ "sub": sub })),
+            ("openid", json!({})),
+            ("openid offline_access orders unknown", json!({})),
             (
                 "openid profile",
                 json!({
-                    "sub": sub, "name": "Alice A.", "preferred_username": "alice", "picture": picture,
+                    "name": "Alice A.", "preferred_username": "alice", "picture": picture,
                 }),
             ),
-            (
-                "openid email",
-                json!({ "sub": sub, "email": "a@example.com", "email_verified": true }),
-            ),
-            ("openid roles", json!({ "sub": sub, "role": "admin", "roles": ["admin"] })),
-            ("openid badge", json!({ "sub": sub, "name": "Alice A.", "picture": picture })),
+            ("openid email", json!({ "email": "a@example.com", "email_verified": true })),
+            ("openid roles", json!({ "role": "admin", "roles": ["admin"] })),
+            ("openid badge", json!({ "name": "Alice A.", "picture": picture })),
         ] {
             assert_eq!(told(&user(), &emails, granted), expected, "{granted}");
         }
         let everything = told(&user(), &emails, "openid profile email roles");
         let members: Vec<&str> =
             everything.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(members.len(), Claim::ALL.len() + 1, "every claim can be told: {members:?}");
+        assert_eq!(members.len(), Claim::ALL.len(), "every claim can be told: {members:?}");
         assert!(Claim::ALL.iter().all(|claim| members.contains(&claim.as_str())), "{members:?}");
     }
 

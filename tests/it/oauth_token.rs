@@ -13,15 +13,49 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use latchkey::protocol::client::{DEFAULT_SCOPE, GrantType};
 use latchkey::protocol::jwt::{ClientAccessClaims, IdClaims};
 use reqwest::StatusCode;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::grants::{
-    Reply, claims, code_for, form, http, post, post_as, redeem, redeem_with, refresh, refresh_with,
-    session,
+    Reply, claims, code_for, form, grant, http, post, post_as, redeem, redeem_with, refresh,
+    refresh_with, session, userinfo,
 };
-use crate::harness::{Backend, Server};
+use crate::harness::{Backend, Server, body};
 use crate::registration::{register, register_public};
 use crate::{forged, on_both_stores};
+
+/// Many libraries look into the ID token and ask nobody.
+pub async fn an_id_token_tells_of_the_person_what_userinfo_tells(backend: Backend) {
+    let scopes = "[[scopes]]\nname = \"badge\"\ndescription = \"Your badge\"\nclaims = [\"name\", \"email\"]\n";
+    let server = Server::start(backend, scopes).await;
+    let client = register(&server, |metadata| {
+        metadata.scope = "openid profile email roles badge".to_owned();
+        metadata.auto_approve = true;
+    })
+    .await;
+    let browser = server.signed_in("alice").await;
+    let fixed = ["iss", "aud", "exp", "iat", "auth_time", "at_hash", "sid"];
+    for (scope, opened) in [
+        ("openid", 0),
+        ("openid profile", 1),
+        ("openid email", 2),
+        ("openid roles", 2),
+        ("openid badge", 2),
+        ("openid profile email roles badge", 5),
+    ] {
+        let granted = grant(&server, &browser, &client, scope).await;
+        let told: Value = body(userinfo(&server, &granted.access).await).await;
+        let again = refresh(&server.url, &client, &granted.refresh).await.granted();
+        for token in [granted.id_token.as_str(), again.text("id_token")] {
+            let mut said: Map<String, Value> = claims(token);
+            for name in fixed {
+                assert!(said.remove(name).is_some(), "{scope}: {name}");
+            }
+            said.remove("nonce");
+            assert_eq!(Value::Object(said), told, "{scope}");
+        }
+        assert!(told.as_object().unwrap().len() > opened, "{scope}: {told}");
+    }
+}
 
 pub async fn a_code_becomes_tokens_by_one_commit(backend: Backend) {
     let server = Server::start(backend, "").await;
@@ -270,6 +304,7 @@ pub async fn a_client_proves_itself_in_one_of_the_ways_of_the_rfc(backend: Backe
 
 on_both_stores!(
     a_code_becomes_tokens_by_one_commit,
+    an_id_token_tells_of_the_person_what_userinfo_tells,
     a_refresh_moves_on_and_a_retry_gets_the_same,
     the_scope_decides_what_a_token_tells,
     a_token_is_for_the_resources_that_were_granted,

@@ -13,8 +13,10 @@ use serde::Serialize;
 
 use super::error::{OAuthCode, OAuthError};
 use crate::app::App;
+use crate::avatars::name;
 use crate::clock::Timestamp;
 use crate::error::{ApiError, ErrorCode};
+use crate::protocol::claims::{PersonClaims, opens_addresses};
 use crate::protocol::client::GrantType;
 use crate::protocol::jwt::{
     ACCESS_TOKEN, Algorithm, Audience, ClientAccessClaims, ID_TOKEN, IdClaims,
@@ -24,7 +26,7 @@ use crate::protocol::random;
 use crate::protocol::refresh_token::{FamilyKind, Presented};
 use crate::protocol::scope::{self, Scope};
 use crate::routes::parameters::Parameters;
-use crate::store::model::{Client, FamilyWithUser};
+use crate::store::model::{Client, Email, FamilyWithUser, User, UserId};
 
 /// The answer of the token endpoint (RFC 6749 §5.1).
 #[derive(Debug, Serialize)]
@@ -159,16 +161,61 @@ pub fn resources(
     if had_any && allowed.is_empty() { Err(refused()) } else { Ok(allowed) }
 }
 
-/// The tokens of a grant at its live generation. `nonce` comes from the authorization request.
+/// What the scopes open of a person. Many libraries look into the ID token alone, so it says the same as
+/// userinfo.
+pub fn person_claims<'a>(
+    app: &'a App,
+    user: &'a User,
+    emails: &'a [Email],
+    scope: &Scope,
+) -> PersonClaims<'a> {
+    let settings = &app.settings;
+    let picture = || name::address(settings, user.avatar.as_deref()?);
+    PersonClaims::of(user, emails, picture, scope, &settings.scopes)
+}
+
+/// The addresses that an ID token with these scopes tells of; nothing is asked if it tells none.
+///
+/// # Errors
+/// 503 if the store cannot be asked.
+pub async fn addresses(app: &App, user: UserId, scope: &Scope) -> Result<Vec<Email>, OAuthError> {
+    if scope.has(scope::OPENID) && opens_addresses(scope, &app.settings.scopes) {
+        Ok(app.store.read.emails(user).await?)
+    } else {
+        Ok(Vec::new())
+    }
+}
+
+/// An ID token: who signed in, and what the scopes open of them.
+#[derive(Serialize)]
+struct IdToken<'a> {
+    #[serde(flatten)]
+    claims: IdClaims,
+    #[serde(flatten)]
+    person: PersonClaims<'a>,
+}
+
+/// What the tokens of a person tell, beside what they are for.
+#[derive(Debug)]
+pub struct About<'a> {
+    /// The grant at its live generation, and the person.
+    pub live: &'a FamilyWithUser,
+    /// See [`addresses`].
+    pub emails: &'a [Email],
+    /// From the authorization request.
+    pub nonce: Option<String>,
+}
+
+/// The tokens of a grant at its live generation.
 pub fn for_person(
     app: &App,
     client: &Client,
     signers: &Signers,
-    live: &FamilyWithUser,
+    about: About<'_>,
     extent: Extent,
-    nonce: Option<String>,
     now: Timestamp,
 ) -> TokenAnswer {
+    let About { live, emails, nonce } = about;
     let FamilyWithUser { family, user } = live;
     let has = |word| extent.scope.has(word);
     let claims = ClientAccessClaims {
@@ -194,7 +241,8 @@ pub fn for_person(
             at_hash: Some(at_hash(&access_token, key.public().algorithm)),
             sid: family.session,
         };
-        key.sign(ID_TOKEN, &claims)
+        let person = person_claims(app, user, emails, &extent.scope);
+        key.sign(ID_TOKEN, &IdToken { claims, person })
     });
     let refresh_token = client.metadata.may_use(GrantType::RefreshToken).then(|| {
         let token = Presented {

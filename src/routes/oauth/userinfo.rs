@@ -4,18 +4,27 @@ use actix_web::http::Method;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
 
 use super::access_token::{self, Genuine};
 use super::error::{OAuthCode, OAuthError, plain};
+use super::issue;
 use crate::actors::rate_limiter::Tier;
 use crate::app::App;
-use crate::avatars::name;
 use crate::protocol::claims::PersonClaims;
 use crate::protocol::jwt::ClientAccessClaims;
 use crate::protocol::scope::{OPENID, Scope};
 use crate::routes::parameters::{has_content_type, read_form};
 use crate::routes::{rate_limit, session};
-use crate::store::model::FamilyId;
+use crate::store::model::{FamilyId, UserId};
+
+/// What a client is told.
+#[derive(Serialize)]
+struct Answer<'a> {
+    sub: UserId,
+    #[serde(flatten)]
+    person: PersonClaims<'a>,
+}
 
 /// `GET` and `POST /oauth/userinfo` (OpenID Connect Core §5.3): claims by the scopes of the access token,
 /// which comes in the header, or in the form of a POST (RFC 6750 §2).
@@ -46,10 +55,9 @@ pub async fn userinfo(
     let Some(found) = found.filter(|found| genuine.rests_on(&found.live, &app)) else {
         return Err(invalid_token("The grant of this access token has ended."));
     };
-    let (user, settings) = (&found.live.user, &app.settings);
-    let picture = || name::address(settings, user.avatar.as_deref()?);
-    let claims = PersonClaims::of(user, &found.emails, picture, &scope, &settings.scopes);
-    Ok(HttpResponse::Ok().json(claims))
+    let user = &found.live.user;
+    let person = issue::person_claims(&app, user, &found.emails, &scope);
+    Ok(HttpResponse::Ok().json(Answer { sub: user.id, person }))
 }
 
 /// The grant and scopes of a token that opens userinfo.

@@ -310,7 +310,21 @@ async fn e26_an_id_token_says_who_and_fits_its_access_token(backend: Backend) {
         let algorithm = Algorithm::parse(&algorithm).unwrap();
         let (client, granted) = granted_with(&server, &browser, algorithm).await;
         let said = verified(&server, &granted.id_token, "JWT", &client.id).await;
-        let expected = ["at_hash", "aud", "auth_time", "exp", "iat", "iss", "nonce", "sid", "sub"];
+        let expected = [
+            "at_hash",
+            "aud",
+            "auth_time",
+            "email",
+            "email_verified",
+            "exp",
+            "iat",
+            "iss",
+            "name",
+            "nonce",
+            "preferred_username",
+            "sid",
+            "sub",
+        ];
         assert_eq!(members(&said), expected, "no azp, as there is one audience");
         let hash = match algorithm {
             Algorithm::RS256 | Algorithm::ES256 => digest(&SHA256, granted.access.as_bytes()),
