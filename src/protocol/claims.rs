@@ -92,11 +92,6 @@ pub struct PersonClaims<'a> {
     pub roles: Option<[Role; 1]>,
 }
 
-/// Whether `granted` opens anything about a person's addresses.
-pub fn opens_addresses(granted: &Scope, custom: &[settings::Scope]) -> bool {
-    [Claim::Email, Claim::EmailVerified].iter().any(|claim| claim.is_open(granted, custom))
-}
-
 impl<'a> PersonClaims<'a> {
     /// What `granted` opens of a person. `emails` are in the order of their identities, oldest first: the
     /// first verified one is told, else the first. `picture` is asked for only if it is told.

@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::avatars::name;
 use crate::clock::Timestamp;
 use crate::error::{ApiError, ErrorCode};
-use crate::protocol::claims::{PersonClaims, opens_addresses};
+use crate::protocol::claims::PersonClaims;
 use crate::protocol::client::GrantType;
 use crate::protocol::jwt::{
     ACCESS_TOKEN, Algorithm, Audience, ClientAccessClaims, ID_TOKEN, IdClaims,
@@ -26,7 +26,7 @@ use crate::protocol::random;
 use crate::protocol::refresh_token::{FamilyKind, Presented};
 use crate::protocol::scope::{self, Scope};
 use crate::routes::parameters::Parameters;
-use crate::store::model::{Client, Email, FamilyWithUser, User, UserId};
+use crate::store::model::{Client, Email, FamilyWithUser, User};
 
 /// The answer of the token endpoint (RFC 6749 §5.1).
 #[derive(Debug, Serialize)]
@@ -161,8 +161,7 @@ pub fn resources(
     if had_any && allowed.is_empty() { Err(refused()) } else { Ok(allowed) }
 }
 
-/// What the scopes open of a person. Many libraries look into the ID token alone, so it says the same as
-/// userinfo.
+/// What the scopes open of a person.
 pub fn person_claims<'a>(
     app: &'a App,
     user: &'a User,
@@ -174,19 +173,8 @@ pub fn person_claims<'a>(
     PersonClaims::of(user, emails, picture, scope, &settings.scopes)
 }
 
-/// The addresses that an ID token with these scopes tells of; nothing is asked if it tells none.
-///
-/// # Errors
-/// 503 if the store cannot be asked.
-pub async fn addresses(app: &App, user: UserId, scope: &Scope) -> Result<Vec<Email>, OAuthError> {
-    if scope.has(scope::OPENID) && opens_addresses(scope, &app.settings.scopes) {
-        Ok(app.store.read.emails(user).await?)
-    } else {
-        Ok(Vec::new())
-    }
-}
-
-/// An ID token: who signed in, and what the scopes open of them.
+/// An ID token: who signed in, and what the scopes open of them, since many libraries look nowhere else. The
+/// address is at userinfo alone: it is not at hand here, and to look it up would cost every login a read.
 #[derive(Serialize)]
 struct IdToken<'a> {
     #[serde(flatten)]
@@ -195,27 +183,16 @@ struct IdToken<'a> {
     person: PersonClaims<'a>,
 }
 
-/// What the tokens of a person tell, beside what they are for.
-#[derive(Debug)]
-pub struct About<'a> {
-    /// The grant at its live generation, and the person.
-    pub live: &'a FamilyWithUser,
-    /// See [`addresses`].
-    pub emails: &'a [Email],
-    /// From the authorization request.
-    pub nonce: Option<String>,
-}
-
-/// The tokens of a grant at its live generation.
+/// The tokens of a grant at its live generation. `nonce` comes from the authorization request.
 pub fn for_person(
     app: &App,
     client: &Client,
     signers: &Signers,
-    about: About<'_>,
+    live: &FamilyWithUser,
     extent: Extent,
+    nonce: Option<String>,
     now: Timestamp,
 ) -> TokenAnswer {
-    let About { live, emails, nonce } = about;
     let FamilyWithUser { family, user } = live;
     let has = |word| extent.scope.has(word);
     let claims = ClientAccessClaims {
@@ -241,7 +218,7 @@ pub fn for_person(
             at_hash: Some(at_hash(&access_token, key.public().algorithm)),
             sid: family.session,
         };
-        let person = person_claims(app, user, emails, &extent.scope);
+        let person = person_claims(app, user, &[], &extent.scope);
         key.sign(ID_TOKEN, &IdToken { claims, person })
     });
     let refresh_token = client.metadata.may_use(GrantType::RefreshToken).then(|| {

@@ -314,8 +314,6 @@ async fn e26_an_id_token_says_who_and_fits_its_access_token(backend: Backend) {
             "at_hash",
             "aud",
             "auth_time",
-            "email",
-            "email_verified",
             "exp",
             "iat",
             "iss",

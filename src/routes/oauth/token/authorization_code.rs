@@ -21,7 +21,7 @@ use crate::protocol::pkce;
 use crate::protocol::sealed::Purpose;
 use crate::routes::oauth::error::OAuthError;
 use crate::routes::oauth::form::required;
-use crate::routes::oauth::issue::{self, About, Extent, Signers, TokenAnswer};
+use crate::routes::oauth::issue::{self, Extent, Signers, TokenAnswer};
 use crate::routes::parameters::Parameters;
 use crate::routes::session::tokens_live_for;
 use crate::routes::{edge, rate_limit};
@@ -71,11 +71,9 @@ pub(super) async fn redeem(
         }
     };
     let signers = Signers::find(app, client, &extent.scope, now)?;
-    let emails = issue::addresses(app, code.user, &extent.scope).await?;
     match apply(&app.writer, presentation.redemption()).await? {
         RedeemOutcome::Opened(live) => {
-            let about = About { live: &live, emails: &emails, nonce: code.nonce };
-            Ok(issue::for_person(app, client, &signers, about, extent, now))
+            Ok(issue::for_person(app, client, &signers, &live, extent, code.nonce, now))
         }
         RedeemOutcome::Replayed(ended) => {
             presentation.warn(&ended);

@@ -12,7 +12,7 @@ use crate::protocol::refresh_token::{FamilyKind, Presented, RefreshTokenError};
 use crate::protocol::scope::Scope;
 use crate::routes::oauth::error::OAuthError;
 use crate::routes::oauth::form::required;
-use crate::routes::oauth::issue::{self, About, Extent, Signers, TokenAnswer};
+use crate::routes::oauth::issue::{self, Extent, Signers, TokenAnswer};
 use crate::routes::parameters::Parameters;
 use crate::routes::{edge, rate_limit};
 use crate::store::model::{Client, FamilyWithUser};
@@ -47,9 +47,7 @@ pub(super) async fn refresh(
     }
     let extent = extent(&live, client, form)?;
     // An ID token of a refresh has no nonce: it answers no authorization request (OpenID Connect Core §12.2).
-    let emails = issue::addresses(app, live.user.id, &extent.scope).await?;
-    let about = About { live: &live, emails: &emails, nonce: None };
-    Ok(issue::for_person(app, client, &signers, about, extent, app.clock.now()))
+    Ok(issue::for_person(app, client, &signers, &live, extent, None, app.clock.now()))
 }
 
 /// Finds out before the rotation whether less is asked for than was granted: a refusal consumes nothing. Only
