@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use latchkey::actors::key_ring::{Retire, RotateKey};
-use latchkey::protocol::jwt::{ACCESS_TOKEN, Algorithm, ID_TOKEN, LOGOUT_TOKEN};
+use latchkey::actors::key_ring::{Reload, Retire, RotateKey};
+use latchkey::protocol::jwt::{
+    ACCESS_TOKEN, Algorithm, ClientAccessClaims, ID_TOKEN, LOGOUT_TOKEN,
+};
 use latchkey::protocol::key::{SigningKey, generate};
 use latchkey::protocol::random;
 use latchkey::protocol::sealed::Purpose;
@@ -430,8 +432,49 @@ pub async fn e16_documents_are_cached_by_everybody_and_carry_no_credentials(back
     }
 }
 
+/// Under load: `rotating_under_load_loses_no_verification`.
+pub async fn e17_a_key_is_published_before_it_signs_and_while_its_tokens_live(backend: Backend) {
+    let scene = Scene::new(backend).await;
+    let server = &scene.server;
+    server.stop_tickers();
+    let published = async || -> Vec<String> {
+        server.app.key_ring.ask(Reload).await.unwrap().unwrap();
+        let document = body(server.browser().get("/.well-known/jwks.json").await).await;
+        let keys = document["keys"].as_array().unwrap().iter();
+        keys.map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+    };
+    let issued = async || {
+        let now = server.clock.now().seconds();
+        let times = ClientAccessClaims { iat: now, exp: now + 900, ..scene.granted.claims.clone() };
+        let token = signed(server, ACCESS_TOKEN, &times).await;
+        let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+        let header: Value = serde_json::from_slice(&header).unwrap();
+        (header["kid"].as_str().unwrap().to_owned(), token)
+    };
+    server.clock.advance(Duration::from_secs(1));
+    let rotate = RotateKey { algorithm: None, bits: None, now: false, by: Actor::System };
+    let report = server.app.key_ring.ask(rotate).await.unwrap().unwrap();
+    let (old, new) = (report.replaces.unwrap().0, report.kid);
+    assert_eq!(published().await, [old.clone(), new.clone()]);
+    let ahead = report.signs_from.since(server.clock.now());
+    assert_eq!(ahead, server.app.settings.keys.publish_ahead);
+
+    server.clock.advance(ahead - Duration::from_secs(1));
+    let (kid, last) = issued().await;
+    assert_eq!(kid, old);
+    server.clock.advance(Duration::from_secs(1));
+    let (kid, first) = issued().await;
+    assert_eq!(kid, new);
+    assert_eq!(scene.opens(&first).await, (true, true));
+    server.clock.advance(Duration::from_secs(898));
+    assert_eq!(published().await, [old, new.clone()]);
+    assert_eq!(scene.opens(&last).await, (true, true), "the last second of its life");
+    server.clock.advance(Duration::from_secs(60));
+    assert_eq!(published().await, [new]);
+}
+
 /// At `/auth/me`: `a_compromised_key_is_gone_at_once_with_its_tokens`; from the command line:
-/// `keys_made_by_the_command_line_reach_a_live_server`. Rotation (E17): `rotating_under_load_loses_no_verification`.
+/// `keys_made_by_the_command_line_reach_a_live_server`.
 pub async fn e19_tokens_of_a_stolen_key_are_dead_at_once(backend: Backend) {
     let scene = Scene::new(backend).await;
     scene.server.stop_tickers();
@@ -570,6 +613,7 @@ crate::on_both_stores!(
     e14_huge_and_deep_tokens_are_refused_early,
     e15_the_jwks_holds_public_members_alone,
     e16_documents_are_cached_by_everybody_and_carry_no_credentials,
+    e17_a_key_is_published_before_it_signs_and_while_its_tokens_live,
     e19_tokens_of_a_stolen_key_are_dead_at_once,
     e21_a_kid_is_made_of_its_key_and_expiry_is_named,
     e22_the_issuer_is_the_configured_one_whatever_the_host_header_says,
