@@ -31,6 +31,7 @@
 //! asked of them is pictures and other people's servers. The store knows SQL and nothing else.
 
 pub mod actors;
+pub mod administration;
 pub mod app;
 pub mod avatars;
 pub mod cli;

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::actors::db_writer::{DbWriter, WriteError, apply};
 use crate::actors::mailbox::Mailbox;
+use crate::administration::By;
 use crate::clock::Timestamp;
 use crate::config::settings::Settings;
 use crate::protocol::client::{AuthMethod, ClientMetadata};
@@ -19,7 +20,7 @@ use crate::protocol::secret::Secret;
 use crate::startup::{StartError, read_key_files};
 use crate::store::ReadStore;
 use crate::store::error::StoreError;
-use crate::store::model::{Actor, AuditEntry, Client, FormerSecret, Revocation, SecretHash};
+use crate::store::model::{Client, FormerSecret, Revocation, SecretHash};
 use crate::store::operation::{
     RegisterClient, RegisterClientOutcome, RemoveClient, RotateClientSecret, UpdateClient,
     UpdateClientOutcome,
@@ -56,35 +57,6 @@ pub enum RegistrationError {
     /// The store could not be asked.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// Who changes a client, when and from where.
-#[derive(Clone, Debug)]
-pub struct By {
-    /// When.
-    pub at: Timestamp,
-    /// Who.
-    pub actor: Actor,
-    /// The request that asks for it.
-    pub request_id: Option<String>,
-    /// The whole client address.
-    pub address: Option<String>,
-}
-
-impl By {
-    /// Somebody without a request: the command line, or Latchkey itself.
-    pub fn local(actor: Actor, at: Timestamp) -> Self {
-        Self { at, actor, request_id: None, address: None }
-    }
-
-    fn entry(self, action: &'static str, client_id: &str, details: Value) -> AuditEntry {
-        let Self { at, actor, request_id, address } = self;
-        let mut entry = AuditEntry::new(at, actor, action, format!("client:{client_id}"));
-        entry.request_id = request_id;
-        entry.address = address;
-        entry.details = details;
-        entry
-    }
 }
 
 /// A client, and the secret that it was just given, which nobody can read again.
@@ -145,11 +117,15 @@ pub async fn register(
         metadata,
     };
     let details = json!({ "client_name": client.metadata.client_name });
-    let audit = by.entry("client.registered", &client_id, details);
+    let audit = by.entry("client.registered", about(&client_id), details);
     match apply(writer, RegisterClient { client: client.clone(), audit }).await? {
         RegisterClientOutcome::Registered => Ok(Registered { client, secret }),
         RegisterClientOutcome::IdTaken => Err(refused_id(IdError::Taken)),
     }
+}
+
+fn about(client_id: &str) -> String {
+    format!("client:{client_id}")
 }
 
 /// 256 random bits.
@@ -197,7 +173,7 @@ pub async fn update(
     }
     check(&metadata, rules)?;
     let client_id = known.client_id.clone();
-    let audit = by.entry("client.updated", &client_id, json!({ "members": members }));
+    let audit = by.entry("client.updated", about(&client_id), json!({ "members": members }));
     let write = UpdateClient { client_id, metadata, known: known.updated_at, audit };
     match apply(writer, write).await? {
         UpdateClientOutcome::Updated => Ok(members),
@@ -247,7 +223,7 @@ pub async fn rotate_secret(
         .filter(|_| former_until > at)
         .map(|hash| FormerSecret { hash, until: former_until });
     let details = json!({ "former_until": former_secret.as_ref().map(|former| former.until) });
-    let audit = by.entry("client.secret_rotated", &client_id, details);
+    let audit = by.entry("client.secret_rotated", about(&client_id), details);
     let write = RotateClientSecret {
         client_id: client_id.clone(),
         secret: hash.clone(),
@@ -272,7 +248,7 @@ pub async fn remove(
     client_id: &str,
     tokens_live_until: Timestamp,
 ) -> Result<Revocation, RegistrationError> {
-    let audit = by.entry("client.removed", client_id, Value::Null);
+    let audit = by.entry("client.removed", about(client_id), Value::Null);
     let write = RemoveClient { client_id: client_id.to_owned(), tokens_live_until, audit };
     let removed = apply(writer, write).await?;
     removed.ok_or_else(|| RegistrationError::Unknown(client_id.to_owned()))

@@ -37,7 +37,7 @@ use crate::actors::token_families::{self, TokenFamilies};
 use crate::app::{App, Parts};
 use crate::avatars::storage::{AvatarStorage, StorageError};
 use crate::clock::Clock;
-use crate::config::settings::{Settings, Tls};
+use crate::config::settings::{Audit, Settings, Tls};
 use crate::protocol::key::SigningKey;
 use crate::protocol::refresh_token::RefreshTokens;
 use crate::protocol::rotation::Lifetimes;
@@ -54,6 +54,7 @@ use crate::routes::oauth::discovery::Discovery;
 use crate::routes::pages::site::Site;
 use crate::routes::session::tokens_live_for;
 use crate::store::error::OpenError;
+use crate::store::trail::TrailRules;
 use crate::store::{self, Store};
 use crate::telemetry::metrics::{Metrics, Sources};
 
@@ -242,10 +243,13 @@ fn start_writer(
     arbiter: &Arbiter,
     store: &Store,
     times: &Arc<crate::actors::db_writer::BatchTimes>,
+    audit: &Audit,
 ) -> Mailbox<DbWriter> {
+    let rules = TrailRules::new(audit.retention, audit.log);
     let (write, times) = (Arc::clone(&store.write), Arc::clone(times));
     let terms = terms("db_writer", 0, 4096, WRITER_DEADLINE);
-    supervision.start(&arbiter.handle(), terms, move |status| DbWriter::new(write, status, times))
+    supervision
+        .start(&arbiter.handle(), terms, move |status| DbWriter::new(write, status, times, rules))
 }
 
 /// Starts the writer and the key ring alone, for a command beside or without a server.
@@ -260,7 +264,8 @@ pub fn start_key_actors(
     let mut supervision = Supervision::new(Policy::default());
     let arbiter = Arbiter::current();
     let writer_arbiter = Arbiter::new();
-    let writer = start_writer(&mut supervision, &writer_arbiter, store, &Arc::default());
+    let writer =
+        start_writer(&mut supervision, &writer_arbiter, store, &Arc::default(), &settings.audit);
     let means = key_ring_means(settings, clock, store, &writer, None, KeyRingUse::CommandLine)?;
     let (publish, _) = KeyRing::channel();
     let terms = terms("key_ring", 0, 16, Duration::from_secs(60));
@@ -270,9 +275,9 @@ pub fn start_key_actors(
 }
 
 /// The owner of the writes alone, for a command.
-pub fn start_writer_alone(store: &Store) -> Mailbox<DbWriter> {
+pub fn start_writer_alone(settings: &Settings, store: &Store) -> Mailbox<DbWriter> {
     let mut supervision = Supervision::new(Policy::default());
-    start_writer(&mut supervision, &Arbiter::new(), store, &Arc::default())
+    start_writer(&mut supervision, &Arbiter::new(), store, &Arc::default(), &settings.audit)
 }
 
 /// Starts everything and listens on the configured address.
@@ -337,7 +342,7 @@ async fn start_actors(
     let lifetimes = Lifetimes::new(&settings.tokens);
     let access_tokens_live_for = tokens_live_for(settings.tokens.access_ttl);
     let batches = Arc::default();
-    let writer = start_writer(supervision, writer_arbiter, &store, &batches);
+    let writer = start_writer(supervision, writer_arbiter, &store, &batches, &settings.audit);
 
     let revocations = {
         let (read, clock) = (Arc::clone(&store.read), clock.clone());

@@ -18,6 +18,7 @@ use crate::clock::Stopwatch;
 use crate::store::WriteStore;
 use crate::store::error::StoreError;
 use crate::store::operation::{Operation, Outcome, Write};
+use crate::store::trail::{Trail, TrailRules};
 
 /// Apply this write; answered after the commit.
 #[derive(Debug, Message)]
@@ -27,7 +28,10 @@ pub struct Apply<W: Write>(pub W);
 /// A batch is over, however it ended.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-struct BatchDone;
+struct BatchDone {
+    /// Where the audit trail stands; `None` if the batch panicked, and nobody knows.
+    trail: Option<Trail>,
+}
 
 /// Why a write was not confirmed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -75,6 +79,10 @@ pub struct DbWriter {
     store: Arc<dyn WriteStore>,
     status: Arc<ActorStatus>,
     times: Arc<BatchTimes>,
+    /// How the audit trail is kept.
+    rules: TrailRules,
+    /// Where the audit trail of this process stands; away with the batch that is in flight.
+    trail: Option<Trail>,
     pending: Vec<Waiting>,
     committing: bool,
     drained: Vec<oneshot::Sender<()>>,
@@ -91,8 +99,18 @@ impl DbWriter {
         store: Arc<dyn WriteStore>,
         status: Arc<ActorStatus>,
         times: Arc<BatchTimes>,
+        rules: TrailRules,
     ) -> Self {
-        Self { store, status, times, pending: Vec::new(), committing: false, drained: Vec::new() }
+        Self {
+            store,
+            status,
+            times,
+            rules,
+            trail: None,
+            pending: Vec::new(),
+            committing: false,
+            drained: Vec::new(),
+        }
     }
 
     /// Hands all that is pending to the store, unless a batch is in flight.
@@ -104,13 +122,16 @@ impl DbWriter {
         let (operations, replies): (Vec<_>, Vec<_>) =
             self.take_batch().into_iter().map(|waiting| (waiting.operation, waiting.reply)).unzip();
         let (store, times) = (Arc::clone(&self.store), Arc::clone(&self.times));
-        let done = SendsOnDrop(context.address());
+        let mut trail = self.trail.take().unwrap_or_else(|| Trail::new(self.rules));
+        let done = SendsOnDrop { writer: context.address(), trail: None };
         // A task of its own: it outlives a restart of this actor, and so do the answers. Its guard
         // starts the next batch on success, error and panic alike.
         actix::spawn(async move {
-            let _done = done;
+            // Whole, not just the part that is written to: what is left outside would be dropped at once.
+            let mut done = done;
             let watch = Stopwatch::start();
-            let outcomes = store.apply(operations).await;
+            let outcomes = store.apply(operations, &mut trail).await;
+            done.trail = Some(trail);
             times.apply.observe(watch.elapsed());
             for (reply, outcome) in replies.into_iter().zip(outcomes) {
                 // A caller that has gone away does not need the answer.
@@ -137,11 +158,14 @@ impl DbWriter {
 }
 
 /// Sends [`BatchDone`] when it is dropped.
-struct SendsOnDrop(actix::Addr<DbWriter>);
+struct SendsOnDrop {
+    writer: actix::Addr<DbWriter>,
+    trail: Option<Trail>,
+}
 
 impl Drop for SendsOnDrop {
     fn drop(&mut self) {
-        self.0.do_send(BatchDone);
+        self.writer.do_send(BatchDone { trail: self.trail.take() });
     }
 }
 
@@ -179,8 +203,9 @@ impl<W: Write> Handler<Apply<W>> for DbWriter {
 impl Handler<BatchDone> for DbWriter {
     type Result = ();
 
-    fn handle(&mut self, BatchDone: BatchDone, context: &mut Context<Self>) {
+    fn handle(&mut self, BatchDone { trail }: BatchDone, context: &mut Context<Self>) {
         self.committing = false;
+        self.trail = trail;
         self.commit(context);
         if !self.committing && !self.drained.is_empty() {
             self.drained.drain(..).for_each(|drained| {
@@ -236,7 +261,11 @@ mod tests {
 
     #[async_trait]
     impl WriteStore for Scripted {
-        async fn apply(&self, batch: Vec<Operation>) -> Vec<Result<Outcome, StoreError>> {
+        async fn apply(
+            &self,
+            batch: Vec<Operation>,
+            _: &mut Trail,
+        ) -> Vec<Result<Outcome, StoreError>> {
             let (sender, script) = oneshot::channel();
             self.batches.send((batch.clone(), sender)).unwrap();
             let script = script.await.unwrap();
@@ -259,7 +288,12 @@ mod tests {
         let terms =
             Terms { name: "db_writer", shard: 0, capacity: 64, deadline: Duration::from_secs(5) };
         let mailbox = Supervision::default().start(&Arbiter::current(), terms, move |status| {
-            DbWriter::new(Arc::new(Scripted { batches: sender }), status, Arc::default())
+            DbWriter::new(
+                Arc::new(Scripted { batches: sender }),
+                status,
+                Arc::default(),
+                TrailRules::default(),
+            )
         });
         (mailbox, batches)
     }

@@ -109,7 +109,7 @@ async fn run(means: Means) -> Result<Removed, WriteError> {
         idle_since: now.minus(means.lifetimes.idle),
         created_before: now.minus(means.lifetimes.absolute),
         revoked_before: now.minus(KEEP_ENDED),
-        audited_before: now.minus(means.audit_retention),
+        audited_before: None,
         wipe_keys,
         families_after: None,
         limit: STEP,
@@ -120,6 +120,7 @@ async fn run(means: Means) -> Result<Removed, WriteError> {
         total.families += removed.families;
         total.spent += removed.spent;
         total.revocations += removed.revocations;
+        total.requests += removed.requests;
         total.audit += removed.audit;
         total.held_usernames += removed.held_usernames;
         step.wipe_keys.clear();
@@ -127,6 +128,7 @@ async fn run(means: Means) -> Result<Removed, WriteError> {
         let full = u64::from(STEP);
         let more_rows = removed.spent >= full
             || removed.revocations >= full
+            || removed.requests >= full
             || removed.audit >= full
             || removed.held_usernames >= full;
         if removed.families_after.is_none() && !more_rows {

@@ -1,21 +1,20 @@
 //! `latchkey users …`: people, for operators.
 
 use serde_json::json;
-use uuid::Uuid;
 
 use crate::actors::db_writer::apply;
+use crate::administration;
 use crate::cli::{Failure, Format, output};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::Settings;
 use crate::protocol::random;
 use crate::protocol::sealed::{Purpose, Sealer};
-use crate::protocol::username::comparison_key;
 use crate::routes::auth::recover;
 use crate::routes::auth::tickets::{RECOVERY_LIFE, RecoveryTicket};
 use crate::routes::pages::places;
 use crate::startup;
 use crate::store::Store;
-use crate::store::model::{Actor, AuditEntry, User, UserId, UserStatus};
+use crate::store::model::{Actor, AuditEntry, User, UserStatus};
 use crate::store::operation::AppendAudit;
 
 /// A way back into an account.
@@ -78,7 +77,7 @@ pub async fn make_recovery_link(
     let target = format!("user:{}", user.id);
     let mut entry = AuditEntry::new(now, Actor::CommandLine, "user.recovery_offered", target);
     entry.details = json!({ "expires_at": expires_at });
-    let writer = startup::start_writer_alone(&store);
+    let writer = startup::start_writer_alone(settings, &store);
     apply(&writer, AppendAudit(entry)).await.map_err(Failure::of)?;
     let sealer = Sealer::new(&settings.server.secret_key);
     let sealed = sealer.seal(Purpose::Recovery, &ticket, expires_at);
@@ -88,12 +87,6 @@ pub async fn make_recovery_link(
 
 /// A person by username or id.
 async fn find(store: &Store, who: &str) -> Result<User, Failure> {
-    let found = match Uuid::parse_str(who) {
-        Ok(id) => store.read.user(UserId(id)).await,
-        Err(_) => store.read.user_by_name(&comparison_key(who)).await,
-    };
-    let found = found.map_err(Failure::of)?;
-    found
-        .filter(|user| user.status != UserStatus::Deleted)
-        .ok_or_else(|| Failure::new(format!("There is nobody with the username or id {who:?}.")))
+    let found = administration::find(store.read.as_ref(), who).await.map_err(Failure::of)?;
+    found.ok_or_else(|| Failure::new(format!("There is nobody with the username or id {who:?}.")))
 }

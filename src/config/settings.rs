@@ -266,6 +266,8 @@ pub struct Audit {
     pub retention: Duration,
     /// How often a signed checkpoint is written.
     pub checkpoint_every: Duration,
+    /// Whether each entry is copied to the log.
+    pub log: bool,
 }
 
 /// `[cookies]`

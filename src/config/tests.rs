@@ -491,7 +491,7 @@ fn unknown_keys_find_the_nearest_one_of_their_section() {
             5,
             "audit.colour",
             "is not a key of [audit]",
-            "there are checkpoint_every, retention",
+            "there are checkpoint_every, log, retention",
         ),
         (
             "[rate_limits]\ntoken = { brst = 5 }",

@@ -1,5 +1,6 @@
 //! Pure rules of the protocols: no I/O, no clock, no actor.
 
+pub mod audit_chain;
 pub mod authorization_code;
 pub mod claims;
 pub mod client;

@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use super::error::StoreError;
 use super::model::{
-    AppAccess, Client, Consent, Email, FamilyId, FamilyWithUser, FormerUsername, GrantWithPerson,
-    HeldUsername, Identity, Revocation, Session, StoredKey, User, UserId,
+    AppAccess, AuditPage, ChainHead, ChainedRow, Client, Consent, Email, FamilyId, FamilyWithUser,
+    FormerUsername, FoundUser, GrantWithPerson, HeldUsername, Identity, Revocation, Session,
+    StoredCheckpoint, StoredKey, User, UserId, UserPage,
 };
 use super::{AuditRow, ReadStore};
 use crate::clock::Timestamp;
@@ -97,7 +98,22 @@ impl ReadStore for ScriptedReads {
         let Some(revocations) = scripted else { return silent() };
         Ok(revocations.into_iter().filter(|revocation| now < revocation.until).collect())
     }
-    async fn audit(&self, _: u32) -> Result<Vec<AuditRow>, StoreError> {
+    async fn users(&self, _: &UserPage) -> Result<Vec<FoundUser>, StoreError> {
+        silent()
+    }
+    async fn audit(&self, _: &AuditPage) -> Result<Vec<AuditRow>, StoreError> {
+        silent()
+    }
+    async fn chain_heads(&self, _: Option<Timestamp>) -> Result<Vec<ChainHead>, StoreError> {
+        silent()
+    }
+    async fn chain(&self, _: Uuid, _: u64, _: u32) -> Result<Vec<ChainedRow>, StoreError> {
+        silent()
+    }
+    async fn unchained(&self, _: u32) -> Result<Vec<ChainedRow>, StoreError> {
+        silent()
+    }
+    async fn last_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError> {
         silent()
     }
     async fn audit_about(

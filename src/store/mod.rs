@@ -11,6 +11,7 @@ pub mod model;
 pub mod operation;
 pub mod postgres;
 pub mod sqlite;
+pub mod trail;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,10 +24,12 @@ use crate::config::settings::{Store as StoreSettings, StoreUrl};
 use crate::protocol::jwt::Algorithm;
 use error::{OpenError, StoreError};
 use model::{
-    AppAccess, AuditEntry, Client, Consent, Email, FamilyId, FamilyWithUser, FormerUsername,
-    GrantWithPerson, HeldUsername, Identity, Revocation, Session, StoredKey, User, UserId,
+    AppAccess, AuditEntry, AuditPage, ChainHead, ChainedRow, Client, Consent, Email, FamilyId,
+    FamilyWithUser, FormerUsername, FoundUser, GrantWithPerson, HeldUsername, Identity, Revocation,
+    Session, StoredCheckpoint, StoredKey, User, UserId, UserPage,
 };
 use operation::{Operation, Outcome};
+use trail::Trail;
 
 /// The write side: used by `DbWriter` alone.
 #[async_trait]
@@ -40,7 +43,13 @@ pub trait WriteStore: Send + Sync {
     ///
     /// # Errors
     /// Per operation. [`StoreError::OutcomeUnknown`] only where reading back could not tell either.
-    async fn apply(&self, batch: Vec<Operation>) -> Vec<Result<Outcome, StoreError>>;
+    ///
+    /// The entries of the audit trail go on where `trail` stands, which then stands behind them.
+    async fn apply(
+        &self,
+        batch: Vec<Operation>,
+        trail: &mut Trail,
+    ) -> Vec<Result<Outcome, StoreError>>;
 }
 
 /// The read side: pooled, shared by all.
@@ -126,8 +135,31 @@ pub trait ReadStore: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<Revocation>, StoreError>;
 
-    /// The newest audit entries, newest first, at most `limit`.
-    async fn audit(&self, limit: u32) -> Result<Vec<AuditRow>, StoreError>;
+    /// People, a page of them, in an order in which those who come or go move nobody else: the newest
+    /// first; where something is searched for, those whose username matches first, by it, then those whose
+    /// display name, then those whose verified address does. Everybody is there once.
+    async fn users(&self, page: &UserPage) -> Result<Vec<FoundUser>, StoreError>;
+
+    /// Audit entries, a page of them, the newest first.
+    async fn audit(&self, page: &AuditPage) -> Result<Vec<AuditRow>, StoreError>;
+
+    /// The last entry of each chain of the audit trail that began at or after `since`.
+    async fn chain_heads(&self, since: Option<Timestamp>) -> Result<Vec<ChainHead>, StoreError>;
+
+    /// The chain's entries after the position `after`, in their order, at most `limit`.
+    async fn chain(
+        &self,
+        chain: Uuid,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<ChainedRow>, StoreError>;
+
+    /// Audit entries that are in no chain, in the order of their ids: there are none, unless somebody else
+    /// than Latchkey wrote them.
+    async fn unchained(&self, limit: u32) -> Result<Vec<ChainedRow>, StoreError>;
+
+    /// The last signed statement about the audit trail.
+    async fn last_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError>;
 
     /// The audit entries on what a person did or was done to them, newest first, at most `limit`, of
     /// those before the entry `before`.
@@ -172,15 +204,15 @@ pub struct AuditRow {
 }
 
 impl AuditRow {
-    /// Puts the parts of an entry apart as they are stored: `(details, personal)`, the latter with
-    /// the address.
-    pub fn split(entry: &AuditEntry) -> (serde_json::Value, serde_json::Value) {
+    /// Puts the parts of an entry apart as they are stored: the details, and what is personal, if anything
+    /// is: `{"address", "personal"}`.
+    pub fn split(entry: &AuditEntry) -> (serde_json::Value, Option<serde_json::Value>) {
         let mut details = entry.details.clone();
-        let personal = details
-            .as_object_mut()
-            .and_then(|members| members.remove("personal"))
-            .unwrap_or(serde_json::Value::Null);
-        (details, serde_json::json!({ "address": entry.address, "personal": personal }))
+        let personal = details.as_object_mut().and_then(|members| members.remove("personal"));
+        let is_personal = entry.address.is_some() || personal.is_some();
+        let personal = is_personal
+            .then(|| serde_json::json!({ "address": entry.address, "personal": personal }));
+        (details, personal)
     }
 }
 

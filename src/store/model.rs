@@ -1,5 +1,6 @@
 //! What the store keeps: domain types without SQL.
 
+mod administration;
 mod clients;
 
 use std::fmt;
@@ -7,6 +8,7 @@ use std::fmt;
 use serde::Serialize;
 use uuid::Uuid;
 
+pub use administration::*;
 pub use clients::*;
 
 use crate::clock::Timestamp;

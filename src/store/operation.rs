@@ -3,10 +3,12 @@
 //! "Conflicts" that people cause (a taken name, a spent ticket) are outcomes, not errors: the
 //! transaction is fine, the answer is no.
 
+mod administration;
 mod clients;
 
 use std::time::Duration;
 
+pub use administration::*;
 pub use clients::*;
 
 use crate::clock::Timestamp;
@@ -84,6 +86,22 @@ pub enum Operation {
     ClaimDeliveries(ClaimDeliveries),
     /// See [`SettleDelivery`].
     SettleDelivery(Box<SettleDelivery>),
+    /// See [`SetRole`].
+    SetRole(Box<SetRole>),
+    /// See [`LockUser`].
+    LockUser(Box<LockUser>),
+    /// See [`UnlockUser`].
+    UnlockUser(Box<UnlockUser>),
+    /// See [`OpenSession`].
+    OpenSession(Box<OpenSession>),
+    /// See [`EndSessionsBefore`].
+    EndSessionsBefore(Box<EndSessionsBefore>),
+    /// See [`AppendCheckpoint`].
+    AppendCheckpoint(Box<AppendCheckpoint>),
+    /// See [`ClaimRequest`].
+    ClaimRequest(ClaimRequest),
+    /// See [`SettleRequest`].
+    SettleRequest(SettleRequest),
     /// See [`RemoveExpired`].
     RemoveExpired(RemoveExpired),
 }
@@ -110,6 +128,13 @@ impl Operation {
                 | Self::RemoveClient(_)
                 | Self::GiveConsent(_)
                 | Self::WithdrawConsent(_)
+                | Self::SetRole(_)
+                | Self::LockUser(_)
+                | Self::UnlockUser(_)
+                | Self::OpenSession(_)
+                | Self::EndSessionsBefore(_)
+                | Self::AppendCheckpoint(_)
+                | Self::ClaimRequest(_)
         )
     }
 }
@@ -171,6 +196,22 @@ pub enum Outcome {
     ClaimDeliveries(Vec<Delivery>),
     /// Of [`SettleDelivery`].
     SettleDelivery,
+    /// Of [`SetRole`].
+    SetRole(SetRoleOutcome),
+    /// Of [`LockUser`].
+    LockUser(LockUserOutcome),
+    /// Of [`UnlockUser`].
+    UnlockUser(Option<Box<User>>),
+    /// Of [`OpenSession`].
+    OpenSession(Option<Box<FamilyWithUser>>),
+    /// Of [`EndSessionsBefore`].
+    EndSessionsBefore(EndedSessions),
+    /// Of [`AppendCheckpoint`].
+    AppendCheckpoint(bool),
+    /// Of [`ClaimRequest`].
+    ClaimRequest(ClaimOutcome),
+    /// Of [`SettleRequest`].
+    SettleRequest,
     /// Of [`RemoveExpired`].
     RemoveExpired(Removed),
 }
@@ -572,10 +613,12 @@ pub enum ChangeUsernameOutcome {
 /// on what they did or was done to them is emptied.
 #[derive(Clone, Debug)]
 pub struct DeleteUser {
-    /// Who; must be active.
+    /// Who; must be active, or locked where `by_admin`.
     pub user: UserId,
     /// The person's session that asks; must be live.
     pub asked_in: Option<FamilyId>,
+    /// Whether somebody else asks, who may delete locked people, too.
+    pub by_admin: bool,
     /// Until when nobody may take the name. It is held without a word on whose it was, and so are from
     /// now on the names that were held for the person. `None` frees it at once.
     pub held_until: Option<Timestamp>,
@@ -645,7 +688,8 @@ pub enum SetAvatarOutcome {
 /// Removes rows that nobody can need any more, a bounded number at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoveExpired {
-    /// Now: tickets and revocations with `until <= now` go, and held names with `held_until <= now`.
+    /// Now: tickets, revocations and answered requests with `until <= now` go, and held names with
+    /// `held_until <= now`.
     pub now: Timestamp,
     /// Families last rotated at or before this go.
     pub idle_since: Timestamp,
@@ -653,8 +697,9 @@ pub struct RemoveExpired {
     pub created_before: Timestamp,
     /// Families revoked at or before this go.
     pub revoked_before: Timestamp,
-    /// Audit entries at or before this go.
-    pub audited_before: Timestamp,
+    /// Chains of the audit trail go whose last entry is of this time or before, from their ends on; `None`
+    /// removes none. A stored checkpoint says that they may be missing.
+    pub audited_before: Option<Timestamp>,
     /// Keys whose private half is wiped (their public half stays).
     pub wipe_keys: Vec<String>,
     /// Where the walk over families goes on: ids above this.
@@ -672,6 +717,8 @@ pub struct Removed {
     pub spent: u64,
     /// Revocations removed.
     pub revocations: u64,
+    /// Answered requests removed.
+    pub requests: u64,
     /// Audit entries removed.
     pub audit: u64,
     /// Names that are held no longer.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use latchkey::actors::clients::FindClient;
+use latchkey::administration::By;
 use latchkey::config::settings::{Settings, StoreUrl};
 use latchkey::protocol::client::{AuthMethod, ClientMetadata};
-use latchkey::registration::{self, By};
+use latchkey::registration;
 use latchkey::store::model::{Actor, Client};
 use serde_json::{Value, json};
 

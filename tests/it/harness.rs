@@ -1,5 +1,6 @@
 //! A whole server in the test's process: its own port, its own store, a clock that the test moves.
 
+use latchkey::store::model::AuditPage;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -198,7 +199,7 @@ impl Server {
 
     /// How many audit entries of an action there are.
     pub async fn audited(&self, action: &str) -> usize {
-        let rows = self.app.store.read.audit(1_000).await.unwrap();
+        let rows = self.app.store.read.audit(&AuditPage::newest(1_000)).await.unwrap();
         rows.iter().filter(|row| row.action == action).count()
     }
 }

@@ -1,6 +1,7 @@
 //! Signing out for apps, and telling apps of it: `/oauth/logout` and back-channel logout, with a receiver
 //! that counts and can fail.
 
+use latchkey::store::model::AuditPage;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -430,7 +431,7 @@ async fn after_a_day_a_receiver_is_given_up(backend: Backend) {
 async fn a_receiver_that_refuses_is_given_up_at_once(backend: Backend) {
     let (server, receiver, app) = after_a_sign_out(backend, SETTINGS, 400).await;
     assert_eq!((receiver.tokens().len(), held(&server).await), (1, 0));
-    let audit = server.app.store.read.audit(100).await.unwrap();
+    let audit = server.app.store.read.audit(&AuditPage::newest(100)).await.unwrap();
     let entry = audit.iter().find(|row| row.action == "logout.undelivered").unwrap();
     assert_eq!(entry.target, format!("client:{}", app.id));
     assert_eq!(entry.details["attempts"], 1);

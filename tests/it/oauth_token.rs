@@ -5,6 +5,7 @@ mod cross_origin;
 mod limits;
 mod races;
 
+use latchkey::store::model::AuditPage;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -96,7 +97,7 @@ pub async fn a_code_becomes_tokens_by_one_commit(backend: Backend) {
     let hash = digest(&SHA256, access.as_bytes());
     assert_eq!(id.at_hash, Some(URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16])));
 
-    let rows = server.app.store.read.audit(100).await.unwrap();
+    let rows = server.app.store.read.audit(&AuditPage::newest(100)).await.unwrap();
     let opened = rows.iter().find(|row| row.action == "grant.opened").expect("an audit entry");
     assert_eq!(opened.target, format!("user:{}", session.sub));
 }

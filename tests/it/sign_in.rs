@@ -1,5 +1,6 @@
 //! Signing in and setting up: what works, and what each forgery gets.
 
+use latchkey::store::model::AuditPage;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -288,7 +289,7 @@ pub async fn sign_up_follows_the_deployers_rule(backend: Backend) {
             .app
             .store
             .read
-            .audit(10)
+            .audit(&AuditPage::newest(10))
             .await
             .unwrap()
             .iter()

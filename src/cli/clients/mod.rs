@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 
 use crate::actors::db_writer::DbWriter;
 use crate::actors::mailbox::Mailbox;
+use crate::administration::By;
 use crate::cli::output::{self, ACCENT, DIM};
 use crate::cli::{Failure, Format};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::Settings;
 use crate::protocol::client::{ClientMetadata, GrantType};
 use crate::protocol::client_registration::{IdError, first, merged};
-use crate::registration::{self, By, Registered, RegistrationError};
+use crate::registration::{self, Registered, RegistrationError};
 use crate::routes::oauth;
 use crate::routes::session::tokens_live_for;
 use crate::startup;
@@ -61,7 +62,7 @@ impl<'s> Desk<'s> {
     }
 
     fn writer(&self) -> Mailbox<DbWriter> {
-        startup::start_writer_alone(&self.store)
+        startup::start_writer_alone(self.settings, &self.store)
     }
 
     fn by(&self) -> By {

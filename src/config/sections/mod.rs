@@ -181,6 +181,7 @@ fn audit(section: &mut Section<'_>) -> Audit {
     Audit {
         retention: section.or("retention", "400d", duration(SECOND)),
         checkpoint_every: section.or("checkpoint_every", "1h", duration(SECOND)),
+        log: section.or("log", false, boolean),
     }
 }
 

@@ -55,6 +55,7 @@ pub async fn delete(
     let write = DeleteUser {
         user,
         asked_in: Some(live.family.id),
+        by_admin: false,
         held_until: held_until(now, app.settings.usernames.hold),
         tokens_live_until: now.plus(tokens_live_for).plus(BEING_SIGNED),
         audit: entry,

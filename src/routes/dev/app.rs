@@ -12,11 +12,12 @@ use actix_web::web::{Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
+use crate::administration::By;
 use crate::app::App;
 use crate::config::settings::{Origin, Settings};
 use crate::error::ApiError;
 use crate::protocol::client::{AuthMethod, ClientMetadata};
-use crate::registration::{self, By, RegistrationError};
+use crate::registration::{self, RegistrationError};
 use crate::routes::csrf;
 use crate::routes::endpoint::{Endpoint, Limit};
 use crate::routes::pages::response::page;

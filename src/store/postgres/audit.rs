@@ -49,7 +49,7 @@ impl<'a> Columns<'a> {
             .iter()
             .map(|entry| {
                 let (details, personal) = AuditRow::split(entry);
-                (details.to_string(), personal.to_string())
+                (details.to_string(), personal.unwrap_or_default().to_string())
             })
             .unzip();
         Self {

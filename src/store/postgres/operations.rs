@@ -138,6 +138,14 @@ pub(super) async fn perform(
             deliveries::settle(db, operation).await?;
             Outcome::SettleDelivery
         }
+        Operation::SetRole(_)
+        | Operation::LockUser(_)
+        | Operation::UnlockUser(_)
+        | Operation::OpenSession(_)
+        | Operation::EndSessionsBefore(_)
+        | Operation::AppendCheckpoint(_)
+        | Operation::ClaimRequest(_)
+        | Operation::SettleRequest(_) => return Err(Failure::inconsistent("not written yet")),
         Operation::RemoveExpired(operation) => {
             Outcome::RemoveExpired(remove_expired(db, operation).await?)
         }
@@ -234,9 +242,9 @@ async fn remove_expired(db: &ClientWrapper, operation: &RemoveExpired) -> Result
         token_families::remove_expired(db, operation),
         spent::remove_expired(db, *now, *limit),
         revocations::remove_expired(db, *now, *limit),
-        audit::remove_old(db, *audited_before, *limit),
+        audit::remove_old(db, audited_before.unwrap_or_default(), *limit),
         names::remove_expired(db, *now, *limit),
         signing_keys::wipe(db, wipe_keys),
     )?;
-    Ok(Removed { families, spent, revocations, audit, held_usernames, families_after })
+    Ok(Removed { families, spent, revocations, requests: 0, audit, held_usernames, families_after })
 }

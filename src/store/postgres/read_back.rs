@@ -112,6 +112,14 @@ pub(super) async fn happened(
             };
             is_settled.then_some(Outcome::SettleDelivery)
         }
+        Operation::SetRole(_)
+        | Operation::LockUser(_)
+        | Operation::UnlockUser(_)
+        | Operation::OpenSession(_)
+        | Operation::EndSessionsBefore(_)
+        | Operation::AppendCheckpoint(_)
+        | Operation::ClaimRequest(_)
+        | Operation::SettleRequest(_) => None,
         // Doing it again does what is left to do.
         Operation::RemoveExpired(_) => None,
     })

@@ -17,8 +17,9 @@ use crate::clock::Timestamp;
 use crate::protocol::jwt::Algorithm;
 use crate::store::error::StoreError;
 use crate::store::model::{
-    AppAccess, Client, Consent, Email, FamilyId, FamilyWithUser, FormerUsername, GrantWithPerson,
-    HeldUsername, Identity, Revocation, Session, StoredKey, User, UserId,
+    AppAccess, AuditPage, ChainHead, ChainedRow, Client, Consent, Email, FamilyId, FamilyWithUser,
+    FormerUsername, FoundUser, GrantWithPerson, HeldUsername, Identity, Revocation, Session,
+    StoredCheckpoint, StoredKey, User, UserId, UserPage,
 };
 use crate::store::{AuditRow, Counters, ReadStore};
 
@@ -211,10 +212,30 @@ impl ReadStore for Reader {
         put_back(db, answer)
     }
 
-    async fn audit(&self, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+    async fn users(&self, _: &UserPage) -> Result<Vec<FoundUser>, StoreError> {
+        Err(StoreError::Inconsistent("not written yet".to_owned()))
+    }
+
+    async fn audit(&self, page: &AuditPage) -> Result<Vec<AuditRow>, StoreError> {
         let db = self.connection().await?;
-        let answer = within(STATEMENT_LIMIT, audit::newest(&db, limit)).await;
+        let answer = within(STATEMENT_LIMIT, audit::newest(&db, page.limit)).await;
         put_back(db, answer)
+    }
+
+    async fn chain_heads(&self, _: Option<Timestamp>) -> Result<Vec<ChainHead>, StoreError> {
+        Err(StoreError::Inconsistent("not written yet".to_owned()))
+    }
+
+    async fn chain(&self, _: Uuid, _: u64, _: u32) -> Result<Vec<ChainedRow>, StoreError> {
+        Err(StoreError::Inconsistent("not written yet".to_owned()))
+    }
+
+    async fn unchained(&self, _: u32) -> Result<Vec<ChainedRow>, StoreError> {
+        Err(StoreError::Inconsistent("not written yet".to_owned()))
+    }
+
+    async fn last_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError> {
+        Err(StoreError::Inconsistent("not written yet".to_owned()))
     }
 
     async fn audit_about(

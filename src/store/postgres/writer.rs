@@ -25,6 +25,7 @@ use crate::store::operation::{
     ChangeUsernameOutcome, CreateUserOutcome, LinkOutcome, Operation, Outcome,
     RegisterClientOutcome,
 };
+use crate::store::trail::Trail;
 use crate::store::{Counters, WriteStore};
 
 /// How long the statements of one transaction may take, and again its commit.
@@ -63,7 +64,7 @@ enum Settled {
 
 #[async_trait]
 impl WriteStore for Writer {
-    async fn apply(&self, batch: Vec<Operation>) -> Vec<Answer> {
+    async fn apply(&self, batch: Vec<Operation>, _trail: &mut Trail) -> Vec<Answer> {
         let mut answers: Vec<Option<Answer>> = batch.iter().map(|_| None).collect();
         let mut waiting = transactions(&batch);
         let mut down: Option<StoreError> = None;

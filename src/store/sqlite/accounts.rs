@@ -2,17 +2,19 @@
 
 use rusqlite::Connection;
 
-use super::links::{is_active, is_live};
+use super::links::is_live;
 use super::{audit, deliveries, grants, identities, names, revocations, token_families, users};
 use crate::store::error::StoreError;
 use crate::store::model::{Role, SessionId, User, UserStatus};
 use crate::store::operation::{
     ChangeUsername, ChangeUsernameOutcome, DeleteUser, DeleteUserOutcome, SetDisplayName,
 };
+use crate::store::trail::Notes;
 
 /// Sets or clears a display name.
 pub(super) fn set_display_name(
     connection: &Connection,
+    notes: &mut Notes,
     request: &SetDisplayName,
 ) -> Result<Option<Box<User>>, StoreError> {
     let SetDisplayName { user, display_name, audit: entry } = request;
@@ -22,7 +24,7 @@ pub(super) fn set_display_name(
     };
     if person.display_name != *display_name {
         users::set_display_name(connection, *user, display_name.as_deref(), entry.at)?;
-        audit::append(connection, entry)?;
+        notes.add(entry);
         person.display_name.clone_from(display_name);
     }
     Ok(Some(Box::new(person)))
@@ -31,6 +33,7 @@ pub(super) fn set_display_name(
 /// Gives a person another username.
 pub(super) fn change_username(
     connection: &Connection,
+    notes: &mut Notes,
     request: &ChangeUsername,
 ) -> Result<ChangeUsernameOutcome, StoreError> {
     let ChangeUsername { user, username, username_key, hold, audit: entry, .. } = request;
@@ -59,7 +62,7 @@ pub(super) fn change_username(
         }
     }
     users::rename(connection, *user, username, username_key, entry.at)?;
-    audit::append(connection, &request.entry(&person.username))?;
+    notes.add(&request.entry(&person.username));
     person.username.clone_from(username);
     Ok(ChangeUsernameOutcome::Changed(Box::new(person)))
 }
@@ -67,16 +70,23 @@ pub(super) fn change_username(
 /// Turns a person into a tombstone.
 pub(super) fn delete(
     connection: &Connection,
+    notes: &mut Notes,
     request: &DeleteUser,
 ) -> Result<DeleteUserOutcome, StoreError> {
-    let DeleteUser { user, asked_in, held_until, audit: entry, .. } = request;
+    let DeleteUser { user, asked_in, by_admin, held_until, audit: entry, .. } = request;
     let Some(person) = users::find(connection, *user)? else {
         return Ok(DeleteUserOutcome::NotAllowed);
     };
-    if !is_active(connection, *user)? || !is_live(connection, *asked_in, *user)? {
+    let may_go = match person.status {
+        UserStatus::Active => true,
+        UserStatus::Locked => *by_admin,
+        UserStatus::Deleted => false,
+    };
+    if !may_go || (asked_in.is_some() && !is_live(connection, *asked_in, *user)?) {
         return Ok(DeleteUserOutcome::NotAllowed);
     }
-    if person.role == Role::Admin && !users::has_other_admin(connection, *user)? {
+    let is_active_admin = person.role == Role::Admin && person.status == UserStatus::Active;
+    if is_active_admin && !users::has_other_admin(connection, *user)? {
         return Ok(DeleteUserOutcome::LastAdmin);
     }
     names::hold_for_nobody(connection, *user)?;
@@ -96,7 +106,7 @@ pub(super) fn delete(
     token_families::remove_all(connection, *user)?;
     users::bury(connection, *user, entry.at)?;
     audit::empty_details(connection, *user)?;
-    audit::append(connection, entry)?;
+    notes.add(entry);
     let refused = request.revocation();
     let stored =
         revocations::record(connection, refused.kind, refused.id, refused.until, entry.at)?;

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
-use super::{audit, deliveries, revocations, row};
+use super::{deliveries, revocations, row};
 use crate::protocol::client::ClientMetadata;
 use crate::protocol::jwt::Algorithm;
 use crate::store::error::StoreError;
@@ -12,6 +12,7 @@ use crate::store::operation::{
     RegisterClient, RegisterClientOutcome, RemoveClient, RotateClientSecret, UpdateClient,
     UpdateClientOutcome,
 };
+use crate::store::trail::Notes;
 
 const COLUMNS: &str = "client_id, metadata, secret_hash, former_secret_hash, former_secret_until,
                        created_at, updated_at";
@@ -65,6 +66,7 @@ fn json(metadata: &ClientMetadata) -> Result<String, StoreError> {
 /// Registers a client.
 pub(super) fn register(
     connection: &Connection,
+    notes: &mut Notes,
     request: &RegisterClient,
 ) -> Result<RegisterClientOutcome, StoreError> {
     let Client { client_id, metadata, secret, former_secret, created_at, updated_at } =
@@ -103,13 +105,14 @@ pub(super) fn register(
             created_at.millis(),
             updated_at.millis(),
         ])?;
-    audit::append(connection, &request.audit)?;
+    notes.add(&request.audit);
     Ok(RegisterClientOutcome::Registered)
 }
 
 /// Replaces what is registered.
 pub(super) fn update(
     connection: &Connection,
+    notes: &mut Notes,
     request: &UpdateClient,
 ) -> Result<UpdateClientOutcome, StoreError> {
     let UpdateClient { client_id, metadata, known, audit: entry } = request;
@@ -132,13 +135,14 @@ pub(super) fn update(
             metadata.backchannel_logout_uri,
             entry.at.millis(),
         ])?;
-    audit::append(connection, entry)?;
+    notes.add(entry);
     Ok(UpdateClientOutcome::Updated)
 }
 
 /// Gives a client another secret. Returns whether there is such a client.
 pub(super) fn rotate_secret(
     connection: &Connection,
+    notes: &mut Notes,
     request: &RotateClientSecret,
 ) -> Result<bool, StoreError> {
     let RotateClientSecret { client_id, secret, former_until, audit: entry } = request;
@@ -152,7 +156,7 @@ pub(super) fn rotate_secret(
         )?
         .execute(params![client_id, secret.as_bytes(), former, entry.at.millis()])?;
     if changed > 0 {
-        audit::append(connection, entry)?;
+        notes.add(entry);
     }
     Ok(changed > 0)
 }
@@ -160,6 +164,7 @@ pub(super) fn rotate_secret(
 /// Removes a client with all consents and all that it was to be told, and has its tokens refused.
 pub(super) fn remove(
     connection: &Connection,
+    notes: &mut Notes,
     request: &RemoveClient,
 ) -> Result<Option<Revocation>, StoreError> {
     let removed = connection
@@ -169,7 +174,7 @@ pub(super) fn remove(
         return Ok(None);
     }
     deliveries::remove_all(connection, &request.client_id)?;
-    audit::append(connection, &request.audit)?;
+    notes.add(&request.audit);
     let Revocation { kind, id, until } = request.revocation();
     revocations::record(connection, kind, id, until, request.audit.at).map(Some)
 }

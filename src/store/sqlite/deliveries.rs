@@ -2,12 +2,13 @@
 
 use rusqlite::{Connection, params};
 
-use super::{audit, row};
+use super::row;
 use crate::clock::Timestamp;
 use crate::protocol::random;
 use crate::store::error::StoreError;
 use crate::store::model::{Delivery, SessionId, UserId};
 use crate::store::operation::{ClaimDeliveries, SettleDelivery};
+use crate::store::trail::Notes;
 
 /// Adds a delivery for every client that has, or had, a grant in one of these sessions and wants to be
 /// told.
@@ -87,7 +88,11 @@ pub(super) fn claim(
 }
 
 /// Says what became of one.
-pub(super) fn settle(connection: &Connection, request: &SettleDelivery) -> Result<(), StoreError> {
+pub(super) fn settle(
+    connection: &Connection,
+    notes: &mut Notes,
+    request: &SettleDelivery,
+) -> Result<(), StoreError> {
     match request.retry_at {
         Some(retry_at) => connection
             .prepare_cached(
@@ -99,7 +104,7 @@ pub(super) fn settle(connection: &Connection, request: &SettleDelivery) -> Resul
             .execute(params![request.id.as_bytes()])?,
     };
     if let Some(entry) = &request.audit {
-        audit::append(connection, entry)?;
+        notes.add(entry);
     }
     Ok(())
 }

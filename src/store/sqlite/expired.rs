@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{audit, names, revocations, signing_keys, spent, token_families};
+use super::{audit, names, requests, revocations, signing_keys, spent, token_families};
 use crate::store::error::StoreError;
 use crate::store::operation::{RemoveExpired, Removed};
 
@@ -19,7 +19,11 @@ pub(super) fn remove(
         families,
         spent: spent::remove_expired(connection, remove.now, remove.limit)?,
         revocations: revocations::remove_expired(connection, remove.now, remove.limit)?,
-        audit: audit::remove(connection, remove.audited_before, remove.limit)?,
+        requests: requests::remove_expired(connection, remove.now, remove.limit)?,
+        audit: match remove.audited_before {
+            Some(before) => audit::remove(connection, before, remove.limit)?,
+            None => 0,
+        },
         held_usernames: names::remove_expired(connection, remove.now, remove.limit)?,
         families_after,
     })

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::links::{is_active, is_live};
 use super::token_families::family_columns;
 use super::users::user_columns;
-use super::{audit, clients, revocations, row, spent, token_families};
+use super::{clients, revocations, row, spent, token_families};
 use crate::store::error::StoreError;
 use crate::store::model::{
     Access, AppAccess, Consent, Email, FIRST_PARTY, FamilyId, GrantWithPerson, RevocationKind,
@@ -15,15 +15,17 @@ use crate::store::model::{
 use crate::store::operation::{
     ConsentOutcome, GiveConsent, RedeemCode, RedeemOutcome, RevokeOutcome, WithdrawConsent,
 };
+use crate::store::trail::Notes;
 
 /// Spends a code and opens its family; a code that was spent before ends what it gave.
 pub(super) fn redeem(
     connection: &Connection,
+    notes: &mut Notes,
     request: &RedeemCode,
 ) -> Result<RedeemOutcome, StoreError> {
     let RedeemCode { family, spends, audit: entry, .. } = request;
     if spent::is_spent(connection, spends)? {
-        return replayed(connection, request).map(RedeemOutcome::Replayed);
+        return replayed(connection, notes, request).map(RedeemOutcome::Replayed);
     }
     spent::spend(connection, spends)?;
     let session = Some(FamilyId(family.session.0));
@@ -35,11 +37,15 @@ pub(super) fn redeem(
         return Ok(RedeemOutcome::NotAllowed);
     }
     let opened = token_families::insert(connection, family)?;
-    audit::append(connection, entry)?;
+    notes.add(entry);
     Ok(RedeemOutcome::Opened(Box::new(opened)))
 }
 
-fn replayed(connection: &Connection, request: &RedeemCode) -> Result<RevokeOutcome, StoreError> {
+fn replayed(
+    connection: &Connection,
+    notes: &mut Notes,
+    request: &RedeemCode,
+) -> Result<RevokeOutcome, StoreError> {
     let RedeemCode { family, tokens_live_for, audit_replay, .. } = request;
     let ended = connection
         .prepare_cached(
@@ -50,7 +56,7 @@ fn replayed(connection: &Connection, request: &RedeemCode) -> Result<RevokeOutco
     if ended == 0 {
         return Ok(RevokeOutcome::default());
     }
-    audit::append(connection, audit_replay)?;
+    notes.add(audit_replay);
     let stored = revocations::record(
         connection,
         RevocationKind::Family,
@@ -85,6 +91,7 @@ pub(super) fn consent(
 /// Remembers what a person allows a client.
 pub(super) fn give_consent(
     connection: &Connection,
+    notes: &mut Notes,
     request: &GiveConsent,
 ) -> Result<ConsentOutcome, StoreError> {
     let GiveConsent { user, asked_in, client_id, spends, audit: entry, .. } = request;
@@ -114,13 +121,14 @@ pub(super) fn give_consent(
                     updated_at = excluded.updated_at",
         )?
         .execute(params![user.0.as_bytes(), client_id, scope, resource, entry.at.millis()])?;
-    audit::append(connection, entry)?;
+    notes.add(entry);
     Ok(ConsentOutcome::Given)
 }
 
 /// Takes a client's access away: the consent and every grant.
 pub(super) fn withdraw_consent(
     connection: &Connection,
+    notes: &mut Notes,
     request: &WithdrawConsent,
 ) -> Result<Option<RevokeOutcome>, StoreError> {
     let WithdrawConsent { user, client_id, tokens_live_for, audit: entry } = request;
@@ -141,7 +149,7 @@ pub(super) fn withdraw_consent(
     if removed == 0 && families.is_empty() {
         return Ok(None);
     }
-    audit::append(connection, entry)?;
+    notes.add(entry);
     let until = entry.at.plus(*tokens_live_for);
     let revocations = families
         .iter()

@@ -4,14 +4,16 @@
 use rusqlite::Connection;
 
 use super::sign_in::any_spent;
-use super::{audit, identities, spent, token_families, users};
+use super::{identities, spent, token_families, users};
 use crate::store::error::StoreError;
 use crate::store::model::{FIRST_PARTY, FamilyId, UserId, UserStatus};
 use crate::store::operation::{LinkIdentity, LinkOutcome, UnlinkIdentities, UnlinkOutcome};
+use crate::store::trail::Notes;
 
 /// Gives a person one more identity.
 pub(super) fn link(
     connection: &Connection,
+    notes: &mut Notes,
     request: &LinkIdentity,
 ) -> Result<LinkOutcome, StoreError> {
     if !is_active(connection, request.user)?
@@ -35,14 +37,14 @@ pub(super) fn link(
         users::fill_display_name(connection, request.user, name, request.now)?;
     }
     if let Some(ends) = &request.ends {
-        token_families::revoke(connection, ends)?;
+        token_families::revoke(connection, notes, ends)?;
     }
     let opened = match &request.opens {
         Some(family) => Some(Box::new(token_families::insert(connection, family)?)),
         None => None,
     };
     for entry in &request.audit {
-        audit::append(connection, entry)?;
+        notes.add(entry);
     }
     Ok(LinkOutcome::Linked(opened))
 }
@@ -50,6 +52,7 @@ pub(super) fn link(
 /// Takes identities from a person, but never the last one.
 pub(super) fn unlink(
     connection: &Connection,
+    notes: &mut Notes,
     request: &UnlinkIdentities,
 ) -> Result<UnlinkOutcome, StoreError> {
     if !is_active(connection, request.user)? {
@@ -60,7 +63,7 @@ pub(super) fn unlink(
         return Ok(outcome);
     }
     identities::remove(connection, request.user, &request.provider, request.subject.as_deref())?;
-    audit::append(connection, &request.audit)?;
+    notes.add(&request.audit);
     Ok(UnlinkOutcome::Unlinked)
 }
 

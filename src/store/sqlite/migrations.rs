@@ -8,6 +8,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::audit;
 use super::connection::{open_for_reading, open_for_writing, unreachable};
 use crate::store::MigrationStatus;
 use crate::store::error::OpenError;
@@ -36,6 +37,7 @@ pub(super) fn migrate(path: &Path) -> Result<Vec<MigrationStatus>, OpenError> {
     }
     let mut locked = Locked(transaction);
     let report = runner().run(&mut locked).map_err(failed)?;
+    audit::adopt(&locked.0).map_err(|error| OpenError::Unreachable(error.to_string()))?;
     locked.0.commit().map_err(failed)?;
     Ok(report
         .applied_migrations()

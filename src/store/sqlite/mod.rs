@@ -1,6 +1,7 @@
 //! The SQLite backend: one file, one writing thread, a few reading ones.
 
 mod accounts;
+mod administration;
 mod audit;
 mod clients;
 mod connection;
@@ -11,7 +12,9 @@ mod identities;
 mod links;
 mod migrations;
 mod names;
+mod people;
 mod reader;
+mod requests;
 mod revocations;
 mod row;
 mod sign_in;

@@ -12,15 +12,16 @@ use uuid::Uuid;
 
 use super::worker::{Worker, job, lost};
 use super::{
-    audit, clients, connection, deliveries, grants, identities, names, revocations, signing_keys,
-    token_families, users,
+    audit, clients, connection, deliveries, grants, identities, names, people, revocations,
+    signing_keys, token_families, users,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::protocol::jwt::Algorithm;
 use crate::store::error::{OpenError, StoreError};
 use crate::store::model::{
-    AppAccess, Client, Consent, Email, FamilyId, FamilyWithUser, FormerUsername, GrantWithPerson,
-    HeldUsername, Identity, Revocation, Session, StoredKey, User, UserId,
+    AppAccess, AuditPage, ChainHead, ChainedRow, Client, Consent, Email, FamilyId, FamilyWithUser,
+    FormerUsername, FoundUser, GrantWithPerson, HeldUsername, Identity, Revocation, Session,
+    StoredCheckpoint, StoredKey, User, UserId, UserPage,
 };
 use crate::store::{AuditRow, Counters, ReadStore};
 
@@ -200,8 +201,35 @@ impl ReadStore for Readers {
         self.ask(move |connection| revocations::since(connection, since, now)).await
     }
 
-    async fn audit(&self, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
-        self.ask(move |connection| audit::newest(connection, limit)).await
+    async fn users(&self, page: &UserPage) -> Result<Vec<FoundUser>, StoreError> {
+        let page = page.clone();
+        self.ask(move |connection| people::page(connection, &page)).await
+    }
+
+    async fn audit(&self, page: &AuditPage) -> Result<Vec<AuditRow>, StoreError> {
+        let page = page.clone();
+        self.ask(move |connection| audit::page(connection, &page)).await
+    }
+
+    async fn chain_heads(&self, since: Option<Timestamp>) -> Result<Vec<ChainHead>, StoreError> {
+        self.ask(move |connection| audit::chain_heads(connection, since)).await
+    }
+
+    async fn chain(
+        &self,
+        chain: Uuid,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<ChainedRow>, StoreError> {
+        self.ask(move |connection| audit::chain(connection, chain, after, limit)).await
+    }
+
+    async fn unchained(&self, limit: u32) -> Result<Vec<ChainedRow>, StoreError> {
+        self.ask(move |connection| audit::unchained(connection, limit)).await
+    }
+
+    async fn last_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError> {
+        self.ask(audit::last_checkpoint).await
     }
 
     async fn audit_about(

@@ -21,6 +21,11 @@ pub(super) fn optional_time(row: &Row<'_>, column: usize) -> Result<Option<Times
     Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_millis))
 }
 
+/// How a number is stored that cannot be negative. None of ours is beyond the largest.
+pub(super) fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 /// A number that cannot be negative.
 pub(super) fn count(row: &Row<'_>, column: usize) -> Result<u64> {
     let value: i64 = row.get(column)?;

@@ -4,16 +4,18 @@
 use rusqlite::Connection;
 
 use super::token_families::Opening;
-use super::{audit, identities, spent, token_families, users};
+use super::{identities, spent, token_families, users};
 use crate::store::error::StoreError;
 use crate::store::model::UserStatus;
 use crate::store::operation::{
     CreateUser, CreateUserOutcome, IdentityRefresh, SignIn, SignInOutcome, Spent,
 };
+use crate::store::trail::Notes;
 
 /// Opens a session for a person whose identity is known.
 pub(super) fn sign_in(
     connection: &Connection,
+    notes: &mut Notes,
     request: &SignIn,
 ) -> Result<SignInOutcome, StoreError> {
     if spent::is_spent(connection, &request.spends)? {
@@ -29,19 +31,20 @@ pub(super) fn sign_in(
     spent::spend(connection, &request.spends)?;
     identities::refresh(connection, &request.identity, request.family.created_at)?;
     if let Some(ends) = &request.ends {
-        token_families::revoke(connection, ends)?;
+        token_families::revoke(connection, notes, ends)?;
     }
     let opened = match opening {
         Opening::GoesOn => token_families::renew(connection, &request.family)?,
         Opening::New | Opening::Refused => token_families::insert(connection, &request.family)?,
     };
-    audit::append(connection, &request.audit)?;
+    notes.add(&request.audit);
     Ok(SignInOutcome::Opened(Box::new(opened)))
 }
 
 /// Creates a person with their first identity and session.
 pub(super) fn create_user(
     connection: &Connection,
+    notes: &mut Notes,
     request: &CreateUser,
 ) -> Result<CreateUserOutcome, StoreError> {
     let now = request.family.created_at;
@@ -60,11 +63,11 @@ pub(super) fn create_user(
     users::insert(connection, &request.user, &request.username_key)?;
     identities::insert(connection, request.user.id, &request.identity, now)?;
     if let Some(ends) = &request.ends {
-        token_families::revoke(connection, ends)?;
+        token_families::revoke(connection, notes, ends)?;
     }
     let opened = token_families::insert(connection, &request.family)?;
     for entry in &request.audit {
-        audit::append(connection, entry)?;
+        notes.add(entry);
     }
     Ok(CreateUserOutcome::Created(Box::new(opened)))
 }

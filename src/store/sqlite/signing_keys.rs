@@ -2,17 +2,19 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{audit, revocations, row};
+use super::{revocations, row};
 use crate::protocol::jwt::Algorithm;
 use crate::store::error::StoreError;
 use crate::store::model::{RevocationKind, StoredKey};
 use crate::store::operation::{
     ActivateKey, ResealKeys, RetireKey, RetireKeyOutcome, StageKey, StageKeyOutcome,
 };
+use crate::store::trail::Notes;
 
 /// Publishes a new key, unless somebody else did in the meantime.
 pub(super) fn stage(
     connection: &Connection,
+    notes: &mut Notes,
     staging: &StageKey,
 ) -> Result<StageKeyOutcome, StoreError> {
     match newest(connection, staging.key.algorithm)? {
@@ -21,7 +23,7 @@ pub(super) fn stage(
         }
         _ => {
             insert(connection, &staging.key)?;
-            audit::append(connection, &staging.audit)?;
+            notes.add(&staging.audit);
             Ok(StageKeyOutcome::Staged)
         }
     }
@@ -59,6 +61,7 @@ fn insert(connection: &Connection, key: &StoredKey) -> Result<(), StoreError> {
 /// Lets a staged key sign; says whether it did.
 pub(super) fn activate(
     connection: &Connection,
+    notes: &mut Notes,
     activation: &ActivateKey,
 ) -> Result<bool, StoreError> {
     let changed = connection
@@ -68,7 +71,7 @@ pub(super) fn activate(
         )?
         .execute(params![activation.kid, activation.at.millis()])?;
     if changed > 0 {
-        audit::append(connection, &activation.audit)?;
+        notes.add(&activation.audit);
     }
     Ok(changed > 0)
 }
@@ -76,6 +79,7 @@ pub(super) fn activate(
 /// Retires a key by hand; the tokens of a compromised one are refused.
 pub(super) fn retire(
     connection: &Connection,
+    notes: &mut Notes,
     retirement: &RetireKey,
 ) -> Result<RetireKeyOutcome, StoreError> {
     let state = connection
@@ -104,12 +108,16 @@ pub(super) fn retire(
         let (kid, until) = (retirement.kid.clone(), retirement.tokens_live_until);
         revocations::record(connection, RevocationKind::Key, kid, until, retirement.at)?;
     }
-    audit::append(connection, &retirement.audit)?;
+    notes.add(&retirement.audit);
     Ok(RetireKeyOutcome::Retired)
 }
 
 /// Replaces the sealed private halves of keys that have one here; says of how many.
-pub(super) fn reseal(connection: &Connection, resealing: &ResealKeys) -> Result<u64, StoreError> {
+pub(super) fn reseal(
+    connection: &Connection,
+    notes: &mut Notes,
+    resealing: &ResealKeys,
+) -> Result<u64, StoreError> {
     let mut statement = connection.prepare_cached(
         "UPDATE signing_keys SET sealed_private = ?2
           WHERE kid = ?1 AND sealed_private IS NOT NULL",
@@ -118,7 +126,7 @@ pub(super) fn reseal(connection: &Connection, resealing: &ResealKeys) -> Result<
     for (kid, sealed) in &resealing.sealed {
         resealed += statement.execute(params![kid, sealed])? as u64;
     }
-    audit::append(connection, &resealing.audit)?;
+    notes.add(&resealing.audit);
     Ok(resealed)
 }
 

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use uuid::Uuid;
 
 use super::users::user_columns;
-use super::{audit, deliveries, revocations, row, users};
+use super::{deliveries, revocations, row, users};
 use crate::clock::Timestamp;
 use crate::store::error::StoreError;
 use crate::store::model::{
@@ -17,6 +17,7 @@ use crate::store::model::{
 use crate::store::operation::{
     AdvanceFamily, AdvanceOutcome, RemoveExpired, Revoke, RevokeOutcome, RevokeTarget,
 };
+use crate::store::trail::Notes;
 
 /// The columns of a family, from `token_families f`; with those of its person behind them, [`read`] reads
 /// them.
@@ -195,6 +196,7 @@ fn read_back(connection: &Connection, new: &NewFamily) -> Result<FamilyWithUser,
 /// Ends families, refuses their access tokens, audits it.
 pub(super) fn revoke(
     connection: &Connection,
+    notes: &mut Notes,
     revoke: &Revoke,
 ) -> Result<RevokeOutcome, StoreError> {
     if let Some((family, presented)) = revoke.only_if_reused
@@ -202,9 +204,20 @@ pub(super) fn revoke(
     {
         return Ok(RevokeOutcome::default());
     }
+    let outcome = end_and_refuse(connection, revoke)?;
+    if !outcome.families.is_empty() {
+        notes.add(&revoke.audit);
+    }
+    Ok(outcome)
+}
+
+/// Ends families and refuses their access tokens.
+pub(super) fn end_and_refuse(
+    connection: &Connection,
+    revoke: &Revoke,
+) -> Result<RevokeOutcome, StoreError> {
     let ended = end(connection, revoke)?;
     if !ended.is_empty() {
-        audit::append(connection, &revoke.audit)?;
         let sessions: Vec<SessionId> =
             ended.iter().filter(|family| family.first_party).map(|family| family.session).collect();
         deliveries::add_for_sessions(connection, &sessions, revoke.now)?;

@@ -2,11 +2,13 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use super::{audit, row};
+use super::row;
 use crate::clock::Timestamp;
+use crate::protocol::username::comparison_key;
 use crate::store::error::StoreError;
 use crate::store::model::{Role, User, UserId, UserStatus};
 use crate::store::operation::{FillAvatar, SetAvatar, SetAvatarOutcome, TOMBSTONE};
+use crate::store::trail::Notes;
 
 /// The columns that [`read`] takes, of `users` as `u`.
 macro_rules! user_columns {
@@ -95,8 +97,8 @@ pub(super) fn insert(
     connection
         .prepare_cached(
             "INSERT INTO users (id, username, username_key, display_name, avatar, role, status,
-                                created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)",
+                                created_at, updated_at, display_name_key)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9)",
         )?
         .execute(params![
             user.id.0.as_bytes(),
@@ -107,6 +109,7 @@ pub(super) fn insert(
             user.role.as_str(),
             user.status.as_str(),
             user.created_at.millis(),
+            user.display_name.as_deref().map(comparison_key),
         ])?;
     Ok(())
 }
@@ -120,10 +123,15 @@ pub(super) fn fill_display_name(
 ) -> Result<(), StoreError> {
     connection
         .prepare_cached(
-            "UPDATE users SET display_name = ?2, updated_at = ?3
+            "UPDATE users SET display_name = ?2, updated_at = ?3, display_name_key = ?4
               WHERE id = ?1 AND display_name IS NULL",
         )?
-        .execute(params![user.0.as_bytes(), display_name, now.millis()])?;
+        .execute(params![
+            user.0.as_bytes(),
+            display_name,
+            now.millis(),
+            comparison_key(display_name)
+        ])?;
     Ok(())
 }
 
@@ -135,8 +143,15 @@ pub(super) fn set_display_name(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     connection
-        .prepare_cached("UPDATE users SET display_name = ?2, updated_at = ?3 WHERE id = ?1")?
-        .execute(params![user.0.as_bytes(), display_name, now.millis()])?;
+        .prepare_cached(
+            "UPDATE users SET display_name = ?2, updated_at = ?3, display_name_key = ?4 WHERE id = ?1",
+        )?
+        .execute(params![
+            user.0.as_bytes(),
+            display_name,
+            now.millis(),
+            display_name.map(comparison_key)
+        ])?;
     Ok(())
 }
 
@@ -171,6 +186,19 @@ pub(super) fn has_other_admin(connection: &Connection, user: UserId) -> Result<b
     Ok(statement.exists(params![user.0.as_bytes()])?)
 }
 
+/// Sets whether a person can sign in.
+pub(super) fn set_status(
+    connection: &Connection,
+    user: UserId,
+    status: UserStatus,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("UPDATE users SET status = ?2, updated_at = ?3 WHERE id = ?1")?
+        .execute(params![user.0.as_bytes(), status.as_str(), now.millis()])?;
+    Ok(())
+}
+
 /// Leaves nothing of a person but the id and the times.
 pub(super) fn bury(
     connection: &Connection,
@@ -180,7 +208,7 @@ pub(super) fn bury(
     connection
         .prepare_cached(
             "UPDATE users SET username = ?2, username_key = ?2, display_name = NULL, avatar = NULL,
-                              role = 'user', status = 'deleted', updated_at = ?3
+                              display_name_key = NULL, role = 'user', status = 'deleted', updated_at = ?3
               WHERE id = ?1",
         )?
         .execute(params![user.0.as_bytes(), TOMBSTONE, now.millis()])?;
@@ -201,6 +229,7 @@ pub(super) fn fill_avatar(connection: &Connection, fill: &FillAvatar) -> Result<
 /// Gives an active person another avatar, or none, with its audit entry.
 pub(super) fn set_avatar(
     connection: &Connection,
+    notes: &mut Notes,
     set: &SetAvatar,
 ) -> Result<SetAvatarOutcome, StoreError> {
     let person = find(connection, set.user)?.filter(|user| user.status == UserStatus::Active);
@@ -211,7 +240,7 @@ pub(super) fn set_avatar(
         connection
             .prepare_cached("UPDATE users SET avatar = ?2, updated_at = ?3 WHERE id = ?1")?
             .execute(params![set.user.0.as_bytes(), set.avatar, set.now.millis()])?;
-        audit::append(connection, &set.audit)?;
+        notes.add(&set.audit);
     }
     Ok(SetAvatarOutcome::Set { former })
 }

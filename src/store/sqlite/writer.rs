@@ -8,12 +8,13 @@ use rusqlite::Connection;
 
 use super::worker::{Worker, job, lost, roll_back};
 use super::{
-    accounts, audit, clients, connection, deliveries, expired, grants, links, revocations, sign_in,
-    signing_keys, spent, token_families, users,
+    accounts, administration, audit, clients, connection, deliveries, expired, grants, links,
+    requests, revocations, sign_in, signing_keys, spent, token_families, users,
 };
 use crate::store::error::{OpenError, StoreError};
 use crate::store::model::Revocation;
 use crate::store::operation::{Operation, Outcome, Spend};
+use crate::store::trail::{Notes, Trail};
 use crate::store::{Counters, WriteStore};
 
 /// How many transactions may wait; `DbWriter` hands over one batch at a time.
@@ -36,30 +37,42 @@ impl Writer {
     }
 
     /// Applies operations in one transaction; one answer for each.
-    async fn transaction(&self, operations: Vec<Operation>) -> Vec<Answer> {
+    async fn transaction(&self, operations: Vec<Operation>, trail: &mut Trail) -> Vec<Answer> {
         let count = operations.len();
         if count == 0 {
             return Vec::new();
         }
         let counters = Arc::clone(&self.counters);
-        let (job, answers) = job(move |connection| transact(connection, &operations, &counters));
+        let mut moved = trail.clone();
+        // Until it comes back: who knows how far the chain was stored.
+        trail.begin_anew();
+        let (job, answers) = job(move |connection| {
+            let answers = transact(connection, &operations, &counters, &mut moved);
+            (answers, moved)
+        });
         if self.worker.try_run(job).is_err() {
             let error = StoreError::Unavailable("too many writes are waiting".to_owned());
             return vec![Err(error); count];
         }
-        answers.await.unwrap_or_else(|_| vec![Err(lost()); count])
+        match answers.await {
+            Ok((answers, returned)) => {
+                *trail = returned;
+                answers
+            }
+            Err(_) => vec![Err(lost()); count],
+        }
     }
 }
 
 #[async_trait]
 impl WriteStore for Writer {
-    async fn apply(&self, batch: Vec<Operation>) -> Vec<Answer> {
+    async fn apply(&self, batch: Vec<Operation>, trail: &mut Trail) -> Vec<Answer> {
         let order: Vec<bool> = batch.iter().map(Operation::runs_alone).collect();
         let (alone, shared): (Vec<_>, Vec<_>) = batch.into_iter().partition(Operation::runs_alone);
-        let mut shared = self.transaction(shared).await.into_iter();
+        let mut shared = self.transaction(shared, trail).await.into_iter();
         let mut single = Vec::new();
         for operation in alone {
-            single.extend(self.transaction(vec![operation]).await);
+            single.extend(self.transaction(vec![operation], trail).await);
         }
         let mut single = single.into_iter();
         let in_order = order.into_iter().map(|runs_alone| {
@@ -71,14 +84,25 @@ impl WriteStore for Writer {
 }
 
 /// One transaction. It takes the write lock at its start: what it reads is what it changes.
-fn transact(connection: &Connection, operations: &[Operation], counters: &Counters) -> Vec<Answer> {
+fn transact(
+    connection: &Connection,
+    operations: &[Operation],
+    counters: &Counters,
+    trail: &mut Trail,
+) -> Vec<Answer> {
+    let mut advanced = trail.clone();
     let committed = execute(connection, "BEGIN IMMEDIATE").and_then(|()| {
-        let answers = apply_each(connection, operations)?;
+        let mut notes = Notes::default();
+        let answers = apply_each(connection, operations, &mut notes)?;
+        let linked = advanced.link(notes);
+        audit::append(connection, &linked)?;
         execute(connection, "COMMIT")?;
-        Ok(answers)
+        Ok((answers, linked))
     });
     match committed {
-        Ok(answers) => {
+        Ok((answers, linked)) => {
+            *trail = advanced;
+            trail.tell(&linked);
             counters.count_commit(answers.iter().filter(|answer| answer.is_ok()).count());
             answers
         }
@@ -93,17 +117,20 @@ fn transact(connection: &Connection, operations: &[Operation], counters: &Counte
 fn apply_each(
     connection: &Connection,
     operations: &[Operation],
+    notes: &mut Notes,
 ) -> Result<Vec<Answer>, StoreError> {
     let mut answers = Vec::with_capacity(operations.len());
     for operation in operations {
         execute(connection, "SAVEPOINT operation")?;
-        let answer = apply(connection, operation);
+        let noted = notes.len();
+        let answer = apply(connection, notes, operation);
         if let Err(error) = &answer {
             if connection.is_autocommit() {
                 // A full disk and the like end the whole transaction, not just a savepoint.
                 return Err(error.clone());
             }
             execute(connection, "ROLLBACK TO operation")?;
+            notes.truncate(noted);
         }
         execute(connection, "RELEASE operation")?;
         answers.push(answer);
@@ -116,57 +143,65 @@ fn execute(connection: &Connection, statement: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn apply(connection: &Connection, operation: &Operation) -> Answer {
+fn apply(connection: &Connection, notes: &mut Notes, operation: &Operation) -> Answer {
     use Operation as O;
     Ok(match operation {
         O::AdvanceFamily(advance) => {
             Outcome::AdvanceFamily(token_families::advance(connection, advance)?)
         }
-        O::SignIn(request) => Outcome::SignIn(sign_in::sign_in(connection, request)?),
-        O::CreateUser(request) => Outcome::CreateUser(sign_in::create_user(connection, request)?),
-        O::LinkIdentity(request) => Outcome::LinkIdentity(links::link(connection, request)?),
-        O::UnlinkIdentities(request) => {
-            Outcome::UnlinkIdentities(links::unlink(connection, request)?)
+        O::SignIn(request) => Outcome::SignIn(sign_in::sign_in(connection, notes, request)?),
+        O::CreateUser(request) => {
+            Outcome::CreateUser(sign_in::create_user(connection, notes, request)?)
         }
-        O::Revoke(revoke) => Outcome::Revoke(token_families::revoke(connection, revoke)?),
-        O::StageKey(staging) => Outcome::StageKey(signing_keys::stage(connection, staging)?),
+        O::LinkIdentity(request) => Outcome::LinkIdentity(links::link(connection, notes, request)?),
+        O::UnlinkIdentities(request) => {
+            Outcome::UnlinkIdentities(links::unlink(connection, notes, request)?)
+        }
+        O::Revoke(revoke) => Outcome::Revoke(token_families::revoke(connection, notes, revoke)?),
+        O::StageKey(staging) => Outcome::StageKey(signing_keys::stage(connection, notes, staging)?),
         O::ActivateKey(activation) => {
-            Outcome::ActivateKey(signing_keys::activate(connection, activation)?)
+            Outcome::ActivateKey(signing_keys::activate(connection, notes, activation)?)
         }
         O::RetireKey(retirement) => {
-            Outcome::RetireKey(signing_keys::retire(connection, retirement)?)
+            Outcome::RetireKey(signing_keys::retire(connection, notes, retirement)?)
         }
         O::ResealKeys(resealing) => {
-            Outcome::ResealKeys(signing_keys::reseal(connection, resealing)?)
+            Outcome::ResealKeys(signing_keys::reseal(connection, notes, resealing)?)
         }
         O::AppendAudit(append) => {
-            audit::append(connection, &append.0)?;
+            notes.add(&append.0);
             Outcome::AppendAudit
         }
         O::FillAvatar(fill) => {
             let is_filled = users::fill_avatar(connection, fill)?;
             if is_filled {
-                audit::append(connection, &fill.audit)?;
+                notes.add(&fill.audit);
             }
             Outcome::FillAvatar(is_filled)
         }
         O::SetDisplayName(request) => {
-            Outcome::SetDisplayName(accounts::set_display_name(connection, request)?)
+            Outcome::SetDisplayName(accounts::set_display_name(connection, notes, request)?)
         }
         O::ChangeUsername(request) => {
-            Outcome::ChangeUsername(accounts::change_username(connection, request)?)
+            Outcome::ChangeUsername(accounts::change_username(connection, notes, request)?)
         }
-        O::DeleteUser(request) => Outcome::DeleteUser(accounts::delete(connection, request)?),
-        O::SetAvatar(set) => Outcome::SetAvatar(users::set_avatar(connection, set)?),
+        O::DeleteUser(request) => {
+            Outcome::DeleteUser(accounts::delete(connection, notes, request)?)
+        }
+        O::SetAvatar(set) => Outcome::SetAvatar(users::set_avatar(connection, notes, set)?),
         O::RegisterClient(request) => {
-            Outcome::RegisterClient(clients::register(connection, request)?)
+            Outcome::RegisterClient(clients::register(connection, notes, request)?)
         }
-        O::UpdateClient(request) => Outcome::UpdateClient(clients::update(connection, request)?),
+        O::UpdateClient(request) => {
+            Outcome::UpdateClient(clients::update(connection, notes, request)?)
+        }
         O::RotateClientSecret(request) => {
-            Outcome::RotateClientSecret(clients::rotate_secret(connection, request)?)
+            Outcome::RotateClientSecret(clients::rotate_secret(connection, notes, request)?)
         }
-        O::RemoveClient(request) => Outcome::RemoveClient(clients::remove(connection, request)?),
-        O::RedeemCode(request) => Outcome::RedeemCode(grants::redeem(connection, request)?),
+        O::RemoveClient(request) => {
+            Outcome::RemoveClient(clients::remove(connection, notes, request)?)
+        }
+        O::RedeemCode(request) => Outcome::RedeemCode(grants::redeem(connection, notes, request)?),
         O::Spend(Spend(ticket)) => {
             let is_spent = spent::is_spent(connection, ticket)?;
             if !is_spent {
@@ -174,22 +209,47 @@ fn apply(connection: &Connection, operation: &Operation) -> Answer {
             }
             Outcome::Spend(!is_spent)
         }
-        O::GiveConsent(request) => Outcome::GiveConsent(grants::give_consent(connection, request)?),
+        O::GiveConsent(request) => {
+            Outcome::GiveConsent(grants::give_consent(connection, notes, request)?)
+        }
         O::WithdrawConsent(request) => {
-            Outcome::WithdrawConsent(grants::withdraw_consent(connection, request)?)
+            Outcome::WithdrawConsent(grants::withdraw_consent(connection, notes, request)?)
         }
         O::RecordRevocation(request) => {
             let Revocation { kind, id, until } = request.revocation.clone();
             let stored = revocations::record(connection, kind, id, until, request.audit.at)?;
-            audit::append(connection, &request.audit)?;
+            notes.add(&request.audit);
             Outcome::RecordRevocation(stored)
         }
         O::ClaimDeliveries(request) => {
             Outcome::ClaimDeliveries(deliveries::claim(connection, request)?)
         }
         O::SettleDelivery(request) => {
-            deliveries::settle(connection, request)?;
+            deliveries::settle(connection, notes, request)?;
             Outcome::SettleDelivery
+        }
+        O::SetRole(request) => {
+            Outcome::SetRole(administration::set_role(connection, notes, request)?)
+        }
+        O::LockUser(request) => {
+            Outcome::LockUser(administration::lock(connection, notes, request)?)
+        }
+        O::UnlockUser(request) => {
+            Outcome::UnlockUser(administration::unlock(connection, notes, request)?)
+        }
+        O::OpenSession(request) => {
+            Outcome::OpenSession(administration::open_session(connection, notes, request)?)
+        }
+        O::EndSessionsBefore(request) => Outcome::EndSessionsBefore(
+            administration::end_sessions_before(connection, notes, request)?,
+        ),
+        O::AppendCheckpoint(request) => {
+            Outcome::AppendCheckpoint(audit::append_checkpoint(connection, notes, request)?)
+        }
+        O::ClaimRequest(request) => Outcome::ClaimRequest(requests::claim(connection, request)?),
+        O::SettleRequest(request) => {
+            requests::settle(connection, request)?;
+            Outcome::SettleRequest
         }
         O::RemoveExpired(remove) => Outcome::RemoveExpired(expired::remove(connection, remove)?),
     })
@@ -231,7 +291,7 @@ mod tests {
 
         let large = "x".repeat(1 << 20);
         let batch = [append("small".to_owned()), append(large), append("small".to_owned())];
-        let answers = transact(&connection, &batch, &counters);
+        let answers = transact(&connection, &batch, &counters, &mut Trail::default());
         assert!(matches!(answers[1], Err(StoreError::Unwritable(_))), "{answers:?}");
         let acknowledged = answers.iter().filter(|answer| answer.is_ok()).count();
         assert_eq!(stored(&connection), acknowledged as i64);
@@ -239,7 +299,7 @@ mod tests {
         assert!(connection.is_autocommit());
 
         set_limit(1 << 20);
-        let answers = transact(&connection, &batch, &counters);
+        let answers = transact(&connection, &batch, &counters, &mut Trail::default());
         assert!(answers.iter().filter(|answer| answer.is_err()).count() <= acknowledged);
         assert_eq!(stored(&connection), 3);
     }
@@ -249,10 +309,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (connection, counters) = (migrated(&folder), Counters::default());
         connection.pragma_update(None, "query_only", true).unwrap();
-        let answers = transact(&connection, &[append("a".to_owned())], &counters);
+        let answers =
+            transact(&connection, &[append("a".to_owned())], &counters, &mut Trail::default());
         assert!(matches!(answers[..], [Err(StoreError::Unwritable(_))]), "{answers:?}");
         connection.pragma_update(None, "query_only", false).unwrap();
-        let answers = transact(&connection, &[append("a".to_owned())], &counters);
+        let answers =
+            transact(&connection, &[append("a".to_owned())], &counters, &mut Trail::default());
         assert!(matches!(answers[..], [Ok(Outcome::AppendAudit)]), "{answers:?}");
     }
 }

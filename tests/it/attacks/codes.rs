@@ -1,5 +1,6 @@
 //! Codes at the token endpoint (attacks B05 to B16).
 
+use latchkey::store::model::AuditPage;
 use std::time::Duration;
 
 use latchkey::protocol::jwt::{AccessClaims, IdClaims};
@@ -108,7 +109,7 @@ pub async fn b09_a_second_redemption_ends_what_the_first_one_got(backend: Backen
         }
         scene.redeem(&code).await.refused(400, "invalid_grant");
     }
-    let rows = scene.server.app.store.read.audit(100).await.unwrap();
+    let rows = scene.server.app.store.read.audit(&AuditPage::newest(100)).await.unwrap();
     let replays: Vec<_> = rows.iter().filter(|row| row.action == "grant.code_replayed").collect();
     assert_eq!(replays.len(), 2, "once for each grant that ended");
     for row in replays {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use latchkey::administration::By;
 use latchkey::protocol::client::ClientMetadata;
-use latchkey::registration::{self, By, RegistrationError};
+use latchkey::registration::{self, RegistrationError};
 use latchkey::store::model::{Actor, Client};
 use reqwest::StatusCode;
 use serde_json::{Value, json};

@@ -1,5 +1,6 @@
 //! Connections that break at the worst moment, and servers that are gone.
 
+use crate::store_contract::fixtures::apply_batch;
 use std::time::Duration;
 
 use latchkey::clock::Clock;
@@ -142,7 +143,7 @@ async fn a_commit_whose_answer_was_lost_is_read_back() {
     let (store, direct, proxy, _guard) = stores_by_proxy().await;
     let batch = mixed_batch(&store).await;
     proxy.cut(Cut::Answer("COMMIT"));
-    assert_all_happened(&store.write.apply(batch).await);
+    assert_all_happened(&apply_batch(&store, batch).await);
     assert!(proxy.was_cut());
     assert_eq!(store.counters.read_back(), 1);
     // Three people's first families and one more, of which one ended: nothing happened twice.
@@ -271,7 +272,7 @@ async fn a_commit_that_never_arrived_is_repeated() {
     let (store, direct, proxy, _guard) = stores_by_proxy().await;
     let batch = mixed_batch(&store).await;
     proxy.cut(Cut::Request("COMMIT"));
-    assert_all_happened(&store.write.apply(batch).await);
+    assert_all_happened(&apply_batch(&store, batch).await);
     assert!(proxy.was_cut());
     assert_eq!(store.counters.read_back(), 1);
     assert_eq!(direct.read.live_families().await.unwrap().len(), 3);
@@ -282,7 +283,7 @@ async fn a_transaction_that_breaks_before_its_commit_is_tried_again() {
     let (store, direct, proxy, _guard) = stores_by_proxy().await;
     let batch = mixed_batch(&store).await;
     proxy.cut(Cut::Request("BEGIN"));
-    assert_all_happened(&store.write.apply(batch).await);
+    assert_all_happened(&apply_batch(&store, batch).await);
     assert!(proxy.was_cut());
     assert_eq!(store.counters.read_back(), 0);
     assert_eq!(direct.read.live_families().await.unwrap().len(), 3);

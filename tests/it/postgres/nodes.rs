@@ -1,5 +1,6 @@
 //! Several nodes on one database.
 
+use crate::store_contract::fixtures::apply_batch;
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
@@ -59,7 +60,7 @@ async fn of_nodes_that_bring_the_same_families_in_any_order_exactly_one_moves_ea
             batch
         });
         let answers =
-            join_all(nodes.iter().zip(batches).map(|(node, batch)| node.write.apply(batch))).await;
+            join_all(nodes.iter().zip(batches).map(|(node, batch)| apply_batch(node, batch))).await;
         let moves = answers.iter().flatten().filter(|answer| has_moved(answer)).count();
         assert_eq!(moves, families.len());
     }
@@ -72,7 +73,7 @@ async fn a_batch_of_advances_is_one_transaction_of_one_statement() {
     let (store, guard) = fresh_store().await;
     let families = families(&store, 30).await;
     let (commits, writes) = (store.counters.commits(), store.counters.writes());
-    let answers = store.write.apply(advances(&families, 0)).await;
+    let answers = apply_batch(&store, advances(&families, 0)).await;
     assert!(answers.iter().all(has_moved));
     assert_eq!(store.counters.commits() - commits, 1);
     assert_eq!(store.counters.writes() - writes, 30);
@@ -91,7 +92,7 @@ async fn a_batch_of_codes_is_one_transaction_of_one_statement() {
         batch.push(redemption(&person).into_operation());
     }
     let (commits, writes) = (store.counters.commits(), store.counters.writes());
-    let answers = store.write.apply(batch).await;
+    let answers = apply_batch(&store, batch).await;
     let has_opened = |answer: &Result<Outcome, StoreError>| {
         matches!(answer, Ok(Outcome::RedeemCode(RedeemOutcome::Opened(_))))
     };
@@ -156,7 +157,7 @@ async fn a_family_that_another_transaction_holds_does_not_hold_up_the_rest() {
     let (store, guard) = fresh_store().await;
     let families = families(&store, 3).await;
     let holder = hold(&guard, families[1]).await;
-    let batch = store.write.apply(advances(&families, 0));
+    let batch = apply_batch(&store, advances(&families, 0));
     let answers = tokio::time::timeout(Duration::from_secs(10), batch).await.unwrap();
     assert!(has_moved(&answers[0]) && has_moved(&answers[2]));
     assert!(matches!(&answers[1], Err(StoreError::Unavailable(_))), "{:?}", answers[1]);

@@ -47,6 +47,7 @@ pub fn deletion(person: &FamilyWithUser) -> DeleteUser {
     DeleteUser {
         user: person.user.id,
         asked_in: Some(person.family.id),
+        by_admin: false,
         held_until: Some(at(100).plus(HOLD)),
         tokens_live_until: at(1_000),
         audit,

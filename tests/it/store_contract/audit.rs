@@ -1,5 +1,6 @@
 //! The audit trail.
 
+use latchkey::store::model::AuditPage;
 use latchkey::store::model::{Actor, UserId};
 use latchkey::store::operation::AppendAudit;
 use latchkey::store::{AuditRow, Store};
@@ -28,12 +29,12 @@ pub async fn an_entry_is_read_as_it_was_written(store: &Store, _: &impl Database
         details: written.details,
         personal: serde_json::Value::Null,
     };
-    assert_eq!(store.read.audit(10).await.unwrap(), [expected]);
+    assert_eq!(store.read.audit(&AuditPage::newest(10)).await.unwrap(), [expected]);
 
     let mut bare = entry("store.opened");
     bare.at = at(8);
     apply(store, AppendAudit(bare)).await;
-    let newest = store.read.audit(1).await.unwrap().remove(0);
+    let newest = store.read.audit(&AuditPage::newest(1)).await.unwrap().remove(0);
     assert_eq!((newest.actor.as_str(), newest.request_id, newest.address), ("system", None, None));
     assert_eq!(newest.details, serde_json::Value::Null);
 }
@@ -45,7 +46,7 @@ pub async fn entries_come_newest_first_and_no_more_than_asked(store: &Store, _: 
         apply(store, AppendAudit(entry)).await;
     }
     let actions = async |limit| {
-        let entries = store.read.audit(limit).await.unwrap();
+        let entries = store.read.audit(&AuditPage::newest(limit)).await.unwrap();
         Vec::from_iter(entries.into_iter().map(|entry| entry.action))
     };
     assert_eq!(actions(3).await, ["d", "c", "b"]);
@@ -58,7 +59,7 @@ pub async fn personal_values_are_kept_apart(store: &Store, database: &impl Datab
     written.address = Some("203.0.113.9".to_owned());
     written.details = json!({ "provider": "dev", "personal": { "email": "ada@dev.localhost" } });
     apply(store, AppendAudit(written)).await;
-    let row = store.read.audit(1).await.unwrap().remove(0);
+    let row = store.read.audit(&AuditPage::newest(1)).await.unwrap().remove(0);
     assert_eq!(row.details, json!({ "provider": "dev" }));
 
     let personal = "personal LIKE '%203.0.113.9%' AND personal LIKE '%ada@dev.localhost%'";
@@ -68,6 +69,6 @@ pub async fn personal_values_are_kept_apart(store: &Store, database: &impl Datab
     assert_eq!(database.number(leaked).await, 0);
 
     database.execute("DELETE FROM audit_details").await;
-    let row = store.read.audit(1).await.unwrap().remove(0);
+    let row = store.read.audit(&AuditPage::newest(1)).await.unwrap().remove(0);
     assert_eq!((row.action.as_str(), row.address), ("identity.linked", None));
 }

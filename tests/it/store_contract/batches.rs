@@ -1,5 +1,6 @@
 //! What holds for any batch.
 
+use crate::store_contract::fixtures::apply_batch;
 use latchkey::store::Store;
 use latchkey::store::error::StoreError;
 use latchkey::store::operation::{
@@ -15,16 +16,17 @@ pub async fn a_batch_is_one_commit_and_each_that_runs_alone_another(
 ) {
     let person = created(store, "ada").await;
     let (commits, writes) = (store.counters.commits(), store.counters.writes());
-    let answers = store
-        .write
-        .apply(vec![
+    let answers = apply_batch(
+        store,
+        vec![
             advance(person.family.id, 0).into_operation(),
             AppendAudit(entry("a")).into_operation(),
             creation("ben").into_operation(),
             sign_in(&person).into_operation(),
             creation("cem").into_operation(),
-        ])
-        .await;
+        ],
+    )
+    .await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     assert_eq!(store.counters.commits() - commits, 3);
     assert_eq!(store.counters.writes() - writes, 5);
@@ -37,16 +39,17 @@ pub async fn a_failing_operation_fails_alone(store: &Store, _: &impl Database) {
     let mut fails_late = sign_in(&person);
     fails_late.audit.id = taken.id;
     let unspent = fails_late.spends.clone();
-    let answers = store
-        .write
-        .apply(vec![
+    let answers = apply_batch(
+        store,
+        vec![
             append(taken.clone()),
             append(taken.clone()),
             fails_late.into_operation(),
             advance(person.family.id, 0).into_operation(),
             append(entry("after")),
-        ])
-        .await;
+        ],
+    )
+    .await;
     assert!(matches!(answers[0], Ok(Outcome::AppendAudit)), "{answers:?}");
     assert!(matches!(answers[1], Err(StoreError::Refused(_))), "{answers:?}");
     assert!(matches!(answers[2], Err(StoreError::Refused(_))), "{answers:?}");
@@ -60,7 +63,7 @@ pub async fn a_failing_operation_fails_alone(store: &Store, _: &impl Database) {
 
     let mut again = sign_in(&person);
     again.spends = unspent;
-    let answers = store.write.apply(vec![again.into_operation()]).await;
+    let answers = apply_batch(store, vec![again.into_operation()]).await;
     assert!(matches!(answers[0], Ok(Outcome::SignIn(SignInOutcome::Opened(_)))), "{answers:?}");
 }
 
@@ -76,7 +79,7 @@ pub async fn answers_come_in_the_order_of_the_batch(store: &Store, database: &im
         twice.into_operation(),
         advance(person.family.id, 3).into_operation(),
     ];
-    let answers = store.write.apply(batch).await;
+    let answers = apply_batch(store, batch).await;
     assert!(
         matches!(
             &answers[..],
@@ -94,7 +97,7 @@ pub async fn answers_come_in_the_order_of_the_batch(store: &Store, database: &im
 }
 
 pub async fn an_empty_batch_has_no_answers(store: &Store, _: &impl Database) {
-    assert_eq!(store.write.apply(Vec::new()).await.len(), 0);
+    assert_eq!(apply_batch(store, Vec::new()).await.len(), 0);
     assert_eq!(store.counters.commits(), 0);
 }
 

@@ -22,7 +22,7 @@ pub fn nothing_expires() -> RemoveExpired {
         idle_since: at(-1),
         created_before: at(-1),
         revoked_before: at(-1),
-        audited_before: at(-1),
+        audited_before: None,
         wipe_keys: Vec::new(),
         families_after: None,
         limit: 1000,
@@ -45,7 +45,7 @@ pub async fn what_nobody_needs_is_removed(store: &Store, database: &impl Databas
     assert_eq!(apply(store, tickets).await, Removed { spent: 3, ..Removed::default() });
     let revocations = RemoveExpired { now: at(1030), ..nothing_expires() };
     assert_eq!(apply(store, revocations).await, Removed { revocations: 1, ..Removed::default() });
-    let audit = RemoveExpired { audited_before: at(0), ..nothing_expires() };
+    let audit = RemoveExpired { audited_before: Some(at(0)), ..nothing_expires() };
     assert_eq!(apply(store, audit).await, Removed { audit: 5, ..Removed::default() });
     let families = RemoveExpired { idle_since: at(0), ..nothing_expires() };
     assert_eq!(apply(store, families).await, Removed { families: 1, ..Removed::default() });
@@ -64,7 +64,7 @@ pub async fn what_is_needed_stays(store: &Store, database: &impl Database) {
         idle_since: at(-1),
         created_before: at(-1),
         revoked_before: at(99),
-        audited_before: at(-1),
+        audited_before: Some(at(-1)),
         ..nothing_expires()
     };
     assert_eq!(apply(store, step).await, Removed::default());
@@ -96,13 +96,14 @@ pub async fn families_are_walked_in_bounded_steps(store: &Store, database: &impl
     let mut step = RemoveExpired {
         now: at(600),
         idle_since: at(0),
-        audited_before: at(0),
+        audited_before: Some(at(0)),
         limit: 3,
         ..nothing_expires()
     };
     let first = apply(store, step.clone()).await;
     let third = FamilyId(Uuid::from_u128(3));
     let expected = Removed {
+        requests: 0,
         families: 2,
         spent: 3,
         revocations: 3,

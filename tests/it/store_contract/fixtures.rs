@@ -9,14 +9,15 @@ use latchkey::protocol::jwt::Algorithm;
 use latchkey::protocol::random;
 use latchkey::store::error::StoreError;
 use latchkey::store::model::{
-    Actor, AuditEntry, Client, Email, FIRST_PARTY, FamilyId, FamilyWithUser, NewFamily, Role,
-    SecretHash, SessionId, StoredKey, User, UserId, UserStatus,
+    Actor, AuditEntry, AuditPage, Client, Email, FIRST_PARTY, FamilyId, FamilyWithUser, NewFamily,
+    Role, SecretHash, SessionId, StoredKey, User, UserId, UserStatus,
 };
 use latchkey::store::operation::{
-    AdvanceFamily, CreateUser, CreateUserOutcome, GiveConsent, IdentityRefresh, RedeemCode,
-    RedeemOutcome, RegisterClient, RegisterClientOutcome, RemoveClient, Revoke, RevokeTarget,
-    SignIn, SignInOutcome, Spent, Write,
+    AdvanceFamily, CreateUser, CreateUserOutcome, GiveConsent, IdentityRefresh, Operation, Outcome,
+    RedeemCode, RedeemOutcome, RegisterClient, RegisterClientOutcome, RemoveClient, Revoke,
+    RevokeTarget, SignIn, SignInOutcome, Spent, Write,
 };
+use latchkey::store::trail::Trail;
 use latchkey::store::{self, Store};
 
 use super::Database;
@@ -34,9 +35,14 @@ pub async fn open_again(database: &impl Database) -> Store {
     store::open(database.settings(), &Clock::system()).await.unwrap()
 }
 
+/// Applies a batch as a process does that has written nothing yet: its entries begin another chain.
+pub async fn apply_batch(store: &Store, batch: Vec<Operation>) -> Vec<Result<Outcome, StoreError>> {
+    store.write.apply(batch, &mut Trail::default()).await
+}
+
 /// Applies one write.
 pub async fn try_apply<W: Write>(store: &Store, write: W) -> Result<W::Outcome, StoreError> {
-    let mut answers = store.write.apply(vec![write.into_operation()]).await;
+    let mut answers = apply_batch(store, vec![write.into_operation()]).await;
     assert_eq!(answers.len(), 1);
     answers.remove(0).map(|outcome| W::unwrap_outcome(outcome).expect("the outcome is the write's"))
 }
@@ -47,7 +53,7 @@ pub async fn apply<W: Write>(store: &Store, write: W) -> W::Outcome {
 }
 
 /// The tables that a write can leave something in.
-pub const TABLES: [&str; 14] = [
+pub const TABLES: [&str; 16] = [
     "users",
     "former_usernames",
     "held_usernames",
@@ -59,6 +65,8 @@ pub const TABLES: [&str; 14] = [
     "signing_keys",
     "audit_events",
     "audit_details",
+    "audit_checkpoints",
+    "idempotent_requests",
     "clients",
     "consents",
     "deliveries",
@@ -75,7 +83,7 @@ pub async fn rows(database: &impl Database) -> Vec<(&'static str, i64)> {
 
 /// How many audit entries of an action there are.
 pub async fn audited(store: &Store, action: &str) -> usize {
-    let entries = store.read.audit(1000).await.unwrap();
+    let entries = store.read.audit(&AuditPage::newest(1000)).await.unwrap();
     entries.iter().filter(|entry| entry.action == action).count()
 }
 

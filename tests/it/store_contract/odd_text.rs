@@ -1,6 +1,7 @@
 //! Text that people and providers make up. What a backend cannot hold is refused, not a panic.
 
 use latchkey::store::Store;
+use latchkey::store::model::AuditPage;
 use latchkey::store::operation::{AppendAudit, CreateUserOutcome, SignInOutcome};
 use serde_json::json;
 
@@ -53,7 +54,7 @@ pub async fn odd_text_breaks_nothing(store: &Store, _: &impl Database) {
         noted.at = at(seconds);
         noted.details = json!({ "text": text, "personal": { "text": text } });
         try_apply(store, AppendAudit(noted)).await.unwrap();
-        let newest = store.read.audit(1).await.unwrap().remove(0);
+        let newest = store.read.audit(&AuditPage::newest(1)).await.unwrap().remove(0);
         assert_eq!(newest.details, json!({ "text": text }), "JSON escapes what text cannot hold");
     }
     created(store, "ben").await;
