@@ -12,6 +12,7 @@ pub mod edge;
 pub mod endpoint;
 pub mod multipart;
 pub mod oauth;
+pub mod openapi;
 pub mod pages;
 pub mod parameters;
 pub mod rate_limit;

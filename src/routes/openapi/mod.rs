@@ -1,0 +1,3 @@
+//! The description of the HTTP interface, made from the table of routes whenever it is asked for.
+
+pub mod operation;
