@@ -337,6 +337,10 @@ impl Answer {
         Self::empty(status, description)
     }
 
+    /// To who has a fresh copy (RFC 9110 §15.4.5).
+    pub const NOT_MODIFIED: Self =
+        Self::empty(304, "The copy that `If-None-Match` names is fresh.").with(&[Header::ETAG]);
+
     /// With headers that matter.
     #[must_use]
     pub const fn with(self, headers: &'static [Header]) -> Self {
