@@ -33,7 +33,7 @@ there is one. `docs/errors.md` explains every code.\n\n\
 
 /// The document, as it is served and printed.
 pub fn text(settings: &Settings) -> String {
-    document(settings).to_string()
+    format!("{}\n", document(settings))
 }
 
 /// The document of all routes, as these settings make them.
@@ -269,6 +269,8 @@ impl<'a> Writer<'a> {
     }
 
     fn components(mut self) -> Value {
+        let mut schemas = Value::Object(self.told.take_definitions(true));
+        simplify(&mut schemas);
         let cookie = |kind, description: &str| {
             json!({
                 "type": "apiKey", "in": "cookie", "name": self.cookies.name(kind),
@@ -277,7 +279,7 @@ impl<'a> Writer<'a> {
         };
         let discovery = self.settings.server.public_url.join("/.well-known/openid-configuration");
         json!({
-            "schemas": self.told.take_definitions(true),
+            "schemas": schemas,
             "responses": self.refusals,
             "headers": {
                 "RequestId": {
@@ -309,6 +311,54 @@ impl<'a> Writer<'a> {
                 },
             },
         })
+    }
+}
+
+/// Says the same of what is answered more briefly: what may be absent is never null, and words to choose from
+/// are one list.
+fn simplify(schema: &mut Value) {
+    match schema {
+        Value::Array(parts) => parts.iter_mut().for_each(simplify),
+        Value::Object(schema) => {
+            schema.values_mut().for_each(simplify);
+            let required = schema.get("required").and_then(Value::as_array).cloned();
+            let required = required.unwrap_or_default();
+            if let Some(Value::Object(members)) = schema.get_mut("properties") {
+                let optional =
+                    members.iter_mut().filter(|(name, _)| !required.contains(&json!(name)));
+                optional.for_each(|(_, member)| deny_null(member));
+            }
+            let words = schema.get("oneOf").and_then(Value::as_array).and_then(|parts| {
+                parts.iter().map(|part| part.get("const").cloned()).collect::<Option<Vec<_>>>()
+            });
+            if let Some(words) = words {
+                schema.remove("oneOf");
+                schema.insert("enum".to_owned(), words.into());
+            }
+        }
+        _ => {}
+    }
+}
+
+fn deny_null(schema: &mut Value) {
+    let Value::Object(schema) = schema else { return };
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [only] = &types[..] {
+            let only = only.clone();
+            schema.insert("type".to_owned(), only);
+        }
+    }
+    if let Some(Value::Array(parts)) = schema.get_mut("anyOf") {
+        parts.retain(|part| part["type"] != "null");
+        if let [Value::Object(only)] = &parts[..] {
+            let only = only.clone();
+            schema.remove("anyOf");
+            // What is said of the member outdoes what is said of its type.
+            only.into_iter().for_each(|(name, value)| {
+                schema.entry(name).or_insert(value);
+            });
+        }
     }
 }
 
