@@ -8,6 +8,7 @@ pub mod failure;
 pub mod healthcheck;
 pub mod keys;
 pub mod migrate;
+pub mod openapi;
 pub mod output;
 pub mod serve;
 pub mod users;
@@ -100,6 +101,8 @@ enum Command {
     /// Register apps and services, and look after them
     #[command(subcommand)]
     Clients(clients::ClientsCommand),
+    /// Print the description of the HTTP interface, as /openapi.json serves it (OpenAPI 3.1)
+    Openapi,
     /// Exit with 0 if the local server is ready
     Healthcheck,
     /// Print completions for a shell
@@ -196,6 +199,10 @@ async fn dispatch(line: CommandLine) -> Result<(), Failure> {
         }
         Command::Clients(command) => clients::run(&settings()?, format, command).await,
         Command::Healthcheck => healthcheck::run(&settings()?).await,
+        Command::Openapi => {
+            openapi::run(&settings()?);
+            Ok(())
+        }
         Command::Completions { shell } => {
             completions::run(shell);
             Ok(())

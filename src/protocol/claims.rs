@@ -67,27 +67,27 @@ impl Claim {
 }
 
 /// A person as a client may see them, beside `sub`: what is not open, or not there, is absent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct PersonClaims<'a> {
-    /// [`Claim::Name`]: the display name, else the username.
+    /// What pages call the person: the display name, else the username. With `profile`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<&'a str>,
-    /// [`Claim::PreferredUsername`].
+    /// The username, which may change. With `profile`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preferred_username: Option<&'a str>,
-    /// [`Claim::Picture`].
+    /// Where the picture is. With `profile`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub picture: Option<String>,
-    /// [`Claim::Email`].
+    /// An address of the person. With `email`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<&'a str>,
-    /// [`Claim::EmailVerified`]: of that very address.
+    /// Whether a trusted provider says that this very address is the person's. With `email`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email_verified: Option<bool>,
-    /// [`Claim::Role`].
+    /// What the person may do here. With `roles`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
-    /// [`Claim::Roles`].
+    /// The same as a list. With `roles`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub roles: Option<[Role; 1]>,
 }

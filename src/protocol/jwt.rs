@@ -107,8 +107,9 @@ pub const ID_TOKEN: &str = "JWT";
 pub const LOGOUT_TOKEN: &str = "logout+jwt";
 
 /// Whom a token is for: one name or several (RFC 7519 §4.1.3).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
+#[schemars(inline)]
 pub enum Audience {
     /// One.
     One(String),

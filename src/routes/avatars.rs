@@ -11,9 +11,26 @@ use crate::app::App;
 use crate::avatars::name::ObjectName;
 use crate::avatars::storage::CACHING;
 use crate::error::{ApiError, ErrorCode};
+use crate::routes::openapi::operation::{Answer, Header, Operation, Parameter, Tag};
 
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
+
+/// How `GET /avatars/{name}` is described.
+pub const SERVE: Operation = Operation {
+    id: "get_avatar",
+    tag: Tag::Account,
+    summary: "A person's picture",
+    description: "For anybody who knows its name, which is in `avatar_url`. Another picture has another name.",
+    parameters: &[Parameter::path("name", "Its name.")],
+    answers: &[
+        Answer::other(&["image/png", "image/jpeg"], "The picture.")
+            .with(&[Header::ETAG, Header::CACHING]),
+        Answer::NOT_MODIFIED,
+    ],
+    errors: &[ErrorCode::NotFound],
+    ..Operation::PLAIN
+};
 
 /// Serves one object, or says that the caller has it. Whatever a browser makes of the bytes, it runs
 /// nothing from them.

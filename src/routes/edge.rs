@@ -15,12 +15,13 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use super::oauth::error::{OAuthError, plain};
+use super::oauth::error::{OAuthCode, OAuthError, OAuthProblem};
 use super::{cors, pages};
 use crate::app::App;
-use crate::clock::Stopwatch;
+use crate::clock::{Stopwatch, Timestamp};
 use crate::config::settings::LogFormat;
 use crate::error::{ApiError, ErrorCode, Retry};
 use crate::protocol::random;
@@ -192,42 +193,63 @@ fn of_framework(error: &Error) -> ApiError {
     ApiError::new(code, "The request was refused.").cause(error)
 }
 
-/// RFC 9457.
-fn problem_answer(error: &ApiError, id: &str) -> HttpResponse {
-    let mut body = json!({
-        "type": format!("urn:latchkey:error:{}", error.code.as_str()),
-        "title": error.code.title(),
-        "status": error.code.status().as_u16(),
-        "code": error.code.as_str(),
-        "detail": error.detail,
-        "request_id": id,
-    });
-    if let Some(field) = error.field {
-        body["field"] = field.into();
-    }
-    if let Some(Retry::At(moment)) = error.retry {
-        body["retry_at"] = moment.to_rfc3339().into();
-    }
-    HttpResponse::build(error.code.status())
-        .insert_header((CONTENT_TYPE, "application/problem+json"))
-        .body(body.to_string())
+/// An answer that says no (RFC 9457).
+#[derive(Serialize, JsonSchema)]
+pub struct Problem<'a> {
+    /// A URN that ends with the code.
+    r#type: String,
+    /// The short sentence that goes with the code.
+    title: &'static str,
+    /// The status of the answer.
+    status: u16,
+    /// Which no; stable.
+    code: &'static str,
+    /// What went wrong and what to do, for people.
+    detail: &'a str,
+    /// The member or parameter that is at fault, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'static str>,
+    /// The id of the request, as in `X-Request-Id`.
+    request_id: &'a str,
+    /// From when on it works, where it does from a certain moment on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_at: Option<Timestamp>,
 }
 
-/// RFC 6749 §5.2, with the codes of §4.1.2.1 for trouble on our side.
-fn oauth_answer(error: &ApiError) -> HttpResponse {
-    let status = error.code.status();
-    let code = match status {
-        StatusCode::INTERNAL_SERVER_ERROR => "server_error",
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-            "temporarily_unavailable"
-        }
-        _ => "invalid_request",
+/// What [`Problem`] is sent as.
+pub const PROBLEM: &str = "application/problem+json";
+
+fn problem_answer(error: &ApiError, id: &str) -> HttpResponse {
+    let problem = Problem {
+        r#type: format!("urn:latchkey:error:{}", error.code.as_str()),
+        title: error.code.title(),
+        status: error.code.status().as_u16(),
+        code: error.code.as_str(),
+        detail: &error.detail,
+        field: error.field,
+        request_id: id,
+        retry_at: match error.retry {
+            Some(Retry::At(moment)) => Some(moment),
+            Some(Retry::After(_)) | None => None,
+        },
     };
-    // The RFC allows printable ASCII without quotes and backslashes in the description.
-    let description = plain(&error.detail);
-    HttpResponse::build(status)
-        .insert_header((CONTENT_TYPE, "application/json"))
-        .body(json!({ "error": code, "error_description": description }).to_string())
+    HttpResponse::build(error.code.status()).insert_header((CONTENT_TYPE, PROBLEM)).json(problem)
+}
+
+/// What a code is called under `/oauth` (RFC 6749 §5.2, with the codes of §4.1.2.1 for trouble on our side).
+pub fn in_oauth(code: ErrorCode) -> OAuthCode {
+    match code.status() {
+        StatusCode::INTERNAL_SERVER_ERROR => OAuthCode::ServerError,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+            OAuthCode::TemporarilyUnavailable
+        }
+        _ => OAuthCode::InvalidRequest,
+    }
+}
+
+fn oauth_answer(error: &ApiError) -> HttpResponse {
+    let problem = OAuthProblem::new(in_oauth(error.code), &error.detail);
+    HttpResponse::build(error.code.status()).json(problem)
 }
 
 fn header_value(text: &str) -> HeaderValue {

@@ -7,6 +7,7 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{Error, FromRequest, Handler, Resource, Responder};
 
+use super::openapi::operation::Operation;
 use super::rate_limit;
 use crate::actors::rate_limiter::Tier;
 use crate::app::App;
@@ -23,28 +24,32 @@ pub enum Limit {
     InHandler,
 }
 
-/// A path under construction.
+/// A path under construction. It takes no handler without saying what it does.
 pub struct Endpoint {
+    /// Its path, with what varies in braces.
+    pub path: &'static str,
+    /// Who limits its rate.
+    pub limit: Limit,
+    /// Its methods, each with how it is described; HEAD goes without saying.
+    pub operations: Vec<(&'static str, Operation)>,
     resource: Resource,
-    methods: Vec<&'static str>,
-    limit: Limit,
 }
 
 impl Endpoint {
     /// A path without methods yet.
-    pub fn new(path: &str, limit: Limit) -> Self {
-        Self { resource: web::resource(path), methods: Vec::new(), limit }
+    pub fn new(path: &'static str, limit: Limit) -> Self {
+        Self { path, limit, operations: Vec::new(), resource: web::resource(path) }
     }
 
     /// Answers GET, and HEAD with the same head.
     #[must_use]
-    pub fn get<F, Arguments>(mut self, handler: F) -> Self
+    pub fn get<F, Arguments>(mut self, handler: F, operation: Operation) -> Self
     where
         F: Handler<Arguments>,
         Arguments: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.methods.extend(["GET", "HEAD"]);
+        self.operations.push(("GET", operation));
         self.resource =
             self.resource.route(web::get().to(handler.clone())).route(web::head().to(handler));
         self
@@ -52,46 +57,50 @@ impl Endpoint {
 
     /// Answers PATCH.
     #[must_use]
-    pub fn patch<F, Arguments>(mut self, handler: F) -> Self
+    pub fn patch<F, Arguments>(mut self, handler: F, operation: Operation) -> Self
     where
         F: Handler<Arguments>,
         Arguments: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.methods.push("PATCH");
+        self.operations.push(("PATCH", operation));
         self.resource = self.resource.route(web::patch().to(handler));
         self
     }
 
     /// Answers DELETE.
     #[must_use]
-    pub fn delete<F, Arguments>(mut self, handler: F) -> Self
+    pub fn delete<F, Arguments>(mut self, handler: F, operation: Operation) -> Self
     where
         F: Handler<Arguments>,
         Arguments: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.methods.push("DELETE");
+        self.operations.push(("DELETE", operation));
         self.resource = self.resource.route(web::delete().to(handler));
         self
     }
 
     /// Answers POST.
     #[must_use]
-    pub fn post<F, Arguments>(mut self, handler: F) -> Self
+    pub fn post<F, Arguments>(mut self, handler: F, operation: Operation) -> Self
     where
         F: Handler<Arguments>,
         Arguments: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.methods.push("POST");
+        self.operations.push(("POST", operation));
         self.resource = self.resource.route(web::post().to(handler));
         self
     }
 
     /// Adds the path to the application; other methods get 405 with `Allow` (RFC 9110 §15.5.6).
     pub fn register(self, config: &mut ServiceConfig) {
-        let allow = self.methods.join(", ");
+        let methods = self.operations.iter().map(|(method, _)| match *method {
+            "GET" => "GET, HEAD",
+            method => method,
+        });
+        let allow = methods.collect::<Vec<_>>().join(", ");
         let resource = self.resource.default_service(web::to(move || {
             let allow = allow.clone();
             async move {

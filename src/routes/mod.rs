@@ -12,6 +12,7 @@ pub mod edge;
 pub mod endpoint;
 pub mod multipart;
 pub mod oauth;
+pub mod openapi;
 pub mod pages;
 pub mod parameters;
 pub mod rate_limit;
@@ -26,105 +27,139 @@ use crate::actors::rate_limiter::Tier;
 use crate::error::{ApiError, ErrorCode};
 use endpoint::{Endpoint, Limit};
 
-/// Adds every route. `is_development` adds those of `latchkey dev`.
+/// Every path with its handlers and how they are described: what is served, and what `/openapi.json` tells.
 ///
 /// Fixed words under `/auth` come before `{provider}`, which no provider may be called.
-pub fn configure(config: &mut ServiceConfig, is_development: bool) {
+pub fn endpoints() -> Vec<Endpoint> {
     let public = Limit::Address(Tier::Public);
     let login = Limit::Address(Tier::Login);
-    let endpoints = [
+    vec![
         // System: asked all day, or by machines that must not be kept out.
-        Endpoint::new("/health", Limit::None).get(system::health),
-        Endpoint::new("/ready", Limit::None).get(system::ready),
-        Endpoint::new("/metrics", public).get(system::metrics),
-        Endpoint::new("/.well-known/jwks.json", Limit::None).get(system::jwks),
+        Endpoint::new("/health", Limit::None).get(system::health, system::HEALTH),
+        Endpoint::new("/ready", Limit::None).get(system::ready, system::READY),
+        Endpoint::new("/metrics", public).get(system::metrics, system::METRICS),
+        Endpoint::new("/.well-known/jwks.json", Limit::None).get(system::jwks, system::JWKS),
         Endpoint::new("/.well-known/openid-configuration", Limit::None)
-            .get(oauth::discovery::discovery),
+            .get(oauth::discovery::discovery, oauth::discovery::DISCOVERY),
         Endpoint::new("/.well-known/oauth-authorization-server", Limit::None)
-            .get(oauth::discovery::discovery),
+            .get(oauth::discovery::discovery, oauth::discovery::METADATA),
+        Endpoint::new(openapi::PATH, public).get(openapi::document, openapi::DOCUMENT),
         // The provider: clients and their tokens.
         Endpoint::new(oauth::discovery::USERINFO, Limit::InHandler)
-            .get(oauth::userinfo::userinfo)
-            .post(oauth::userinfo::userinfo),
+            .get(oauth::userinfo::userinfo, oauth::userinfo::USERINFO)
+            .post(oauth::userinfo::userinfo, oauth::userinfo::POST),
         Endpoint::new(oauth::discovery::INTROSPECT, Limit::InHandler)
-            .post(oauth::introspect::introspect),
-        Endpoint::new(oauth::discovery::REVOKE, public).post(oauth::revoke::revoke),
+            .post(oauth::introspect::introspect, oauth::introspect::INTROSPECT),
+        Endpoint::new(oauth::discovery::REVOKE, public)
+            .post(oauth::revoke::revoke, oauth::revoke::REVOKE),
         // The account and its sessions.
         Endpoint::new("/auth/me", Limit::InHandler)
-            .get(auth::me::me)
-            .patch(auth::profile::patch)
-            .delete(auth::deletion::delete_me),
-        Endpoint::new("/auth/me/username", Limit::InHandler).patch(auth::username::patch),
-        Endpoint::new("/auth/me/export", Limit::InHandler).get(auth::export::export),
+            .get(auth::me::me, auth::me::ME)
+            .patch(auth::profile::patch, auth::profile::PATCH)
+            .delete(auth::deletion::delete_me, auth::deletion::DELETE_ME),
+        Endpoint::new("/auth/me/username", Limit::InHandler)
+            .patch(auth::username::patch, auth::username::PATCH),
+        Endpoint::new("/auth/me/export", Limit::InHandler)
+            .get(auth::export::export, auth::export::EXPORT),
         Endpoint::new("/auth/sessions", Limit::InHandler)
-            .get(auth::sessions::show)
-            .delete(auth::sessions::delete_others),
-        Endpoint::new("/auth/sessions/{id}", Limit::InHandler).delete(auth::sessions::delete),
+            .get(auth::sessions::show, auth::sessions::SHOW)
+            .delete(auth::sessions::delete_others, auth::sessions::DELETE_OTHERS),
+        Endpoint::new("/auth/sessions/{id}", Limit::InHandler)
+            .delete(auth::sessions::delete, auth::sessions::DELETE),
         Endpoint::new("/auth/me/avatar", Limit::InHandler)
-            .post(auth::avatar::upload)
-            .delete(auth::avatar::delete),
-        Endpoint::new("/auth/refresh", Limit::InHandler).post(auth::refresh::refresh),
-        Endpoint::new("/auth/resume", public).get(auth::resume::resume),
-        Endpoint::new("/auth/logout", Limit::InHandler).post(auth::logout::logout),
-        Endpoint::new("/auth/logout-all", Limit::InHandler).post(auth::logout::logout_all),
+            .post(auth::avatar::upload, auth::avatar::UPLOAD)
+            .delete(auth::avatar::delete, auth::avatar::DELETE),
+        Endpoint::new("/auth/refresh", Limit::InHandler)
+            .post(auth::refresh::refresh, auth::refresh::REFRESH),
+        Endpoint::new("/auth/resume", public).get(auth::resume::resume, auth::resume::RESUME),
+        Endpoint::new("/auth/logout", Limit::InHandler)
+            .post(auth::logout::logout, auth::logout::LOGOUT),
+        Endpoint::new("/auth/logout-all", Limit::InHandler)
+            .post(auth::logout::logout_all, auth::logout::LOGOUT_ALL),
         // Setting up an account.
-        Endpoint::new("/auth/setup", login).get(auth::setup::show).post(auth::setup::setup),
-        Endpoint::new("/auth/username-available", login)
-            .get(auth::username_available::username_available),
-        Endpoint::new("/auth/form/setup", login).post(auth::form::setup),
+        Endpoint::new("/auth/setup", login)
+            .get(auth::setup::show, auth::setup::SHOW)
+            .post(auth::setup::setup, auth::setup::SETUP),
+        Endpoint::new("/auth/username-available", login).get(
+            auth::username_available::username_available,
+            auth::username_available::USERNAME_AVAILABLE,
+        ),
+        Endpoint::new("/auth/form/setup", login).post(auth::form::setup, auth::form::SETUP),
         // Other people's apps.
         Endpoint::new(oauth::authorize::PATH, Limit::InHandler)
-            .get(oauth::authorize::get)
-            .post(oauth::authorize::post),
+            .get(oauth::authorize::get, oauth::authorize::GET)
+            .post(oauth::authorize::post, oauth::authorize::POST),
         Endpoint::new(oauth::authorize::consent::FORM, login)
-            .post(oauth::authorize::consent::answer),
-        Endpoint::new("/auth/me/apps", Limit::InHandler).get(auth::apps::show),
-        Endpoint::new("/auth/me/apps/{client_id}", Limit::InHandler).delete(auth::apps::delete),
+            .post(oauth::authorize::consent::answer, oauth::authorize::consent::ANSWER),
+        Endpoint::new("/auth/me/apps", Limit::InHandler).get(auth::apps::show, auth::apps::SHOW),
+        Endpoint::new("/auth/me/apps/{client_id}", Limit::InHandler)
+            .delete(auth::apps::delete, auth::apps::DELETE),
         // Ways to sign in.
-        Endpoint::new("/auth/me/links", Limit::InHandler).get(auth::links::links),
+        Endpoint::new("/auth/me/links", Limit::InHandler)
+            .get(auth::links::links, auth::links::LINKS),
         Endpoint::new("/auth/link/{provider}", login)
-            .get(auth::link::start)
-            .delete(auth::link::unlink),
-        Endpoint::new("/auth/recover", login).get(auth::recover::show),
-        Endpoint::new("/auth/recover/{provider}", login).get(auth::recover::start),
-        Endpoint::new("/auth/form/link", login).post(auth::form::link),
+            .get(auth::link::start, auth::link::START)
+            .delete(auth::link::unlink, auth::link::UNLINK),
+        Endpoint::new("/auth/recover", login).get(auth::recover::show, auth::recover::SHOW),
+        Endpoint::new("/auth/recover/{provider}", login)
+            .get(auth::recover::start, auth::recover::START),
+        Endpoint::new("/auth/form/link", login).post(auth::form::link, auth::form::LINK),
         // What the account page posts.
-        Endpoint::new("/auth/form/unlink", Limit::InHandler).post(auth::account_form::unlink),
+        Endpoint::new("/auth/form/unlink", Limit::InHandler)
+            .post(auth::account_form::unlink, auth::account_form::UNLINK),
         Endpoint::new("/auth/form/profile", Limit::InHandler)
-            .post(auth::account_form::display_name),
+            .post(auth::account_form::display_name, auth::account_form::DISPLAY_NAME),
         Endpoint::new("/auth/form/username", Limit::InHandler)
-            .post(auth::account_form::another_username),
-        Endpoint::new("/auth/form/avatar", Limit::InHandler).post(auth::account_form::picture),
-        Endpoint::new("/auth/form/session", Limit::InHandler).post(auth::account_form::end_session),
-        Endpoint::new("/auth/form/app", Limit::InHandler).post(auth::account_form::take_back),
-        Endpoint::new("/auth/form/delete", Limit::InHandler).post(auth::account_form::delete),
-        Endpoint::new("/auth/form/sign-out", Limit::InHandler).post(auth::form::leave),
-        Endpoint::new("/auth/form/end-session", Limit::InHandler).post(oauth::logout::confirmed),
+            .post(auth::account_form::another_username, auth::account_form::ANOTHER_USERNAME),
+        Endpoint::new("/auth/form/avatar", Limit::InHandler)
+            .post(auth::account_form::picture, auth::account_form::PICTURE),
+        Endpoint::new("/auth/form/session", Limit::InHandler)
+            .post(auth::account_form::end_session, auth::account_form::END_SESSION),
+        Endpoint::new("/auth/form/app", Limit::InHandler)
+            .post(auth::account_form::take_back, auth::account_form::TAKE_BACK),
+        Endpoint::new("/auth/form/delete", Limit::InHandler)
+            .post(auth::account_form::delete, auth::account_form::DELETE),
+        Endpoint::new("/auth/form/sign-out", Limit::InHandler)
+            .post(auth::form::leave, auth::form::LEAVE),
+        Endpoint::new("/auth/form/end-session", Limit::InHandler)
+            .post(oauth::logout::confirmed, oauth::logout::CONFIRMED),
         // Apps.
         Endpoint::new(oauth::logout::PATH, public)
-            .get(oauth::logout::logout)
-            .post(oauth::logout::by_post),
+            .get(oauth::logout::logout, oauth::logout::LOGOUT)
+            .post(oauth::logout::by_post, oauth::logout::BY_POST),
         // Signing in.
-        Endpoint::new("/auth/providers", public).get(auth::providers::providers),
-        Endpoint::new("/auth/{provider}", login).get(auth::start::start),
-        Endpoint::new("/auth/{provider}/callback", login).get(auth::callback::callback),
+        Endpoint::new("/auth/providers", public)
+            .get(auth::providers::providers, auth::providers::PROVIDERS),
+        Endpoint::new("/auth/{provider}", login).get(auth::start::start, auth::start::START),
+        Endpoint::new("/auth/{provider}/callback", login)
+            .get(auth::callback::callback, auth::callback::CALLBACK),
         // Clients.
-        Endpoint::new(oauth::discovery::TOKEN, Limit::InHandler).post(oauth::token::token),
+        Endpoint::new(oauth::discovery::TOKEN, Limit::InHandler)
+            .post(oauth::token::token, oauth::token::TOKEN),
         // Pictures.
-        Endpoint::new("/avatars/{name}", public).get(avatars::serve),
+        Endpoint::new("/avatars/{name}", public).get(avatars::serve, avatars::SERVE),
         // Pages.
-        Endpoint::new("/", public).get(pages::login::home),
-        Endpoint::new("/login", public).get(pages::login::login),
-        Endpoint::new("/onboarding", public).get(pages::onboarding::onboarding),
-        Endpoint::new("/link", public).get(pages::link::link),
-        Endpoint::new("/account", Limit::InHandler).get(pages::account::account),
-        Endpoint::new(pages::account_apps::PATH, Limit::InHandler).get(pages::account_apps::apps),
+        Endpoint::new("/", public).get(pages::login::home, pages::login::HOME),
+        Endpoint::new("/login", public).get(pages::login::login, pages::login::LOGIN),
+        Endpoint::new("/onboarding", public)
+            .get(pages::onboarding::onboarding, pages::onboarding::ONBOARDING),
+        Endpoint::new("/link", public).get(pages::link::link, pages::link::LINK),
+        Endpoint::new("/account", Limit::InHandler)
+            .get(pages::account::account, pages::account::ACCOUNT),
+        Endpoint::new(pages::account_apps::PATH, Limit::InHandler)
+            .get(pages::account_apps::apps, pages::account_apps::APPS),
         Endpoint::new(pages::account_delete::PATH, Limit::InHandler)
-            .get(pages::account_delete::ask),
-        Endpoint::new("/signed-out", public).get(pages::login::signed_out),
-        Endpoint::new("/static/{name}", Limit::None).get(pages::assets::serve),
-    ];
-    for endpoint in endpoints {
+            .get(pages::account_delete::ask, pages::account_delete::ASK),
+        Endpoint::new("/signed-out", public)
+            .get(pages::login::signed_out, pages::login::SIGNED_OUT),
+        Endpoint::new("/static/{name}", Limit::None)
+            .get(pages::assets::serve, pages::assets::SERVE),
+    ]
+}
+
+/// Adds every route. `is_development` adds those of `latchkey dev`.
+pub fn configure(config: &mut ServiceConfig, is_development: bool) {
+    for endpoint in endpoints() {
         endpoint.register(config);
     }
     if is_development {

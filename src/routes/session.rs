@@ -9,6 +9,7 @@ use actix_web::dev::Payload;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::cookies::Kind;
@@ -24,7 +25,9 @@ use crate::protocol::jwt::{ACCESS_TOKEN, AccessClaims, LEEWAY_SECONDS, TokenErro
 use crate::protocol::refresh_token::{FamilyKind, Presented, RefreshTokenError};
 use crate::protocol::rotation::{self, Verdict};
 use crate::protocol::{key, random};
-use crate::store::model::{Email, FIRST_PARTY, FamilyId, FamilyWithUser, SessionId, User};
+use crate::store::model::{
+    Email, FIRST_PARTY, FamilyId, FamilyWithUser, Role, SessionId, User, UserId,
+};
 
 /// Scope of first-party tokens.
 pub const FIRST_PARTY_SCOPE: &str = "openid profile email";
@@ -318,15 +321,23 @@ pub fn issue(app: &App, live: &FamilyWithUser, now: Timestamp) -> Result<Session
 }
 
 /// A person as JSON answers show them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "User")]
 pub struct UserBody {
-    id: String,
+    /// Never changes.
+    id: UserId,
+    /// As the person wrote it; it may change.
     username: String,
+    /// What pages show, if the person has chosen it.
     display_name: Option<String>,
+    /// Where the picture is, if there is one.
     avatar_url: Option<String>,
-    role: &'static str,
+    /// What the person may do.
+    role: Role,
+    /// The addresses that providers told; not everywhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     emails: Option<Vec<Email>>,
+    /// When the account was made.
     created_at: Timestamp,
 }
 
@@ -336,11 +347,11 @@ impl UserBody {
         let avatar_url =
             user.avatar.as_ref().and_then(|avatar| name::address(&app.settings, avatar));
         Self {
-            id: user.id.to_string(),
+            id: user.id,
             username: user.username.clone(),
             display_name: user.display_name.clone(),
             avatar_url,
-            role: user.role.as_str(),
+            role: user.role,
             emails: None,
             created_at: user.created_at,
         }

@@ -6,17 +6,96 @@ use std::time::Duration;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::json;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
 
+use super::openapi::operation::{Answer, Content, Header, Operation, Tag};
 use super::rate_limit;
-use crate::actors::status::State;
+use crate::actors::status::{ActorStatus, State};
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
+use crate::protocol::jwt::Algorithm;
+
+/// That the process answers.
+#[derive(Serialize, JsonSchema)]
+struct Health {
+    /// Always `ok`.
+    status: &'static str,
+}
+
+/// How `GET /health` is described.
+pub const HEALTH: Operation = Operation {
+    id: "get_health",
+    tag: Tag::System,
+    summary: "Whether the process answers",
+    answers: &[Answer::json::<Health>(200, "It does.")],
+    ..Operation::PLAIN
+};
 
 /// `GET /health`: the process answers.
 pub async fn health() -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "status": "ok" }))
+    HttpResponse::Ok().json(Health { status: "ok" })
 }
+
+/// Whether requests should be sent here, and if not, why.
+#[derive(Serialize, JsonSchema)]
+struct Readiness {
+    /// `ready` or `not_ready`.
+    status: &'static str,
+    /// What is wrong; empty while all is well.
+    reasons: Vec<String>,
+    /// Which kind of store it is.
+    store: &'static str,
+    /// By how much the clock of this machine differs from the store's.
+    clock_skew_seconds: i64,
+    /// The actors, each shard for itself.
+    actors: Vec<ActorState>,
+}
+
+/// How an actor is doing.
+#[derive(Serialize, JsonSchema)]
+pub struct ActorState {
+    /// What it is called.
+    name: &'static str,
+    /// Which of several.
+    shard: usize,
+    /// `starting`, `running`, `restarting`, `stopped` or `failed`.
+    state: &'static str,
+    /// How often it was restarted.
+    restarts: u64,
+    /// How many asks wait for an answer.
+    in_flight: usize,
+    /// How many may wait at most.
+    capacity: usize,
+}
+
+impl ActorState {
+    /// As it is now.
+    pub fn of(status: &ActorStatus) -> Self {
+        Self {
+            name: status.name,
+            shard: status.shard,
+            state: status.state().as_str(),
+            restarts: status.restarts(),
+            in_flight: status.in_flight(),
+            capacity: status.capacity,
+        }
+    }
+}
+
+/// How `GET /ready` is described.
+pub const READY: Operation = Operation {
+    id: "get_readiness",
+    tag: Tag::System,
+    summary: "Whether requests should be sent here",
+    description: "It looks at the store, the signing keys and every actor.",
+    answers: &[
+        Answer::json::<Readiness>(200, "They should."),
+        Answer::json::<Readiness>(503, "They should not, for these reasons.")
+            .with(&[Header::Always("Retry-After", "Seconds to wait before asking again.")]),
+    ],
+    ..Operation::PLAIN
+};
 
 /// How long /ready waits for the store.
 const STORE_PATIENCE: Duration = Duration::from_millis(1500);
@@ -39,38 +118,39 @@ pub async fn ready(app: Data<App>) -> HttpResponse {
     if app.key_snapshot().signer(algorithm, app.clock.now()).is_none() {
         reasons.push(format!("there is no active {algorithm} key"));
     }
-    let is_down = |status: &&std::sync::Arc<_>| -> bool {
-        let status: &crate::actors::status::ActorStatus = status;
-        status.state() != State::Running
-    };
+    let is_down = |status: &&std::sync::Arc<ActorStatus>| status.state() != State::Running;
     for status in app.statuses.iter().filter(is_down) {
         reasons.push(format!("actor {} is {}", status.name, status.state().as_str()));
     }
-    let actors: Vec<_> = app
-        .statuses
-        .iter()
-        .map(|status| {
-            json!({
-                "name": status.name, "shard": status.shard, "state": status.state().as_str(),
-                "restarts": status.restarts(), "in_flight": status.in_flight(),
-                "capacity": status.capacity,
-            })
-        })
-        .collect();
     let is_ready = reasons.is_empty();
-    let body = json!({
-        "status": if is_ready { "ready" } else { "not_ready" },
-        "reasons": reasons,
-        "store": app.store.kind,
-        "clock_skew_seconds": app.clock_skew.load(Ordering::Relaxed) / 1000,
-        "actors": actors,
-    });
+    let body = Readiness {
+        status: if is_ready { "ready" } else { "not_ready" },
+        reasons,
+        store: app.store.kind,
+        clock_skew_seconds: app.clock_skew.load(Ordering::Relaxed) / 1000,
+        actors: app.statuses.iter().map(|status| ActorState::of(status)).collect(),
+    };
     if is_ready {
         HttpResponse::Ok().json(body)
     } else {
         HttpResponse::ServiceUnavailable().insert_header((RETRY_AFTER, "1")).json(body)
     }
 }
+
+/// What metrics are written in.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// How `GET /metrics` is described.
+pub const METRICS: Operation = Operation {
+    id: "get_metrics",
+    tag: Tag::System,
+    summary: "Counters, as Prometheus reads them",
+    description: "Answers this machine and the networks in `rate_limits.exempt`, and only where \
+        `telemetry.metrics_listen` names no port of their own.",
+    answers: &[Answer::other(&[OPEN_METRICS], "The metrics.")],
+    errors: &[ErrorCode::NotFound],
+    ..Operation::PLAIN
+};
 
 /// `GET /metrics` on the main port: for this machine and the exempt networks.
 ///
@@ -87,9 +167,54 @@ pub async fn metrics(request: HttpRequest, app: Data<App>) -> Result<HttpRespons
 
 /// The metrics as Prometheus reads them.
 pub fn metrics_answer(app: &App) -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header((CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8"))
-        .body(app.metrics.encode())
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, OPEN_METRICS)).body(app.metrics.encode())
+}
+
+/// The media type of key sets (RFC 7517 §8.5.2).
+const KEY_SET: &str = "application/jwk-set+json";
+
+/// How `GET /.well-known/jwks.json` is described.
+pub const JWKS: Operation = Operation {
+    id: "get_keys",
+    tag: Tag::System,
+    summary: "The public keys that verify our tokens",
+    description: "A JSON Web Key Set (RFC 7517 §5). New keys are in it well before they sign.",
+    answers: &[
+        Answer {
+            content: Content::Json(KEY_SET, key_set),
+            ..Answer::empty(200, "The keys.").with(&[Header::ETAG, Header::CACHING])
+        },
+        Answer::NOT_MODIFIED,
+    ],
+    ..Operation::PLAIN
+};
+
+/// The members of [`crate::protocol::key::PublicKey::jwk`].
+fn key_set(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "required": ["keys"],
+        "properties": {
+            "keys": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["kid", "kty", "use", "alg"],
+                    "properties": {
+                        "kid": { "type": "string", "description": "Its id: the thumbprint of RFC 7638." },
+                        "kty": { "enum": ["RSA", "EC", "OKP"] },
+                        "use": { "const": "sig" },
+                        "alg": { "enum": Algorithm::ALL },
+                        "n": { "type": "string", "description": "The modulus of an RSA key." },
+                        "e": { "type": "string", "description": "The exponent of an RSA key." },
+                        "crv": { "enum": ["P-256", "Ed25519"] },
+                        "x": { "type": "string" },
+                        "y": { "type": "string" },
+                    },
+                },
+            },
+        },
+    })
 }
 
 /// `GET /.well-known/jwks.json` (RFC 7517 §5). May be cached for at most half of the time that a new
@@ -97,7 +222,7 @@ pub fn metrics_answer(app: &App) -> HttpResponse {
 pub async fn jwks(request: HttpRequest, app: Data<App>) -> HttpResponse {
     let keys = app.key_snapshot();
     let max_age = (app.settings.keys.publish_ahead / 2).as_secs();
-    cacheable(&request, "application/jwk-set+json", max_age, &keys.etag, &keys.jwks)
+    cacheable(&request, KEY_SET, max_age, &keys.etag, &keys.jwks)
 }
 
 /// A document that everybody may keep for `max_age` seconds; 304 for who has it already.

@@ -16,11 +16,12 @@ use latchkey::protocol::key::SigningKey;
 use latchkey::startup::{self, Running};
 use reqwest::header::{HeaderMap, ORIGIN, SET_COOKIE};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use rusqlite::types::ValueRef;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::conformance::checked;
 use crate::store_contract::fixtures::TABLES;
 use crate::{postgres, sqlite};
 
@@ -329,54 +330,55 @@ impl Browser {
     }
 
     pub async fn get(&self, target: &str) -> Response {
-        self.client.get(self.address(target)).send().await.unwrap()
+        self.send(self.client.get(self.address(target))).await
     }
 
     /// As a person's browser asks for a page.
     pub async fn page(&self, target: &str) -> Response {
-        self.client.get(self.address(target)).header("accept", "text/html").send().await.unwrap()
+        self.send(self.client.get(self.address(target)).header("accept", "text/html")).await
     }
 
     pub async fn post(&self, target: &str) -> Response {
-        self.client.post(self.address(target)).send().await.unwrap()
+        self.send(self.client.post(self.address(target))).await
     }
 
     pub async fn post_json(&self, target: &str, body: &Value) -> Response {
-        self.client
-            .post(self.address(target))
-            .header("content-type", "application/json")
-            .body(body.to_string())
-            .send()
-            .await
-            .unwrap()
+        self.send_json(self.client.post(self.address(target)), body).await
     }
 
     pub async fn patch_json(&self, target: &str, body: &Value) -> Response {
-        self.client
-            .patch(self.address(target))
-            .header("content-type", "application/json")
-            .body(body.to_string())
-            .send()
-            .await
-            .unwrap()
+        self.send_json(self.client.patch(self.address(target)), body).await
     }
 
     pub async fn delete(&self, target: &str) -> Response {
-        self.client.delete(self.address(target)).send().await.unwrap()
+        self.send(self.client.delete(self.address(target))).await
     }
 
     pub async fn post_form(&self, target: &str, fields: &[(&str, &str)]) -> Response {
         let body =
             url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        self.client
+        let request = self
+            .client
             .post(self.address(target))
             .header("content-type", "application/x-www-form-urlencoded")
             .header("accept", "text/html")
             .header(ORIGIN, &self.url)
-            .body(body)
-            .send()
-            .await
-            .unwrap()
+            .body(body);
+        self.send(request).await
+    }
+
+    async fn send_json(&self, request: RequestBuilder, body: &Value) -> Response {
+        self.send(request.header("content-type", "application/json").body(body.to_string())).await
+    }
+
+    /// Sends a request; an answer of the server is as its document says.
+    pub async fn send(&self, request: RequestBuilder) -> Response {
+        let (client, request) = request.build_split();
+        let request = request.unwrap();
+        let (method, url) = (request.method().clone(), request.url().clone());
+        let answer = client.execute(request).await.unwrap();
+        let is_ours = url.as_str().starts_with(&self.url) && url.host_str() != Some("localhost");
+        if is_ours { checked(method.as_str(), url.path(), answer).await } else { answer }
     }
 
     /// Follows redirects from `target` and returns the first answer that is none.

@@ -8,16 +8,27 @@ use actix_web::{HttpRequest, HttpResponse};
 use uuid::Uuid;
 
 use super::form::check_token;
-use super::logout::cleared;
-use super::{apps, avatar, deletion, profile, sessions, username};
+use super::logout::{SESSION_COOKIES, cleared};
+use super::{apps, avatar, deletion, form, profile, sessions, username};
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
+use crate::routes::cookies::Kind;
+use crate::routes::multipart::FILE;
+use crate::routes::openapi::operation::{
+    Access, Answer, Body, Field, FieldKind, Header, Operation, Tag,
+};
 use crate::routes::pages::account::{Typed, again, done, shows};
 use crate::routes::pages::text::Done;
 use crate::routes::pages::{account_apps, account_delete};
 use crate::routes::parameters::{Parameters, read_form};
 use crate::routes::{csrf, session};
 use crate::store::model::{FamilyWithUser, SessionId};
+
+/// What all of these have in common.
+const SHOWN_AGAIN: &str =
+    "What another input can mend is shown on the page again, with the status of the error.";
+
+const DONE: Answer = Answer::redirect(303, "To the account page, which says what was done.");
 
 /// Who posts, once it is certain that it is a page of ours and a live session.
 async fn visitor(request: &HttpRequest, app: &App) -> Result<FamilyWithUser, ApiError> {
@@ -50,6 +61,22 @@ async fn or_again(
     }
 }
 
+/// How `POST /auth/form/profile` is described.
+pub const DISPLAY_NAME: Operation = Operation {
+    id: "post_display_name",
+    tag: Tag::Pages,
+    summary: "Change the display name",
+    description: SHOWN_AGAIN,
+    access: Access::Session,
+    body: Body::Form(&[
+        form::TOKEN,
+        Field::new("display_name", "What pages show; empty for none."),
+    ]),
+    answers: &[DONE],
+    errors: &[ErrorCode::InvalidField],
+    ..Operation::PLAIN
+};
+
 /// `POST /auth/form/profile` with `display_name`, which may be empty.
 ///
 /// # Errors
@@ -66,6 +93,25 @@ pub async fn display_name(
     let outcome = updated.map(|_| done(&app, Done::Profile));
     or_again(&app, &live, Typed::DisplayName(typed), outcome).await
 }
+
+/// How `POST /auth/form/username` is described.
+pub const ANOTHER_USERNAME: Operation = Operation {
+    id: "post_username",
+    tag: Tag::Pages,
+    summary: "Change the username",
+    description: SHOWN_AGAIN,
+    access: Access::Session,
+    body: Body::Form(&[form::TOKEN, Field::new("username", "The new name.")]),
+    answers: &[DONE.with(&[Header::Sets(&[Kind::Access, Kind::Refresh])])],
+    errors: &[
+        ErrorCode::Forbidden,
+        ErrorCode::UsernameInvalid,
+        ErrorCode::UsernameReserved,
+        ErrorCode::UsernameTaken,
+        ErrorCode::UsernameCooldown,
+    ],
+    ..Operation::PLAIN
+};
 
 /// `POST /auth/form/username` with `username`; new cookies go with the answer, so that the new name is in
 /// the access token at once.
@@ -97,6 +143,23 @@ pub async fn another_username(
     or_again(&app, &live, Typed::Username(typed), outcome).await
 }
 
+/// How `POST /auth/form/avatar` is described.
+pub const PICTURE: Operation = Operation {
+    id: "post_avatar",
+    tag: Tag::Pages,
+    summary: "Choose a picture, or do without",
+    description: SHOWN_AGAIN,
+    access: Access::Session,
+    body: Body::Multipart(&[
+        form::TOKEN,
+        Field::new(FILE, "The picture.").holding(FieldKind::File),
+        Field::new("remove", "`true` to do without."),
+    ]),
+    answers: &[DONE],
+    errors: &[ErrorCode::InvalidField],
+    ..Operation::PLAIN
+};
+
 /// `POST /auth/form/avatar`, as multipart, with `file` or `remove=true`.
 ///
 /// # Errors
@@ -126,6 +189,23 @@ pub async fn picture(
     or_again(&app, &live, Typed::Avatar, outcome).await
 }
 
+/// How `POST /auth/form/session` is described.
+pub const END_SESSION: Operation = Operation {
+    id: "post_end_of_session",
+    tag: Tag::Pages,
+    summary: "End a session, or all others",
+    description: SHOWN_AGAIN,
+    access: Access::Session,
+    body: Body::Form(&[
+        form::TOKEN,
+        Field::new("session", "The id of the one to end."),
+        Field::new("others", "`true` for all but this one."),
+    ]),
+    answers: &[DONE],
+    errors: &[ErrorCode::InvalidField, ErrorCode::NotFound],
+    ..Operation::PLAIN
+};
+
 /// `POST /auth/form/session` with `session`, the id of the one to end, or `others=true`.
 ///
 /// # Errors
@@ -154,6 +234,23 @@ pub async fn end_session(
     let outcome = ending.await;
     or_again(&app, &live, Typed::Nothing, outcome).await
 }
+
+/// How `POST /auth/form/app` is described.
+pub const TAKE_BACK: Operation = Operation {
+    id: "post_end_of_app",
+    tag: Tag::Pages,
+    summary: "Take an app's access away",
+    description: SHOWN_AGAIN,
+    access: Access::Session,
+    body: Body::Form(&[
+        form::TOKEN,
+        Field::new("client_id", "Which one."),
+        Field::new("page", "The page of `/account/apps` that it is sent from."),
+    ]),
+    answers: &[DONE],
+    errors: &[ErrorCode::InvalidField, ErrorCode::NotFound],
+    ..Operation::PLAIN
+};
 
 /// `POST /auth/form/app` with `client_id`: takes an app's access away. With `page` it comes from that page
 /// of `/account/apps` and leads back there, else to `/account`.
@@ -187,6 +284,20 @@ pub async fn take_back(
     }
 }
 
+/// How `POST /auth/form/delete` is described.
+pub const DELETE: Operation = Operation {
+    id: "post_deletion",
+    tag: Tag::Pages,
+    summary: "Delete the account",
+    description: SHOWN_AGAIN,
+    access: Access::Session,
+    body: Body::Form(&[form::TOKEN, Field::new("username", "The username, typed to be certain.")]),
+    answers: &[Answer::redirect(303, "To the sign-in page, which says that it is deleted.")
+        .with(&[Header::Clears(SESSION_COOKIES)])],
+    errors: &[ErrorCode::ReauthenticationRequired, ErrorCode::InvalidField, ErrorCode::LastAdmin],
+    ..Operation::PLAIN
+};
+
 /// `POST /auth/form/delete` with `username`, typed to be certain; ends at the sign-in page.
 ///
 /// # Errors
@@ -214,6 +325,28 @@ pub async fn delete(
         Err(error) => Err(error),
     }
 }
+
+/// How `POST /auth/form/unlink` is described.
+pub const UNLINK: Operation = Operation {
+    id: "post_unlink",
+    tag: Tag::Pages,
+    summary: "Take a way to sign in away",
+    description: SHOWN_AGAIN,
+    access: Access::Session,
+    body: Body::Form(&[
+        form::TOKEN,
+        Field::new("provider", "The provider's name."),
+        Field::new("subject", "Which identity there."),
+    ]),
+    answers: &[DONE],
+    errors: &[
+        ErrorCode::ReauthenticationRequired,
+        ErrorCode::InvalidField,
+        ErrorCode::LastIdentity,
+        ErrorCode::UnknownProvider,
+    ],
+    ..Operation::PLAIN
+};
 
 /// `POST /auth/form/unlink`: takes a way to sign in away.
 ///

@@ -2,8 +2,8 @@
 
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 
 use super::opening::audit;
 use crate::actors::db_writer::apply;
@@ -12,18 +12,24 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::{ApiError, ErrorCode};
 use crate::routes::csrf;
+use crate::routes::openapi::operation::{Access, Answer, Operation, Page, Parameter, Tag};
 use crate::routes::session::{self, Authenticated};
 use crate::store::model::{AppAccess, UserId};
 use crate::store::operation::WithdrawConsent;
 
 /// One of them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "App")]
 struct AppBody {
+    /// Its client id.
     client_id: String,
+    /// What it is called.
     client_name: String,
+    /// Its home page.
     client_uri: Option<String>,
     /// Scopes of the consent and of all live grants, separated by spaces.
     scope: String,
+    /// When the person first gave it access.
     since: Timestamp,
     /// `null` while it holds no live grant.
     last_used_at: Option<Timestamp>,
@@ -36,6 +42,16 @@ impl From<AppAccess> for AppBody {
     }
 }
 
+/// How `GET /auth/me/apps` is described.
+pub const SHOW: Operation = Operation {
+    id: "list_apps",
+    tag: Tag::Account,
+    summary: "The apps that have access to the account",
+    access: Access::Person,
+    answers: &[Answer::json::<Page<AppBody>>(200, "The apps.")],
+    ..Operation::PLAIN
+};
+
 /// `GET /auth/me/apps`: `{"items": [{"client_id", "client_name", "client_uri", "scope", "since",
 /// "last_used_at"}], "next_cursor": null}`.
 ///
@@ -44,8 +60,21 @@ impl From<AppAccess> for AppBody {
 pub async fn show(session: Authenticated, app: Data<App>) -> Result<HttpResponse, ApiError> {
     let apps = app.store.read.apps(session.claims.sub).await?;
     let items: Vec<AppBody> = apps.into_iter().map(AppBody::from).collect();
-    Ok(HttpResponse::Ok().json(json!({ "items": items, "next_cursor": null })))
+    Ok(HttpResponse::Ok().json(Page::whole(items)))
 }
+
+/// How `DELETE /auth/me/apps/{client_id}` is described.
+pub const DELETE: Operation = Operation {
+    id: "withdraw_app",
+    tag: Tag::Account,
+    summary: "Take an app's access away",
+    description: "It has to ask again, and the tokens that it holds are refused.",
+    access: Access::Person,
+    parameters: &[Parameter::path("client_id", "Which one.")],
+    answers: &[Answer::empty(204, "It has none any more.")],
+    errors: &[ErrorCode::NotFound],
+    ..Operation::PLAIN
+};
 
 /// `DELETE /auth/me/apps/{client_id}`: 204. The app has to ask again, and what it holds is refused.
 ///

@@ -18,9 +18,22 @@ use crate::config::settings::Avatars;
 use crate::error::{ApiError, ErrorCode};
 use crate::routes::csrf;
 use crate::routes::multipart::{self, FILE, MultipartForm};
+use crate::routes::openapi::operation::{Access, Answer, Body, Field, FieldKind, Operation, Tag};
 use crate::routes::session::{Authenticated, UserBody, unauthenticated};
 use crate::store::model::{User, UserId, UserStatus};
 use crate::store::operation::{SetAvatar, SetAvatarOutcome};
+
+/// How `POST /auth/me/avatar` is described.
+pub const UPLOAD: Operation = Operation {
+    id: "upload_avatar",
+    tag: Tag::Account,
+    summary: "Choose a picture",
+    description: "PNG, JPEG, WebP or GIF; it is cut square, made smaller, and written anew without metadata.",
+    access: Access::Person,
+    body: Body::Multipart(&[Field::new(FILE, "The picture.").required().holding(FieldKind::File)]),
+    answers: &[Answer::json::<UserBody>(200, "The person with the new `avatar_url`.")],
+    ..Operation::PLAIN
+};
 
 /// `POST /auth/me/avatar` with one part `file`: 200 with the person and the new `avatar_url`.
 ///
@@ -49,6 +62,16 @@ pub async fn upload(
     let emails = app.store.read.emails(user.id).await?;
     Ok(HttpResponse::Ok().json(UserBody::new(&user, &app).with_emails(emails)))
 }
+
+/// How `DELETE /auth/me/avatar` is described.
+pub const DELETE: Operation = Operation {
+    id: "remove_avatar",
+    tag: Tag::Account,
+    summary: "Do without a picture",
+    access: Access::Person,
+    answers: &[Answer::empty(204, "There is none, now or before.")],
+    ..Operation::PLAIN
+};
 
 /// `DELETE /auth/me/avatar`: 204, also if there is none.
 ///

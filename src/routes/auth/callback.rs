@@ -23,10 +23,52 @@ use crate::providers::authorization::{Attempt, CallbackParameters};
 use crate::providers::configured::SignInProvider;
 use crate::providers::identity::ProviderIdentity;
 use crate::routes::cookies::Kind;
+use crate::routes::openapi::operation::{Answer, Header, Operation, Parameter, Tag};
 use crate::routes::parameters::Parameters;
 use crate::routes::{return_to, session};
 use crate::store::model::{User, UserStatus};
 use crate::store::operation::{IdentityRefresh, SignIn, SignInOutcome};
+
+/// How `GET /auth/{provider}/callback` is described.
+pub const CALLBACK: Operation = Operation {
+    id: "finish_sign_in",
+    tag: Tag::SignIn,
+    summary: "Come back from a provider",
+    description: "A known identity is signed in; an unknown one chooses a name, or is offered to be connected to the \
+        account that has its verified address. Refusals leave nothing behind.",
+    parameters: &[
+        Parameter::path("provider", "The provider's name."),
+        Parameter::query("state", "As it was sent.").required(),
+        Parameter::query("code", "What the provider gives for tokens."),
+        Parameter::query("iss", "Who answers (RFC 9207)."),
+        Parameter::query("error", "Why the provider does not sign the person in."),
+    ],
+    answers: &[Answer::redirect(
+        303,
+        "To where the person wanted to go, to choose a name, or to the question whether to connect.",
+    )
+    .with(&[Header::Sets(&[
+        Kind::Access,
+        Kind::Refresh,
+        Kind::Setup,
+        Kind::Link,
+        Kind::LastProvider,
+    ])])],
+    errors: &[
+        ErrorCode::InvalidState,
+        ErrorCode::ProviderDenied,
+        ErrorCode::ProviderTokenInvalid,
+        ErrorCode::ProviderError,
+        ErrorCode::ProviderTimeout,
+        ErrorCode::SignupClosed,
+        ErrorCode::AccountLocked,
+        ErrorCode::IdentityTaken,
+        ErrorCode::InvalidReturnTo,
+        ErrorCode::Unauthenticated,
+        ErrorCode::DuplicateCookie,
+    ],
+    ..Operation::PLAIN
+};
 
 /// `GET /auth/{provider}/callback`: checks state, issuer and the provider's proof. A known identity
 /// is signed in and sent to `return_to`; an unknown one goes on to choose a name, or to the page that

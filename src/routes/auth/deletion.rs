@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::logout::cleared;
+use super::logout::{SESSION_COOKIES, cleared};
 use crate::actors::db_writer::apply;
 use crate::actors::outbox::Wake;
 use crate::actors::revocations::Add;
@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::avatars::name::AvatarName;
 use crate::clock::Timestamp;
 use crate::error::{ApiError, ErrorCode};
+use crate::routes::openapi::operation::{Access, Answer, Header, Operation, Tag};
 use crate::routes::session::{self, check_recent};
 use crate::routes::{csrf, edge};
 use crate::store::model::{Actor, AuditEntry, FamilyWithUser, UserId};
@@ -23,6 +24,20 @@ const BEING_SIGNED: Duration = Duration::from_secs(60);
 
 /// The step in which the end of a hold is told.
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// How `DELETE /auth/me` is described.
+pub const DELETE_ME: Operation = Operation {
+    id: "delete_me",
+    tag: Tag::Account,
+    summary: "Delete the account",
+    description: "Needs a sign-in of the last 15 minutes. The id is never used again; the name is held for \
+        `usernames.hold`.",
+    access: Access::Session,
+    answers: &[Answer::empty(204, "It is deleted, and its sessions have ended.")
+        .with(&[Header::Clears(SESSION_COOKIES)])],
+    errors: &[ErrorCode::ReauthenticationRequired, ErrorCode::LastAdmin],
+    ..Operation::PLAIN
+};
 
 /// `DELETE /auth/me`: deletes the account of the person who is signed in; 204, and the cookies cleared.
 ///

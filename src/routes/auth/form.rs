@@ -6,16 +6,21 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::link;
-use super::logout::{cleared, sign_out, signed_in};
-use super::setup::{create, open_ticket};
+use super::logout::{SESSION_COOKIES, cleared, sign_out, signed_in};
+use super::setup::{SETUP_ERRORS, create, open_ticket};
 use super::tickets::{FORM_LIFE, FormTicket};
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::sealed::Purpose;
+use crate::routes::cookies::Kind;
 use crate::routes::csrf;
+use crate::routes::openapi::operation::{Access, Answer, Body, Field, Header, Operation, Tag};
 use crate::routes::pages::onboarding;
 use crate::routes::pages::places::{self, Place};
 use crate::routes::parameters::{Parameters, read_form};
+
+/// The hidden field that every form of ours has.
+pub const TOKEN: Field = Field::new("form_token", "The hidden field of the page.").required();
 
 /// Makes the hidden field of a form, bound to a session or setup ticket.
 pub fn token(app: &App, action: &str, bound_to: &str) -> String {
@@ -48,6 +53,24 @@ pub fn check_token(
     if ticket == expected { Ok(()) } else { Err(refused()) }
 }
 
+/// How `POST /auth/form/setup` is described.
+pub const SETUP: Operation = Operation {
+    id: "post_setup",
+    tag: Tag::Pages,
+    summary: "Make the account",
+    description: "What another name can mend is shown on the page again, with the status of the error.",
+    access: Access::Setup,
+    body: Body::Form(&[
+        TOKEN,
+        Field::new("username", "The name of the account."),
+        Field::new("display_name", "What pages show; empty for none."),
+    ]),
+    answers: &[Answer::redirect(303, "To where the person wanted to go.")
+        .with(&[Header::Sets(&[Kind::Access, Kind::Refresh, Kind::LastProvider])])],
+    errors: SETUP_ERRORS,
+    ..Operation::PLAIN
+};
+
 /// `POST /auth/form/setup`: as `POST /auth/setup`; answers 303, or the page again with what was
 /// typed.
 ///
@@ -74,6 +97,41 @@ pub async fn setup(
     }
 }
 
+/// How `POST /auth/form/link` is described.
+pub const LINK: Operation = Operation {
+    id: "post_link",
+    tag: Tag::Pages,
+    summary: "Go on to a provider, or connect what waits",
+    access: Access::Session,
+    body: Body::Form(&[
+        TOKEN,
+        Field::new(
+            "provider",
+            "The provider to go on to; without it the answer is yes to what waits.",
+        ),
+        Field::new("return_to", "Where to go afterwards, with `provider`."),
+        Field::new("login_hint", "Who probably signs in, with `provider`."),
+        Field::new("prompt", "Passed on to the provider."),
+        Field::new("max_age", "Passed on to the provider."),
+    ]),
+    answers: &[Answer::redirect(303, "To the provider, or to where the person wanted to go.")
+        .with(&[Header::Sets(&[Kind::Access, Kind::Refresh, Kind::LastProvider])])],
+    errors: &[
+        ErrorCode::ReauthenticationRequired,
+        ErrorCode::UnknownProvider,
+        ErrorCode::InvalidReturnTo,
+        ErrorCode::InvalidField,
+        ErrorCode::ProviderError,
+        ErrorCode::ProviderTimeout,
+        ErrorCode::LinkExpired,
+        ErrorCode::Forbidden,
+        ErrorCode::IdentityTaken,
+        ErrorCode::AlreadyUsed,
+        ErrorCode::AccountLocked,
+    ],
+    ..Operation::PLAIN
+};
+
 /// `POST /auth/form/link`: with `provider` on to that provider, without it the answer yes to what waits.
 ///
 /// # Errors
@@ -90,6 +148,18 @@ pub async fn link(
         None => link::confirm(&request, &app, &form).await,
     }
 }
+
+/// How `POST /auth/form/sign-out` is described.
+pub const LEAVE: Operation = Operation {
+    id: "post_sign_out",
+    tag: Tag::Pages,
+    summary: "Sign out, here or everywhere",
+    access: Access::Visitor,
+    body: Body::Form(&[TOKEN, Field::new("everywhere", "`true` for all sessions.")]),
+    answers: &[Answer::redirect(303, "To the farewell.").with(&[Header::Clears(SESSION_COOKIES)])],
+    errors: &[ErrorCode::CookiesNotSent],
+    ..Operation::PLAIN
+};
 
 /// `POST /auth/form/sign-out`, with `everywhere=true` for all sessions: 303 to the farewell.
 ///

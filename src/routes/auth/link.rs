@@ -14,7 +14,7 @@ use super::newcomer::without_provider;
 use super::opening::{
     audit, fetch_picture, last_provider, new_family, refuse_tokens_of, replaced, session_before,
 };
-use super::start::{Wishes, begin, find};
+use super::start::{ATTEMPT, PARAMETERS, Wishes, begin, find};
 use super::tickets::{Confirmation, Intent, LINK_LIFE, LinkTicket, LoginTicket, seal_within};
 use super::{form, setup::SIGN_IN_AGAIN};
 use crate::actors::db_writer::apply;
@@ -25,6 +25,7 @@ use crate::protocol::random;
 use crate::protocol::sealed::Purpose;
 use crate::providers::identity::ProviderIdentity;
 use crate::routes::cookies::Kind;
+use crate::routes::openapi::operation::{Access, Answer, Operation, Parameter, Tag};
 use crate::routes::pages::places::Place;
 use crate::routes::pages::resuming;
 use crate::routes::pages::text::Done;
@@ -38,6 +39,30 @@ use crate::store::operation::{
 
 /// Largest sealed ticket: it travels beside the session's cookies and perhaps a setup ticket.
 const LARGEST: usize = 2_600;
+
+/// How `GET /auth/link/{provider}` is described.
+pub const START: Operation = Operation {
+    id: "start_link",
+    tag: Tag::Account,
+    summary: "Go to a provider to add a way to sign in",
+    description: "Needs a sign-in of the last 15 minutes.",
+    access: Access::Session,
+    parameters: PARAMETERS,
+    answers: &[
+        Answer::redirect(302, "To the provider.").with(&[ATTEMPT]),
+        Answer::page("The question, for a person who comes from another site."),
+        Answer::redirect(303, "To the sign-in, for a browser in which nobody is signed in."),
+    ],
+    errors: &[
+        ErrorCode::ReauthenticationRequired,
+        ErrorCode::UnknownProvider,
+        ErrorCode::InvalidReturnTo,
+        ErrorCode::InvalidField,
+        ErrorCode::ProviderError,
+        ErrorCode::ProviderTimeout,
+    ],
+    ..Operation::PLAIN
+};
 
 /// `GET /auth/link/{provider}?return_to=…`: to the provider, from one of our pages; a person who comes
 /// from elsewhere is asked first, since others' pages can lead here, too.
@@ -330,6 +355,26 @@ async fn writing(
         audit: entries,
     })
 }
+
+/// How `DELETE /auth/link/{provider}` is described.
+pub const UNLINK: Operation = Operation {
+    id: "unlink",
+    tag: Tag::Account,
+    summary: "Take a way to sign in away",
+    description: "Needs a sign-in of the last 15 minutes. Without `subject` all identities at the provider go.",
+    access: Access::Person,
+    parameters: &[
+        Parameter::path("provider", "The provider's name."),
+        Parameter::query("subject", "Which identity: the `subject` of the list."),
+    ],
+    answers: &[Answer::empty(204, "It is gone, now or before.")],
+    errors: &[
+        ErrorCode::ReauthenticationRequired,
+        ErrorCode::LastIdentity,
+        ErrorCode::UnknownProvider,
+    ],
+    ..Operation::PLAIN
+};
 
 /// `DELETE /auth/link/{provider}`: 204, also if there was nothing to disconnect. Takes all of the
 /// person's identities at this provider, or with `?subject=` the one that [`super::links`] names.

@@ -2,25 +2,30 @@
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::ApiError;
+use crate::routes::openapi::operation::{Access, Answer, Operation, Page, Tag};
 use crate::routes::session::Authenticated;
 use crate::store::model::{Email, Identity};
 
 /// One of them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Link {
+    /// The provider's name in the configuration.
     provider: String,
     /// The provider's name on its button; its plain name if it is not configured any more.
     display_name: String,
     /// The provider's stable id of the person: tells two accounts at one provider apart.
     subject: String,
+    /// The addresses that the provider told.
     emails: Vec<Email>,
+    /// Since when it signs the person in.
     linked_at: Timestamp,
+    /// When it did so last.
     last_used_at: Timestamp,
 }
 
@@ -37,6 +42,17 @@ impl Link {
     }
 }
 
+/// How `GET /auth/me/links` is described.
+pub const LINKS: Operation = Operation {
+    id: "list_links",
+    tag: Tag::Account,
+    summary: "The ways to sign in that the account has",
+    description: "Oldest first.",
+    access: Access::Person,
+    answers: &[Answer::json::<Page<Link>>(200, "The identities.")],
+    ..Operation::PLAIN
+};
+
 /// `GET /auth/me/links`: `{"items": [{"provider", "display_name", "subject", "emails", "linked_at",
 /// "last_used_at"}], "next_cursor": null}`, oldest first.
 ///
@@ -46,5 +62,5 @@ pub async fn links(session: Authenticated, app: Data<App>) -> Result<HttpRespons
     let identities = app.store.read.identities(session.claims.sub).await?;
     let items: Vec<Link> =
         identities.into_iter().map(|identity| Link::new(&app, identity)).collect();
-    Ok(HttpResponse::Ok().json(json!({ "items": items, "next_cursor": null })))
+    Ok(HttpResponse::Ok().json(Page::whole(items)))
 }

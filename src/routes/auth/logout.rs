@@ -11,9 +11,27 @@ use crate::actors::token_families::End;
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::routes::cookies::Kind;
+use crate::routes::openapi::operation::{Access, Answer, Header, Operation, Tag};
 use crate::routes::{csrf, rate_limit, session};
 use crate::store::model::{AuditEntry, FamilyId, SessionId, UserId};
 use crate::store::operation::{Revoke, RevokeTarget};
+
+/// The cookies that go with a session.
+pub const SESSION_COOKIES: &[Kind] = &[Kind::Access, Kind::Refresh, Kind::Resume];
+
+const SIGNED_OUT: Answer = Answer::empty(204, "Nobody is signed in here, now or before.")
+    .with(&[Header::Clears(SESSION_COOKIES)]);
+
+/// How `POST /auth/logout` is described.
+pub const LOGOUT: Operation = Operation {
+    id: "sign_out",
+    tag: Tag::SignIn,
+    summary: "End this session",
+    access: Access::Visitor,
+    answers: &[SIGNED_OUT],
+    errors: &[ErrorCode::CookiesNotSent],
+    ..Operation::PLAIN
+};
 
 /// `POST /auth/logout`: 204 and both cookies cleared, also when already signed out.
 ///
@@ -23,6 +41,10 @@ pub async fn logout(request: HttpRequest, app: Data<App>) -> Result<HttpResponse
     sign_out(&request, &app, false).await?;
     Ok(cleared(&app, HttpResponse::NoContent()))
 }
+
+/// How `POST /auth/logout-all` is described.
+pub const LOGOUT_ALL: Operation =
+    Operation { id: "sign_out_everywhere", summary: "End all of the person's sessions", ..LOGOUT };
 
 /// `POST /auth/logout-all`: the same for all of the person's sessions.
 ///

@@ -5,8 +5,19 @@ use actix_web::web::Data;
 
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
+use crate::routes::openapi::operation::{Access, Answer, Operation, Tag};
 use crate::routes::session::{Authenticated, UserBody};
 use crate::store::model::{User, UserId, UserStatus};
+
+/// How `GET /auth/me` is described.
+pub const ME: Operation = Operation {
+    id: "show_me",
+    tag: Tag::Account,
+    summary: "The signed-in person",
+    access: Access::Person,
+    answers: &[Answer::json::<UserBody>(200, "The person, with their addresses.")],
+    ..Operation::PLAIN
+};
 
 /// `GET /auth/me`.
 ///

@@ -2,6 +2,7 @@
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -12,19 +13,33 @@ use crate::actors::db_writer::apply;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::routes::csrf;
+use crate::routes::openapi::operation::{Access, Answer, Body, Operation, Tag};
 use crate::routes::parameters::read_json;
-use crate::routes::session::{self, Authenticated};
+use crate::routes::session::{self, Authenticated, UserBody};
 use crate::store::model::{User, UserId};
 use crate::store::operation::SetDisplayName;
 
 /// The body of `PATCH /auth/me`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ProfileBody {
     /// Absent: as it is. `null` or empty: none.
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<String>")]
     display_name: Option<Option<String>>,
 }
+
+/// How `PATCH /auth/me` is described.
+pub const PATCH: Operation = Operation {
+    id: "change_me",
+    tag: Tag::Account,
+    summary: "Change what pages show of the person",
+    description: "What is not named stays as it is.",
+    access: Access::Person,
+    body: Body::json::<ProfileBody>(),
+    answers: &[Answer::json::<UserBody>(200, "The person as they are now.")],
+    ..Operation::PLAIN
+};
 
 /// `PATCH /auth/me` with `{"display_name"}`: 200 with the person. What is not named stays as it is.
 ///

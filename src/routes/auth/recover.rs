@@ -7,18 +7,37 @@ use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::start::{Wishes, begin, find};
+use super::start::{ATTEMPT, PARAMETERS, START_ERRORS, Wishes, begin, find};
 use super::tickets::{Intent, RecoveryTicket};
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::sealed::Purpose;
 use crate::routes::cookies::Kind;
+use crate::routes::openapi::operation::{Access, Answer, Header, Operation, Parameter, Tag};
 use crate::routes::parameters::Parameters;
 use crate::routes::{csrf, pages};
 use crate::store::model::UserStatus;
 
 /// Where recovery begins and goes on.
 pub const PATH: &str = "/auth/recover";
+
+/// How `GET /auth/recover` is described.
+pub const SHOW: Operation = Operation {
+    id: "show_recovery",
+    tag: Tag::Pages,
+    summary: "The way back into an account whose provider is lost",
+    description: "With the ticket of `latchkey users recover` it keeps that in a cookie and leads to the same page \
+        without it; there the person chooses a provider. Nothing is spent by looking.",
+    access: Access::Recovery,
+    parameters: &[Parameter::query("ticket", "What the link holds.")],
+    answers: &[
+        Answer::page("The page."),
+        Answer::redirect(303, "To the page without the ticket.")
+            .with(&[Header::Sets(&[Kind::Recovery])]),
+    ],
+    errors: &[ErrorCode::AccountLocked],
+    ..Operation::PLAIN
+};
 
 /// `GET /auth/recover?ticket=…`: takes the ticket out of the address, where it could be seen, into a
 /// cookie; spends nothing, since previews follow links, too. Without a ticket: the page that lets the
@@ -46,6 +65,21 @@ pub async fn show(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, 
         _ => Err(expired()),
     }
 }
+
+/// How `GET /auth/recover/{provider}` is described.
+pub const START: Operation = Operation {
+    id: "start_recovery",
+    tag: Tag::Pages,
+    summary: "Go to a provider whose identity shall be connected",
+    access: Access::Recovery,
+    parameters: PARAMETERS,
+    answers: &[
+        Answer::redirect(302, "To the provider.").with(&[ATTEMPT]),
+        Answer::redirect(303, "To the page, for who does not come from there."),
+    ],
+    errors: START_ERRORS,
+    ..Operation::PLAIN
+};
 
 /// `GET /auth/recover/{provider}`: to the provider, to sign in with what shall be connected.
 ///

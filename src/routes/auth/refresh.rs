@@ -2,15 +2,39 @@
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::actors::rate_limiter::Tier;
 use crate::actors::token_families::{Rotate, RotateError, Rotated};
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::refresh_token::Presented;
+use crate::routes::cookies::Kind;
+use crate::routes::openapi::operation::{Access, Answer, Header, Operation, Tag};
 use crate::routes::session::{self, UserBody};
 use crate::routes::{csrf, edge, rate_limit};
+
+/// A renewed session.
+#[derive(Serialize, JsonSchema)]
+struct Refreshed {
+    /// Seconds until the access token expires.
+    expires_in: u64,
+    /// The person, without their addresses.
+    user: UserBody,
+}
+
+/// How `POST /auth/refresh` is described.
+pub const REFRESH: Operation = Operation {
+    id: "refresh_session",
+    tag: Tag::SignIn,
+    summary: "Renew the cookies of the session",
+    description: "Asking again after a lost answer or a 503 is safe.",
+    access: Access::Refresh,
+    answers: &[Answer::json::<Refreshed>(200, "They are renewed.")
+        .with(&[Header::Sets(&[Kind::Access, Kind::Refresh])])],
+    ..Operation::PLAIN
+};
 
 /// `POST /auth/refresh`: 200 with `{"expires_in", "user"}` and both cookies.
 ///
@@ -28,10 +52,10 @@ pub async fn refresh(request: HttpRequest, app: Data<App>) -> Result<HttpRespons
     };
     let rotated = rotate(&request, &app, presented).await?;
     let cookies = session::issue(&app, &rotated.live, app.clock.now())?;
-    Ok(HttpResponse::Ok().cookie(cookies.access).cookie(cookies.refresh).json(json!({
-        "expires_in": cookies.expires_in.as_secs(),
-        "user": UserBody::new(&rotated.live.user, &app),
-    })))
+    Ok(HttpResponse::Ok().cookie(cookies.access).cookie(cookies.refresh).json(Refreshed {
+        expires_in: cookies.expires_in.as_secs(),
+        user: UserBody::new(&rotated.live.user, &app),
+    }))
 }
 
 /// Exchanges a presented token for the live one.

@@ -10,6 +10,7 @@ use super::refresh::rotate;
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::routes::cookies::Kind;
+use crate::routes::openapi::operation::{Access, Answer, Header, Operation, Parameter, Tag};
 use crate::routes::parameters::Parameters;
 use crate::routes::{return_to, session};
 
@@ -43,6 +44,21 @@ impl Outcome {
 }
 
 const MARKER_LIFE: Duration = Duration::from_secs(30);
+
+/// How `GET /auth/resume` is described.
+pub const RESUME: Operation = Operation {
+    id: "resume_session",
+    tag: Tag::SignIn,
+    summary: "Renew the cookies on the way to a page",
+    description: "For pages, which are not sent the refresh cookie. It always leads back; the cookie that marks \
+        the outcome is kept for 30 seconds.",
+    access: Access::Visitor,
+    parameters: &[Parameter::query("return_to", "Where to go back to; `/` without it.")],
+    answers: &[Answer::redirect(303, "Back, whether somebody is signed in or not.")
+        .with(&[Header::Sets(&[Kind::Access, Kind::Refresh, Kind::Resume])])],
+    errors: &[ErrorCode::InvalidReturnTo],
+    ..Operation::PLAIN
+};
 
 /// `GET /auth/resume?return_to=…`: always back to `return_to`, with a marker of the outcome.
 ///

@@ -2,22 +2,24 @@
 
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 use uuid::Uuid;
 
-use super::logout::{cleared, ending};
+use super::logout::{SESSION_COOKIES, cleared, ending};
 use crate::actors::token_families::End;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::{ApiError, ErrorCode};
 use crate::routes::csrf;
+use crate::routes::openapi::operation::{Access, Answer, Header, Operation, Page, Parameter, Tag};
 use crate::routes::session::Authenticated;
 use crate::store::model::{FIRST_PARTY, FamilyId, SessionId, UserId};
 use crate::store::operation::RevokeTarget;
 
 /// A session as its person recognises it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Session")]
 pub struct SessionBody {
     /// Names it when it is to be ended.
     pub id: SessionId,
@@ -35,6 +37,17 @@ pub struct SessionBody {
     pub current: bool,
 }
 
+/// How `GET /auth/sessions` is described.
+pub const SHOW: Operation = Operation {
+    id: "list_sessions",
+    tag: Tag::Account,
+    summary: "Where the person is signed in",
+    description: "The session that asks comes first, then the newest use.",
+    access: Access::Person,
+    answers: &[Answer::json::<Page<SessionBody>>(200, "The live sessions.")],
+    ..Operation::PLAIN
+};
+
 /// `GET /auth/sessions`: `{"items": […], "next_cursor": null}`, the one that asks first, then the newest
 /// use. The items have the members of [`SessionBody`].
 ///
@@ -42,7 +55,7 @@ pub struct SessionBody {
 /// `unauthenticated`; 503 if the store cannot be asked.
 pub async fn show(session: Authenticated, app: Data<App>) -> Result<HttpResponse, ApiError> {
     let items = list(&app, session.claims.sub, session.claims.sid).await?;
-    Ok(HttpResponse::Ok().json(json!({ "items": items, "next_cursor": null })))
+    Ok(HttpResponse::Ok().json(Page::whole(items)))
 }
 
 /// The live sessions of a person, `current` first, then the newest use.
@@ -74,6 +87,20 @@ pub async fn list(
     Ok(items)
 }
 
+/// How `DELETE /auth/sessions/{id}` is described.
+pub const DELETE: Operation = Operation {
+    id: "end_session",
+    tag: Tag::Account,
+    summary: "End a session",
+    access: Access::Person,
+    parameters: &[Parameter::path("id", "Which one.")],
+    answers: &[
+        Answer::empty(204, "It has ended, now or before.").with(&[Header::Clears(SESSION_COOKIES)])
+    ],
+    errors: &[ErrorCode::NotFound],
+    ..Operation::PLAIN
+};
+
 /// `DELETE /auth/sessions/{id}`: 204, also for a session of one's own that had ended. Where it is the
 /// one that asks, its cookies are cleared.
 ///
@@ -96,6 +123,16 @@ pub async fn delete(
         HttpResponse::NoContent().finish()
     })
 }
+
+/// How `DELETE /auth/sessions` is described.
+pub const DELETE_OTHERS: Operation = Operation {
+    id: "end_other_sessions",
+    tag: Tag::Account,
+    summary: "End all sessions but the one that asks",
+    access: Access::Person,
+    answers: &[Answer::empty(204, "They have ended.")],
+    ..Operation::PLAIN
+};
 
 /// `DELETE /auth/sessions`: ends all but the one that asks; 204.
 ///

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use serde::{Deserialize, Deserializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
 use super::newcomer::{closed, owner_of};
@@ -22,6 +23,7 @@ use crate::protocol::display_name;
 use crate::protocol::sealed::Purpose;
 use crate::protocol::username::{check, comparison_key};
 use crate::routes::cookies::Kind;
+use crate::routes::openapi::operation::{Access, Answer, Body, Header, Operation, Tag};
 use crate::routes::parameters::read_json;
 use crate::routes::session::{self, SessionCookies, UserBody};
 use crate::routes::{csrf, return_to};
@@ -32,12 +34,14 @@ use crate::store::operation::{CreateUser, CreateUserOutcome, IdentityRefresh, Sp
 pub const SIGN_IN_AGAIN: &str = "It was finished before or took too long. Sign in again.";
 
 /// The body of `POST /auth/setup`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SetupBody {
+    /// The name of the account.
     username: String,
     /// Absent: what the provider says. `null` or empty: none.
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<String>")]
     display_name: Option<Option<String>>,
 }
 
@@ -49,6 +53,37 @@ pub fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<Stri
     Option::deserialize(value).map(Some)
 }
 
+/// What a frontend shows while a name is chosen.
+#[derive(Serialize, JsonSchema)]
+struct Setup {
+    /// The provider that vouches.
+    provider: String,
+    /// A name to propose.
+    suggested_username: Option<String>,
+    /// What the provider calls the person.
+    display_name: Option<String>,
+    /// The first address with all but its ends hidden.
+    masked_email: Option<String>,
+    /// Whether an account has one of the verified addresses.
+    existing_account: bool,
+    /// By what that account signs in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    existing_providers: Option<BTreeSet<String>>,
+    /// Whether a new account may be made all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    may_sign_up: Option<bool>,
+}
+
+/// How `GET /auth/setup` is described.
+pub const SHOW: Operation = Operation {
+    id: "show_setup",
+    tag: Tag::SignIn,
+    summary: "What is known of who chooses a name",
+    access: Access::Setup,
+    answers: &[Answer::json::<Setup>(200, "What the provider says.")],
+    ..Operation::PLAIN
+};
+
 /// `GET /auth/setup`: what a frontend shows while a name is chosen.
 ///
 /// # Errors
@@ -56,23 +91,52 @@ pub fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<Stri
 pub async fn show(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
     let ticket = open_ticket(&request, &app)?;
     let owner = owner_of(&app, &ticket.emails()).await?;
-    let mut shown = json!({
-        "provider": ticket.provider,
-        "suggested_username": ticket.suggested_username,
-        "display_name": ticket.display_name,
-        "masked_email": ticket.masked_email(),
-        "existing_account": owner.is_some(),
-    });
+    let mut shown = Setup {
+        masked_email: ticket.masked_email(),
+        existing_account: owner.is_some(),
+        existing_providers: None,
+        may_sign_up: None,
+        provider: ticket.provider,
+        suggested_username: ticket.suggested_username,
+        display_name: ticket.display_name,
+    };
     if let Some(user) = owner {
         // What the page `/link` says: by what that account signs in, and whether it must be that one.
         let identities = app.store.read.identities(user).await?;
-        let providers: BTreeSet<_> =
-            identities.into_iter().map(|identity| identity.provider).collect();
-        shown["existing_providers"] = json!(providers);
-        shown["may_sign_up"] = json!(ticket.may_sign_up);
+        let providers = identities.into_iter().map(|identity| identity.provider);
+        shown.existing_providers = Some(providers.collect());
+        shown.may_sign_up = Some(ticket.may_sign_up);
     }
     Ok(HttpResponse::Ok().json(shown))
 }
+
+/// What a setup can be refused for.
+pub const SETUP_ERRORS: &[ErrorCode] = &[
+    ErrorCode::InvalidField,
+    ErrorCode::SignupClosed,
+    ErrorCode::UsernameInvalid,
+    ErrorCode::UsernameReserved,
+    ErrorCode::UsernameTaken,
+    ErrorCode::IdentityTaken,
+    ErrorCode::AlreadyUsed,
+    ErrorCode::InvalidReturnTo,
+];
+
+/// How `POST /auth/setup` is described.
+pub const SETUP: Operation = Operation {
+    id: "set_up_account",
+    tag: Tag::SignIn,
+    summary: "Make the account",
+    description: "After a refusal the setup cookie still works.",
+    access: Access::Setup,
+    body: Body::json::<SetupBody>(),
+    answers: &[Answer::json::<UserBody>(201, "The new person, who is signed in.").with(&[
+        Header::Always("Location", "Where the person wanted to go."),
+        Header::Sets(&[Kind::Access, Kind::Refresh, Kind::LastProvider]),
+    ])],
+    errors: SETUP_ERRORS,
+    ..Operation::PLAIN
+};
 
 /// `POST /auth/setup`: 201 with the user, `Location` with where to go, and the session's cookies.
 ///

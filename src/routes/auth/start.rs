@@ -13,6 +13,7 @@ use crate::protocol::sealed::Purpose;
 use crate::protocol::{pkce, random};
 use crate::providers::authorization::AuthorizationRequest;
 use crate::providers::configured::SignInProvider;
+use crate::routes::openapi::operation::{Answer, Header, Operation, Parameter, Tag};
 use crate::routes::pages::places;
 use crate::routes::parameters::Parameters;
 use crate::routes::return_to;
@@ -55,6 +56,51 @@ impl Wishes {
         })
     }
 }
+
+/// What every start of a way to a provider takes.
+pub const PARAMETERS: &[Parameter] = &[
+    Parameter::path("provider", "The provider's name."),
+    Parameter::query(
+        "return_to",
+        "Where the person goes afterwards: a path of this server, or an address on an allowed origin.",
+    ),
+    Parameter::query("login_hint", "Who probably signs in; passed on."),
+    Parameter::query(
+        "prompt",
+        "`login`, `consent`, `select_account`, or several of them with spaces between; passed on.",
+    ),
+    Parameter::query(
+        "max_age",
+        "Oldest sign-in at the provider that will do, in seconds; passed on.",
+    )
+    .of::<u64>(),
+];
+
+/// What every start of a way to a provider can be refused for.
+pub const START_ERRORS: &[ErrorCode] = &[
+    ErrorCode::UnknownProvider,
+    ErrorCode::InvalidReturnTo,
+    ErrorCode::InvalidField,
+    ErrorCode::ProviderError,
+    ErrorCode::ProviderTimeout,
+];
+
+/// The cookie of an attempt.
+pub const ATTEMPT: Header =
+    Header::Always("Set-Cookie", "The sealed state of this attempt, in a cookie of its own.");
+
+/// How `GET /auth/{provider}` is described.
+pub const START: Operation = Operation {
+    id: "start_sign_in",
+    tag: Tag::SignIn,
+    summary: "Go to a provider to sign in",
+    description: "With `state`, PKCE S256 and, at OpenID Connect providers, `nonce`, which wait in a sealed cookie \
+        of this attempt, for ten minutes.",
+    parameters: PARAMETERS,
+    answers: &[Answer::redirect(302, "To the provider.").with(&[ATTEMPT])],
+    errors: START_ERRORS,
+    ..Operation::PLAIN
+};
 
 /// `GET /auth/{provider}?return_to=…&login_hint=…&prompt=…&max_age=…`: 302 to the provider with
 /// state, PKCE S256 and nonce, which wait in a sealed cookie of this attempt.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::me;
@@ -14,18 +15,42 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::username::{check, comparison_key};
+use crate::routes::cookies::Kind;
 use crate::routes::csrf;
+use crate::routes::openapi::operation::{Access, Answer, Body, Header, Operation, Tag};
 use crate::routes::parameters::read_json;
-use crate::routes::session::{self, Authenticated};
+use crate::routes::session::{self, Authenticated, UserBody};
 use crate::store::model::{User, UserId};
 use crate::store::operation::{ChangeUsername, ChangeUsernameOutcome};
 
 /// The body of `PATCH /auth/me/username`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct UsernameBody {
+    /// The new name.
     username: String,
 }
+
+/// How `PATCH /auth/me/username` is described.
+pub const PATCH: Operation = Operation {
+    id: "change_username",
+    tag: Tag::Account,
+    summary: "Change the username",
+    description: "The former name is held for `usernames.hold`. A browser gets new cookies, so that its access \
+        token has the new name at once.",
+    access: Access::Person,
+    body: Body::json::<UsernameBody>(),
+    answers: &[Answer::json::<UserBody>(200, "The person as they are now.")
+        .with(&[Header::Sets(&[Kind::Access, Kind::Refresh])])],
+    errors: &[
+        ErrorCode::Forbidden,
+        ErrorCode::UsernameInvalid,
+        ErrorCode::UsernameReserved,
+        ErrorCode::UsernameTaken,
+        ErrorCode::UsernameCooldown,
+    ],
+    ..Operation::PLAIN
+};
 
 /// `PATCH /auth/me/username` with `{"username"}`: 200 with the person. A browser gets new cookies with
 /// it, so that its access token has the new name at once.

@@ -2,11 +2,13 @@
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::username::{UsernameError, alternatives, check, comparison_key};
+use crate::routes::openapi::operation::{Access, Answer, Operation, Parameter, Tag};
 use crate::routes::parameters::Parameters;
 use crate::routes::session;
 
@@ -25,6 +27,35 @@ pub fn refusal(error: &UsernameError) -> ApiError {
     ApiError::new(code, format!("{sentence}.")).field("username")
 }
 
+/// Whether a name can be had.
+#[derive(Default, Serialize, JsonSchema)]
+struct Availability {
+    /// Whether it can.
+    available: bool,
+    /// Why not: the code that a setup would be refused with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    /// The same as a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    /// A name like it that can be had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suggestion: Option<String>,
+}
+
+/// How `GET /auth/username-available` is described.
+pub const USERNAME_AVAILABLE: Operation = Operation {
+    id: "check_username",
+    tag: Tag::SignIn,
+    summary: "Whether a username can be had",
+    description: "What is held for the person who is signed in is available to them.",
+    access: Access::Visitor,
+    parameters: &[Parameter::query("username", "The name.").required()],
+    answers: &[Answer::json::<Availability>(200, "Whether it can be had, and if not, why.")],
+    errors: &[ErrorCode::InvalidField],
+    ..Operation::PLAIN
+};
+
 /// `GET /auth/username-available?username=`: `{"available", "code"?, "detail"?, "suggestion"?}`. A name
 /// like it is suggested for one that is taken; what is held for the person who is signed in is available.
 ///
@@ -40,22 +71,20 @@ pub async fn username_available(
     })?;
     if let Err(error) = check(username, &app.settings.usernames) {
         let refusal = refusal(&error);
-        return Ok(HttpResponse::Ok().json(json!({
-            "available": false, "code": refusal.code.as_str(), "detail": refusal.detail,
-        })));
+        let code = Some(refusal.code.as_str());
+        let answer = Availability { code, detail: Some(refusal.detail), ..Availability::default() };
+        return Ok(HttpResponse::Ok().json(answer));
     }
     if is_free(&app, username).await? || is_open_to_its_owner(&request, &app, username).await? {
-        return Ok(HttpResponse::Ok().json(json!({ "available": true })));
+        let answer = Availability { available: true, ..Availability::default() };
+        return Ok(HttpResponse::Ok().json(answer));
     }
-    let mut answer = json!({
-        "available": false,
-        "code": ErrorCode::UsernameTaken.as_str(),
-        "detail": "Another account has this name.",
-    });
-    if let Some(name) = suggestion(&app, username).await? {
-        answer["suggestion"] = name.into();
-    }
-    Ok(HttpResponse::Ok().json(answer))
+    Ok(HttpResponse::Ok().json(Availability {
+        available: false,
+        code: Some(ErrorCode::UsernameTaken.as_str()),
+        detail: Some("Another account has this name.".to_owned()),
+        suggestion: suggestion(&app, username).await?,
+    }))
 }
 
 /// The answer to who wants a name that another account has.

@@ -20,6 +20,7 @@ use crate::protocol::client::{AuthMethod, ClientMetadata};
 use crate::registration::{self, RegistrationError};
 use crate::routes::csrf;
 use crate::routes::endpoint::{Endpoint, Limit};
+use crate::routes::openapi::operation::Operation;
 use crate::routes::pages::response::page;
 use crate::routes::pages::text::demo_app as text;
 use crate::routes::pages::views::{DemoApp, DemoGrant, DemoTrouble, ShownToken};
@@ -71,12 +72,12 @@ pub async fn register(app: &App) -> Result<(), RegistrationError> {
 /// Adds the app's routes.
 pub fn configure(config: &mut ServiceConfig) {
     let endpoints = [
-        Endpoint::new(PATH, Limit::None).get(home),
-        Endpoint::new("/dev/app/start", Limit::None).get(start),
-        Endpoint::new("/dev/app/callback", Limit::None).get(callback),
-        Endpoint::new("/dev/app/refresh", Limit::None).post(refresh),
-        Endpoint::new("/dev/app/userinfo", Limit::None).get(userinfo),
-        Endpoint::new("/dev/app/sign-out", Limit::None).post(sign_out),
+        Endpoint::new(PATH, Limit::None).get(home, Operation::UNTOLD),
+        Endpoint::new("/dev/app/start", Limit::None).get(start, Operation::UNTOLD),
+        Endpoint::new("/dev/app/callback", Limit::None).get(callback, Operation::UNTOLD),
+        Endpoint::new("/dev/app/refresh", Limit::None).post(refresh, Operation::UNTOLD),
+        Endpoint::new("/dev/app/userinfo", Limit::None).get(userinfo, Operation::UNTOLD),
+        Endpoint::new("/dev/app/sign-out", Limit::None).post(sign_out, Operation::UNTOLD),
     ];
     for endpoint in endpoints {
         endpoint.register(config);

@@ -13,11 +13,14 @@ use crate::actors::mailbox::{AskError, Mailbox};
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::routes::endpoint::{Endpoint, Limit};
+use crate::routes::openapi::operation::Operation;
 use crate::routes::parameters::Parameters;
 
 /// Adds the route.
 pub fn configure(config: &mut ServiceConfig) {
-    Endpoint::new("/dev/fault/{actor}", Limit::None).post(inject).register(config);
+    Endpoint::new("/dev/fault/{actor}", Limit::None)
+        .post(inject, Operation::UNTOLD)
+        .register(config);
 }
 
 /// Breaks every shard of an actor; 204 once each has taken the fault.

@@ -23,6 +23,7 @@ use crate::protocol::jwt::Algorithm;
 use crate::protocol::key::{SigningKey, generate};
 use crate::protocol::sealed::{Purpose, Sealer};
 use crate::routes::endpoint::{Endpoint, Limit};
+use crate::routes::openapi::operation::Operation;
 use person::Person;
 
 /// The provider's name among `[[providers]]`.
@@ -102,13 +103,14 @@ impl DevelopmentProvider {
 /// Adds the provider's routes; they need `Data` of [`DevelopmentProvider`] and of the pages' `Site`.
 pub fn configure(config: &mut ServiceConfig) {
     let endpoints = [
-        Endpoint::new("/dev/idp/.well-known/openid-configuration", Limit::None).get(discovery),
-        Endpoint::new("/dev/idp/jwks.json", Limit::None).get(jwks),
+        Endpoint::new("/dev/idp/.well-known/openid-configuration", Limit::None)
+            .get(discovery, Operation::UNTOLD),
+        Endpoint::new("/dev/idp/jwks.json", Limit::None).get(jwks, Operation::UNTOLD),
         Endpoint::new("/dev/idp/authorize", Limit::None)
-            .get(authorize::show)
-            .post(authorize::submit),
-        Endpoint::new("/dev/idp/token", Limit::None).post(token::exchange),
-        Endpoint::new("/dev/idp/userinfo", Limit::None).get(token::userinfo),
+            .get(authorize::show, Operation::UNTOLD)
+            .post(authorize::submit, Operation::UNTOLD),
+        Endpoint::new("/dev/idp/token", Limit::None).post(token::exchange, Operation::UNTOLD),
+        Endpoint::new("/dev/idp/userinfo", Limit::None).get(token::userinfo, Operation::UNTOLD),
     ];
     for endpoint in endpoints {
         endpoint.register(config);

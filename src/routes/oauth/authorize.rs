@@ -20,7 +20,7 @@ pub use self::request::PATH;
 use self::request::{Addressee, AuthorizationRequest, Query, REAUTHENTICATED, RESUMED};
 use super::error::{OAuthCode, Refusal};
 use crate::app::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorCode};
 use crate::protocol::authorization_code::{AuthorizationCode, fingerprint};
 use crate::protocol::redirect_uri::has_own_scheme;
 use crate::protocol::scope::Scope;
@@ -28,12 +28,50 @@ use crate::protocol::sealed::Purpose;
 use crate::routes::auth::resume::Outcome;
 use crate::routes::auth::start::LONGEST_HINT;
 use crate::routes::auth::tickets::LOGIN_LIFE;
+use crate::routes::openapi::operation::{Access, Answer, Body, Field, Operation, Parameter, Tag};
 use crate::routes::pages::login::redirect;
 use crate::routes::pages::places::{self, Place};
 use crate::routes::pages::resuming;
 use crate::routes::parameters::read_form_text;
 use crate::routes::session::{self, Authenticated};
 use crate::store::model::{FamilyId, SessionId, UserId};
+
+/// How `GET /oauth/authorize` is described.
+pub const GET: Operation = Operation {
+    id: "authorize",
+    tag: Tag::Provider,
+    summary: "Ask a person for access to their account",
+    description: "RFC 6749 §4.1.1, OpenID Connect Core §3.1.2, with PKCE S256. A browser comes here. What the app is \
+        told it finds at its redirect URI, `error` included, with its own `state` and our `iss`; where the app or its \
+        redirect URI is unknown, nobody is redirected.",
+    access: Access::Visitor,
+    parameters: &[
+        Parameter::query("client_id", "Which app asks.").required(),
+        Parameter::query("redirect_uri", "Where it wants the answer: as registered.").required(),
+        Parameter::query("response_type", "`code`."),
+        Parameter::query("scope", "What it wants, separated by spaces."),
+        Parameter::query("state", "What it wants to find with the answer."),
+        Parameter::query("nonce", "What it wants to find in the ID token."),
+        Parameter::query("code_challenge", "The S256 challenge (RFC 7636)."),
+        Parameter::query("code_challenge_method", "`S256`."),
+        Parameter::query("prompt", "`none`, or `login`, `consent`, `select_account`."),
+        Parameter::query("max_age", "Oldest sign-in that will do, in seconds."),
+        Parameter::query("login_hint", "Who probably signs in."),
+        Parameter::query("id_token_hint", "Who was signed in there."),
+        Parameter::query("response_mode", "`query` or `form_post`."),
+        Parameter::query(
+            "resource",
+            "Which resources the access token is for (RFC 8707); several times for several.",
+        )
+        .of::<Vec<String>>(),
+    ],
+    answers: &[
+        Answer::redirect(303, "Back to the app with a code or an error, or on to the sign-in."),
+        Answer::page("The question whether the app may, or with `form_post` the way back to it."),
+    ],
+    errors: &[ErrorCode::InvalidRequest, ErrorCode::AccountLocked],
+    ..Operation::PLAIN
+};
 
 /// `GET /oauth/authorize`.
 ///
@@ -43,6 +81,22 @@ use crate::store::model::{FamilyId, SessionId, UserId};
 pub async fn get(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
     authorize(&request, &app, Query::parse(request.query_string())).await
 }
+
+/// How `POST /oauth/authorize` is described.
+pub const POST: Operation = Operation {
+    id: "post_authorize",
+    tag: Tag::Provider,
+    summary: "The same from a form",
+    description: "Leads to the same request by GET, since only that one is sent the cookies of a person who comes from \
+        another site. The fields are the parameters of GET.",
+    body: Body::Form(&[
+        Field::new("client_id", "Which app asks.").required(),
+        Field::new("redirect_uri", "Where it wants the answer: as registered.").required(),
+    ]),
+    answers: &[Answer::redirect(303, "To the same by GET, or back to the app with an error.")],
+    errors: &[ErrorCode::InvalidRequest],
+    ..Operation::PLAIN
+};
 
 /// `POST /oauth/authorize`: 303 to the same request by GET, since only that one is sent the cookies of a
 /// person who comes from another site. What is in the query and in the body is there twice.

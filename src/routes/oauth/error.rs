@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, PRAGMA, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::actors::db_writer::WriteError;
 use crate::actors::mailbox::AskError;
@@ -173,10 +174,23 @@ impl Refusal {
         if let Some(Ok(challenge)) = challenge {
             answer.insert_header((WWW_AUTHENTICATE, challenge));
         }
-        answer.json(json!({
-            "error": self.code.as_str(),
-            "error_description": plain(&self.description),
-        }))
+        answer.json(OAuthProblem::new(self.code, &self.description))
+    }
+}
+
+/// The body of an answer that says no (RFC 6749 §5.2).
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct OAuthProblem {
+    /// Which no; stable.
+    error: &'static str,
+    /// A sentence for developers.
+    error_description: String,
+}
+
+impl OAuthProblem {
+    /// With as much of the description as may be in it.
+    pub fn new(code: OAuthCode, description: &str) -> Self {
+        Self { error: code.as_str(), error_description: plain(description) }
     }
 }
 

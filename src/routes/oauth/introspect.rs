@@ -2,8 +2,8 @@
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 
 use super::access_token;
 use super::client_authentication::authenticate;
@@ -14,13 +14,15 @@ use crate::protocol::jwt::Audience;
 use crate::protocol::refresh_token::FamilyKind;
 use crate::protocol::rotation::{self, Verdict};
 use crate::protocol::scope::{PROFILE, Scope};
+use crate::routes::openapi::operation::{Access, Answer, Body, Field, Operation, Tag};
 use crate::routes::parameters::read_form;
 use crate::routes::rate_limit;
 use crate::store::model::{Client, FamilyId, SessionId};
 
 /// A token that works (RFC 7662 §2.2).
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 struct Active {
+    /// True.
     active: bool,
     iss: String,
     sub: String,
@@ -44,6 +46,35 @@ struct Active {
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<String>,
 }
+
+/// What a token is worth.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+enum Introspection {
+    /// It works.
+    Active(Box<Active>),
+    /// It does not, or is none of the client's business.
+    Inactive {
+        /// False.
+        active: bool,
+    },
+}
+
+/// How `POST /oauth/introspect` is described.
+pub const INTROSPECT: Operation = Operation {
+    id: "introspect_token",
+    tag: Tag::Provider,
+    summary: "What a token is worth",
+    description: "RFC 7662. A confidential client learns about its own tokens, a resource server about access tokens \
+        of every client. Whatever else is sent is not active, without a reason.",
+    access: Access::Client,
+    body: Body::Form(&[
+        Field::new("token", "The token.").required(),
+        Field::new("token_type_hint", "Accepted, and not needed."),
+    ]),
+    answers: &[Answer::json::<Introspection>(200, "What it is worth.")],
+    ..Operation::PLAIN
+};
 
 /// `POST /oauth/introspect`: a confidential client learns about its own tokens, a resource server about
 /// access tokens of every client. Everything else is `{"active":false}`, without a reason. Nothing is
@@ -73,10 +104,11 @@ pub async fn introspect(
         Some(active) => Some(active),
         None => refresh(token, &client, &app).await?,
     };
-    Ok(match active {
-        Some(active) => HttpResponse::Ok().json(active),
-        None => HttpResponse::Ok().json(json!({ "active": false })),
-    })
+    let answer = match active {
+        Some(active) => Introspection::Active(Box::new(active)),
+        None => Introspection::Inactive { active: false },
+    };
+    Ok(HttpResponse::Ok().json(answer))
 }
 
 /// The token as an access token that this client may know of.

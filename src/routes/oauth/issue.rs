@@ -9,6 +9,7 @@ use actix_web::http::header::{CACHE_CONTROL, PRAGMA};
 use aws_lc_rs::digest::{SHA256, SHA512, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::error::{OAuthCode, OAuthError};
@@ -29,13 +30,19 @@ use crate::routes::parameters::Parameters;
 use crate::store::model::{Client, Email, FamilyWithUser, User};
 
 /// The answer of the token endpoint (RFC 6749 §5.1).
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Tokens")]
 pub struct TokenAnswer {
+    /// A JWT (RFC 9068).
     access_token: String,
+    /// `Bearer`.
     token_type: &'static str,
+    /// Seconds until the access token expires.
     expires_in: u64,
+    /// For the next access token; not for `client_credentials`.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
+    /// Who signed in, with the scope `openid`.
     #[serde(skip_serializing_if = "Option::is_none")]
     id_token: Option<String>,
     /// Always told, since it may be less than was asked; absent where there is none.

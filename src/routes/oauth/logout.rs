@@ -18,8 +18,11 @@ use crate::error::{ApiError, ErrorCode};
 use crate::protocol::jwt::IdClaims;
 use crate::protocol::sealed::Purpose;
 use crate::routes::auth::form;
-use crate::routes::auth::logout::{cleared, end_session, signed_in};
+use crate::routes::auth::logout::{SESSION_COOKIES, cleared, end_session, signed_in};
 use crate::routes::auth::tickets::FORM_LIFE;
+use crate::routes::openapi::operation::{
+    Access, Answer, Body, Field, Header, Operation, Parameter, Tag,
+};
 use crate::routes::pages::login::redirect;
 use crate::routes::pages::places::{self, Place};
 use crate::routes::pages::response::page_leading_to;
@@ -58,6 +61,27 @@ struct Wish {
     state: Option<String>,
 }
 
+/// How `POST /oauth/logout` is described.
+pub const BY_POST: Operation = Operation {
+    id: "post_end_session_of_app",
+    tag: Tag::Provider,
+    summary: "The same from a form",
+    description: "Leads to the same by GET, where the browser sends its cookies wherever the form was.",
+    body: Body::Form(&[
+        Field::new(
+            "id_token_hint",
+            "An ID token of the person, which proves that the app knows them.",
+        ),
+        Field::new("client_id", "Which app it is."),
+        Field::new("post_logout_redirect_uri", "Where to go afterwards: as registered."),
+        Field::new("state", "What the app wants to find there."),
+        Field::new("logout_hint", "Accepted, and not needed."),
+        Field::new("ui_locales", "Accepted, and not needed."),
+    ]),
+    answers: &[Answer::redirect(303, "To the same by GET.")],
+    ..Operation::PLAIN
+};
+
 /// `POST /oauth/logout`: 303 to the same by GET, where the browser sends its cookies wherever the form was.
 ///
 /// # Errors
@@ -72,6 +96,34 @@ pub async fn by_post(
         PARAMETERS.into_iter().filter_map(|name| Some((name, form.get(name)?))).collect();
     Ok(redirect(places::with_query(PATH, &pairs)))
 }
+
+/// How `GET /oauth/logout` is described.
+pub const LOGOUT: Operation = Operation {
+    id: "end_session_of_app",
+    tag: Tag::Provider,
+    summary: "Sign a person out at an app's wish",
+    description: "OpenID Connect RP-Initiated Logout 1.0. A browser comes here. Who cannot show an ID token of the person \
+        who is signed in has that person asked first.",
+    access: Access::Visitor,
+    parameters: &[
+        Parameter::query(
+            "id_token_hint",
+            "An ID token of the person, which proves that the app knows them.",
+        ),
+        Parameter::query("client_id", "Which app it is."),
+        Parameter::query("post_logout_redirect_uri", "Where to go afterwards: as registered."),
+        Parameter::query("state", "What the app wants to find there."),
+        Parameter::query("logout_hint", "Accepted, and not needed."),
+        Parameter::query("ui_locales", "Accepted, and not needed."),
+    ],
+    answers: &[
+        Answer::redirect(303, "Back to the app, or to our farewell.")
+            .with(&[Header::Clears(SESSION_COOKIES)]),
+        Answer::page("The question."),
+    ],
+    errors: &[ErrorCode::InvalidRequest],
+    ..Operation::PLAIN
+};
 
 /// `GET /oauth/logout`: signs this browser out and leads back to the app. Whoever cannot show an ID token of
 /// the person who is signed in has that person asked first.
@@ -113,6 +165,21 @@ pub async fn logout(request: HttpRequest, app: Data<App>) -> Result<HttpResponse
     }
     ask(&app, &session, &wish, client.as_deref()).await
 }
+
+/// How `POST /auth/form/end-session` is described.
+pub const CONFIRMED: Operation = Operation {
+    id: "post_end_of_session_of_app",
+    tag: Tag::Pages,
+    summary: "Confirm to be signed out at an app's wish",
+    access: Access::Visitor,
+    body: Body::Form(&[
+        form::TOKEN,
+        Field::new("request", "What the app wants, sealed in the page.").required(),
+    ]),
+    answers: &[Answer::redirect(303, "Back to the app, or to our farewell.")
+        .with(&[Header::Clears(SESSION_COOKIES)])],
+    ..Operation::PLAIN
+};
 
 /// `POST /auth/form/end-session`, the answer yes to the question.
 ///

@@ -14,12 +14,29 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::protocol::jwt::LEEWAY_SECONDS;
 use crate::protocol::refresh_token::{FamilyKind, RefreshTokens};
+use crate::routes::openapi::operation::{Access, Answer, Body, Field, Operation, Tag};
 use crate::routes::parameters::read_form;
 use crate::routes::{edge, rate_limit, session};
 use crate::store::model::{
     Actor, AuditEntry, Client, FIRST_PARTY, FamilyId, FamilyWithUser, Revocation, RevocationKind,
 };
 use crate::store::operation::{RecordRevocation, Revoke, RevokeTarget};
+
+/// How `POST /oauth/revoke` is described.
+pub const REVOKE: Operation = Operation {
+    id: "revoke_token",
+    tag: Tag::Provider,
+    summary: "Give a token back",
+    description: "RFC 7009. A refresh token ends its grant, with every access token of it; an access token ends alone.",
+    access: Access::Client,
+    body: Body::Form(&[
+        Field::new("token", "The token.").required(),
+        Field::new("token_type_hint", "Accepted, and not needed."),
+    ]),
+    answers: &[Answer::empty(200, "It does not work any more; also for one that never did.")],
+    oauth_errors: &[OAuthCode::UnauthorizedClient],
+    ..Operation::PLAIN
+};
 
 /// `POST /oauth/revoke`: a refresh token ends its grant, with every access token of it; an access token
 /// ends alone. 200 and nothing else, also for what is unknown, malformed or over: the client has what it

@@ -12,11 +12,45 @@ use actix_web::{HttpRequest, HttpResponse};
 use super::client_authentication::authenticate;
 use super::error::{OAuthCode, OAuthError};
 use super::form;
+use super::issue::TokenAnswer;
 use crate::actors::rate_limiter::Tier;
 use crate::app::App;
 use crate::protocol::client::GrantType;
+use crate::routes::openapi::operation::{
+    Access, Answer, Body, Field, FieldKind, Header, Operation, Tag,
+};
 use crate::routes::rate_limit;
 use crate::store::model::Client;
+
+/// How `POST /oauth/token` is described.
+pub const TOKEN: Operation = Operation {
+    id: "issue_token",
+    tag: Tag::Provider,
+    summary: "Exchange a code, a refresh token or a client's own word for tokens",
+    description: "RFC 6749 §3.2. After a 503 the same refresh token can be sent again.",
+    access: Access::Client,
+    body: Body::Form(&[
+        Field::new("grant_type", "`authorization_code`, `refresh_token` or `client_credentials`.")
+            .required(),
+        Field::new("code", "The code, for `authorization_code`."),
+        Field::new("redirect_uri", "Where the code was sent to."),
+        Field::new("code_verifier", "What the challenge was made of (RFC 7636)."),
+        Field::new("refresh_token", "The token, for `refresh_token`."),
+        Field::new("scope", "Less than was granted, or what a client wants for itself."),
+        Field::new("resource", "Which resources the access token is for (RFC 8707).")
+            .holding(FieldKind::Repeated),
+    ]),
+    answers: &[Answer::json::<TokenAnswer>(200, "The tokens.")
+        .with(&[Header::Always("Pragma", "For old caches: `no-cache`.")])],
+    oauth_errors: &[
+        OAuthCode::InvalidGrant,
+        OAuthCode::UnauthorizedClient,
+        OAuthCode::UnsupportedGrantType,
+        OAuthCode::InvalidScope,
+        OAuthCode::InvalidTarget,
+    ],
+    ..Operation::PLAIN
+};
 
 /// Answers with tokens.
 ///

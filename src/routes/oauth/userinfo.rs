@@ -4,6 +4,7 @@ use actix_web::http::Method;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::access_token::{self, Genuine};
@@ -14,17 +15,41 @@ use crate::app::App;
 use crate::protocol::claims::PersonClaims;
 use crate::protocol::jwt::ClientAccessClaims;
 use crate::protocol::scope::{OPENID, Scope};
+use crate::routes::openapi::operation::{Access, Answer, Body, Field, Operation, Tag};
 use crate::routes::parameters::{has_content_type, read_form};
 use crate::routes::{rate_limit, session};
 use crate::store::model::{FamilyId, UserId};
 
 /// What a client is told.
-#[derive(Serialize)]
-struct Answer<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Claims")]
+struct Answered<'a> {
+    /// The person, for ever.
     sub: UserId,
     #[serde(flatten)]
     person: PersonClaims<'a>,
 }
+
+/// How `GET /oauth/userinfo` is described.
+pub const USERINFO: Operation = Operation {
+    id: "get_userinfo",
+    tag: Tag::Provider,
+    summary: "What a client may know about the person who signed in to it",
+    description: "OpenID Connect Core §5.3. Cookies and first-party tokens open nothing here.",
+    access: Access::ClientToken,
+    answers: &[Answer::json::<Answered<'_>>(200, "The claims that the scopes of the token open.")],
+    ..Operation::PLAIN
+};
+
+/// How `POST /oauth/userinfo` is described.
+pub const POST: Operation = Operation {
+    id: "post_userinfo",
+    body: Body::OptionalForm(&[Field::new(
+        "access_token",
+        "The access token, where it is not in the header (RFC 6750 §2.2).",
+    )]),
+    ..USERINFO
+};
 
 /// `GET` and `POST /oauth/userinfo` (OpenID Connect Core §5.3): claims by the scopes of the access token,
 /// which comes in the header, or in the form of a POST (RFC 6750 §2).
@@ -57,7 +82,7 @@ pub async fn userinfo(
     };
     let user = &found.live.user;
     let person = issue::person_claims(&app, user, &found.emails, &scope);
-    Ok(HttpResponse::Ok().json(Answer { sub: user.id, person }))
+    Ok(HttpResponse::Ok().json(Answered { sub: user.id, person }))
 }
 
 /// The grant and scopes of a token that opens userinfo.

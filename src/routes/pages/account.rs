@@ -22,10 +22,23 @@ use crate::clock::Timestamp;
 use crate::error::{ApiError, ErrorCode};
 use crate::routes::auth::sessions::SessionBody;
 use crate::routes::auth::{form, sessions};
+use crate::routes::openapi::operation::{Access, Answer, Operation, Parameter, Tag};
 use crate::routes::parameters::Parameters;
 use crate::routes::session::{Authenticated, authenticate};
 use crate::store::model::{
     AppAccess, FamilyWithUser, Identity, SessionId, User, UserId, UserStatus,
+};
+
+/// How `GET /account` is described.
+pub const ACCOUNT: Operation = Operation {
+    id: "show_account",
+    tag: Tag::Pages,
+    summary: "The account",
+    access: Access::Visitor,
+    parameters: &[Parameter::query("done", "What has just been done.")],
+    answers: &[Answer::page("The page."), resuming::SIGN_IN],
+    errors: &[ErrorCode::AccountLocked],
+    ..Operation::PLAIN
 };
 
 /// `GET /account?done=…`; without a session by way of `/auth/resume` to `/login`.

@@ -10,16 +10,33 @@ use super::account::{active_user, signed_in};
 use super::login::redirect;
 use super::places::{self, Place, with_query};
 use super::response::page;
+use super::resuming;
 use super::text::Done;
 use super::views::{AccountApps, AppRow};
 use crate::app::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorCode};
 use crate::routes::auth::form;
+use crate::routes::openapi::operation::{Access, Answer, Operation, Parameter, Tag};
 use crate::routes::parameters::Parameters;
 use crate::store::model::{AppAccess, FamilyWithUser, SessionId, UserId};
 
 /// Its path.
 pub const PATH: &str = "/account/apps";
+
+/// How `GET /account/apps` is described.
+pub const APPS: Operation = Operation {
+    id: "show_account_apps",
+    tag: Tag::Pages,
+    summary: "The apps that have access to the account",
+    access: Access::Visitor,
+    parameters: &[
+        Parameter::query("page", "Which page; the first without it."),
+        Parameter::query("done", "What has just been done."),
+    ],
+    answers: &[Answer::page("The page."), resuming::SIGN_IN],
+    errors: &[ErrorCode::AccountLocked],
+    ..Operation::PLAIN
+};
 
 /// `GET /account/apps?page=…&done=app`; without a session by way of `/auth/resume` to `/login`.
 ///

@@ -8,6 +8,7 @@ use super::account::{active_user, signed_in};
 use super::login::redirect;
 use super::places::{self, Place};
 use super::response::page;
+use super::resuming;
 use super::text;
 use super::views::DeleteAccount;
 use crate::app::App;
@@ -15,11 +16,23 @@ use crate::clock::Timestamp;
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::username::comparison_key;
 use crate::routes::auth::form;
+use crate::routes::openapi::operation::{Access, Answer, Operation, Tag};
 use crate::routes::session::check_recent;
 use crate::store::model::{FamilyWithUser, SessionId, User};
 
 /// Its path.
 pub const PATH: &str = "/account/delete";
+
+/// How `GET /account/delete` is described.
+pub const ASK: Operation = Operation {
+    id: "show_deletion",
+    tag: Tag::Pages,
+    summary: "Decide whether to delete the account",
+    access: Access::Visitor,
+    answers: &[Answer::page("The page."), resuming::SIGN_IN],
+    errors: &[ErrorCode::AccountLocked],
+    ..Operation::PLAIN
+};
 
 /// `GET /account/delete`; after a sign-in that is not fresh by way of another.
 ///

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::site::Site;
 use super::theme::Theme;
 use crate::error::{ApiError, ErrorCode};
+use crate::routes::openapi::operation::{Answer, Header, Operation, Parameter, Tag};
 
 /// The path that all static files lie below.
 pub const FOLDER: &str = "/static/";
@@ -80,6 +81,22 @@ fn compact(css: &str) -> String {
     let behind_comments = parts.filter_map(|part| part.split_once("*/")).map(|(_, code)| code);
     first.into_iter().chain(behind_comments).flat_map(str::lines).map(str::trim).collect()
 }
+
+/// How `GET /static/{name}` is described.
+pub const SERVE: Operation = Operation {
+    id: "get_static_file",
+    tag: Tag::Pages,
+    summary: "What the pages are made of",
+    description: "The name changes with the content.",
+    parameters: &[Parameter::path("name", "Its name.")],
+    answers: &[Answer::other(
+        &["text/css; charset=utf-8", "text/javascript; charset=utf-8", "image/svg+xml"],
+        "The file.",
+    )
+    .with(&[Header::CACHING])],
+    errors: &[ErrorCode::NotFound],
+    ..Operation::PLAIN
+};
 
 /// `GET /static/{name}`.
 ///

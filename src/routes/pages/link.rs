@@ -17,8 +17,25 @@ use crate::routes::auth::link::{form_binding, judge, open_ticket};
 use crate::routes::auth::tickets::{Confirmation, LinkTicket};
 use crate::routes::auth::{form, setup};
 use crate::routes::oauth::authorize::destination;
+use crate::routes::openapi::operation::{Access, Answer, Operation, Tag};
 use crate::routes::session;
 use crate::store::model::FamilyWithUser;
+
+/// How `GET /link` is described.
+pub const LINK: Operation = Operation {
+    id: "show_link",
+    tag: Tag::Pages,
+    summary: "Decide whether to connect what waits",
+    access: Access::Visitor,
+    answers: &[Answer::page("The question, or the offer.")],
+    errors: &[
+        ErrorCode::LinkExpired,
+        ErrorCode::Unauthenticated,
+        ErrorCode::Forbidden,
+        ErrorCode::ReauthenticationRequired,
+    ],
+    ..Operation::PLAIN
+};
 
 /// `GET /link`.
 ///

@@ -10,11 +10,21 @@ use super::response::page;
 use super::text::Notice;
 use super::views::{Login, ProviderButton, SignedOut};
 use crate::app::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorCode};
 use crate::routes::auth::start::{LONGEST_HINT, PROMPTS};
 use crate::routes::cookies::Kind;
+use crate::routes::openapi::operation::{Access, Answer, Operation, Parameter, Tag};
 use crate::routes::parameters::Parameters;
 use crate::routes::return_to;
+
+/// How `GET /` is described.
+pub const HOME: Operation = Operation {
+    id: "show_home",
+    tag: Tag::Pages,
+    summary: "The way in",
+    answers: &[Answer::redirect(303, "To the account, which leads on to the sign-in if need be.")],
+    ..Operation::PLAIN
+};
 
 /// `GET /`: leads to the account, which leads on to the sign-in if need be.
 pub async fn home(app: Data<App>) -> HttpResponse {
@@ -25,6 +35,25 @@ pub async fn home(app: Data<App>) -> HttpResponse {
 pub fn redirect(location: String) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((LOCATION, location)).finish()
 }
+
+/// How `GET /login` is described.
+pub const LOGIN: Operation = Operation {
+    id: "show_login",
+    tag: Tag::Pages,
+    summary: "Choose a way to sign in",
+    access: Access::Visitor,
+    parameters: &[
+        Parameter::query("return_to", "Where the person goes afterwards."),
+        Parameter::query("prompt", "Passed on to the provider."),
+        Parameter::query("max_age", "Passed on to the provider."),
+        Parameter::query("login_hint", "Passed on to the provider."),
+        Parameter::query("not_answering", "A provider that has just failed."),
+        Parameter::query("deleted", "`true` after an account was deleted."),
+    ],
+    answers: &[Answer::page("The page.")],
+    errors: &[ErrorCode::InvalidReturnTo],
+    ..Operation::PLAIN
+};
 
 /// `GET /login?return_to=…&prompt=…&max_age=…&login_hint=…&not_answering=…&deleted=…`: one button a
 /// provider, which passes the first four on.
@@ -104,6 +133,16 @@ fn asks_for_fresh_sign_in(further: &[(&str, String)]) -> bool {
         .iter()
         .any(|(name, value)| *name == "prompt" && value.split(' ').any(|word| word == "login"))
 }
+
+/// How `GET /signed-out` is described.
+pub const SIGNED_OUT: Operation = Operation {
+    id: "show_signed_out",
+    tag: Tag::Pages,
+    summary: "The farewell",
+    parameters: &[Parameter::query("everywhere", "`true` after all sessions were ended.")],
+    answers: &[Answer::page("The page.")],
+    ..Operation::PLAIN
+};
 
 /// `GET /signed-out`.
 ///

@@ -14,6 +14,17 @@ use crate::routes::auth::form;
 use crate::routes::auth::setup::open_ticket;
 use crate::routes::auth::tickets::SetupTicket;
 use crate::routes::oauth::authorize::destination;
+use crate::routes::openapi::operation::{Access, Answer, Operation, Tag};
+
+/// How `GET /onboarding` is described.
+pub const ONBOARDING: Operation = Operation {
+    id: "show_onboarding",
+    tag: Tag::Pages,
+    summary: "Choose a name for a new account",
+    access: Access::Setup,
+    answers: &[Answer::page("The page.")],
+    ..Operation::PLAIN
+};
 
 /// `GET /onboarding`.
 ///

@@ -10,6 +10,13 @@ use super::views::CookiesNotKept;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::routes::auth::resume::Outcome;
+use crate::routes::openapi::operation::Answer;
+
+/// What a page answers without a session.
+pub(in crate::routes) const SIGN_IN: Answer = Answer::redirect(
+    303,
+    "To the sign-in, for a browser in which nobody is signed in recently enough.",
+);
 
 /// What a page adds to its own address when it asks for a resume, so that it knows a browser that keeps
 /// not even the marker of the outcome, and does not ask for ever.

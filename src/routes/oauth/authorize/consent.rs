@@ -28,6 +28,7 @@ use crate::routes::auth::form;
 use crate::routes::auth::opening::audit;
 use crate::routes::auth::tickets::SPENT_LEEWAY;
 use crate::routes::oauth::error::{OAuthCode, Refusal};
+use crate::routes::openapi::operation::{Access, Answer, Body, Field, Operation, Tag};
 use crate::routes::pages::account::active_user;
 use crate::routes::pages::login::redirect;
 use crate::routes::pages::places::with_query;
@@ -153,6 +154,30 @@ fn rows<'a>(
     rows.extend(asked.resource.iter().map(|resource| row(text::RESOURCE, Some(resource))));
     rows
 }
+
+/// How `POST /auth/form/consent` is described.
+pub const ANSWER: Operation = Operation {
+    id: "post_consent",
+    tag: Tag::Pages,
+    summary: "Answer whether an app may use the account",
+    access: Access::Session,
+    body: Body::Form(&[
+        form::TOKEN,
+        Field::new("request", "The request, sealed in the page.").required(),
+        Field::new("decision", "`allow` or `deny`.").required(),
+    ]),
+    answers: &[
+        Answer::redirect(303, "Back to the app, or to the question anew where it has changed."),
+        Answer::page("With `form_post` the way back to the app."),
+    ],
+    errors: &[
+        ErrorCode::NotFound,
+        ErrorCode::InvalidField,
+        ErrorCode::InvalidRequest,
+        ErrorCode::AlreadyUsed,
+    ],
+    ..Operation::PLAIN
+};
 
 /// `POST /auth/form/consent` with `form_token`, `request` and `decision`, `allow` or `deny`: back to the
 /// client, with a code or `access_denied`.

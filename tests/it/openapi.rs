@@ -1,0 +1,1 @@
+//! The OpenAPI document: it tells of every route, and of nothing else.
