@@ -212,6 +212,7 @@ async fn greet(
         ("Demo app", url.join(demo_app::PATH), "signs in by OAuth, shows the tokens it gets"),
         ("Keys (JWKS)", url.join("/.well-known/jwks.json"), ""),
         ("Discovery", url.join("/.well-known/openid-configuration"), ""),
+        ("API", url.join("/openapi.json"), ""),
     ];
     let width = rows.iter().map(|(_, address, _)| address.len()).max().unwrap_or(0);
     let (accent, dim) = (output::ACCENT, output::DIM);
@@ -228,8 +229,10 @@ async fn greet(
         anstream::println!();
     }
     anstream::println!("\n  {:<14} {directory} {dim}({contents}){dim:#}", "Data");
+    let command = format!("latchkey --config {directory}/latchkey.toml");
+    anstream::println!("  {:<14} {command} users promote NAME", "Admin");
     anstream::println!(
-        "  {:<14} latchkey --config {directory}/latchkey.toml clients register NAME --redirect-uri URI",
+        "  {:<14} {command} clients register NAME --redirect-uri URI",
         "Your own app"
     );
     if cfg!(feature = "fault-injection") {
