@@ -1,8 +1,9 @@
 //! Owner of what was revoked and has not expired yet, so that a signed access token can be refused.
 //!
 //! The set is loaded from the store and followed by reading what was added since: other nodes and
-//! the command line write there too. While the store has not been heard for two seconds, every check
-//! asks it first, and is refused if it cannot be asked: a revocation is never overlooked.
+//! the command line write there too. That is done when `ChangeListener` has news, and all the time, so
+//! that news which were lost are made up for. While the store has not been heard for two seconds, every
+//! check asks it first, and is refused if it cannot be asked: a revocation is never overlooked.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::store::ReadStore;
 use crate::store::error::StoreError;
 use crate::store::model::{Revocation, RevocationKind};
 
-/// How often the store is asked for news.
+/// How often the store is read whether there is news or not.
 pub const POLL: Duration = Duration::from_millis(500);
 
 /// How long news may be absent before each check asks.
@@ -73,6 +74,11 @@ impl IsRevoked {
 #[rtype(result = "()")]
 pub struct Add(pub Vec<Revocation>);
 
+/// Somebody may have added to the store: read it, from now on.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Follow;
+
 /// The owner.
 pub struct Revocations {
     read: Arc<dyn ReadStore>,
@@ -85,6 +91,8 @@ pub struct Revocations {
     heard: Option<Instant>,
     /// Checks that wait for the reading under way; `None` if none is.
     waiting: Option<Vec<Waiting>>,
+    /// Whether to read again when that is over: it may have begun before what there is news of.
+    is_outdated: bool,
 }
 
 struct Waiting {
@@ -103,6 +111,7 @@ impl Revocations {
             read_until: None,
             heard: None,
             waiting: None,
+            is_outdated: false,
         }
     }
 
@@ -145,7 +154,7 @@ impl Revocations {
     fn heard_from_store(
         (began, found): (Timestamp, Result<Vec<Revocation>, StoreError>),
         actor: &mut Self,
-        _: &mut Context<Self>,
+        context: &mut Context<Self>,
     ) {
         let failure = match found {
             Ok(revocations) => {
@@ -160,6 +169,9 @@ impl Revocations {
         for Waiting { question, reply } in actor.waiting.take().unwrap_or_default() {
             let answer = failure.clone().map_or_else(|| Ok(actor.holds(&question)), Err);
             let _gone = reply.send(answer);
+        }
+        if std::mem::take(&mut actor.is_outdated) {
+            actor.follow(context);
         }
     }
 }
@@ -184,6 +196,7 @@ impl Supervised for Revocations {
         self.read_until = None;
         self.heard = None;
         self.waiting = None;
+        self.is_outdated = false;
     }
 }
 
@@ -213,6 +226,18 @@ impl Handler<Add> for Revocations {
 
     fn handle(&mut self, Add(revocations): Add, _: &mut Context<Self>) {
         self.add(revocations);
+    }
+}
+
+impl Handler<Follow> for Revocations {
+    type Result = ();
+
+    fn handle(&mut self, Follow: Follow, context: &mut Context<Self>) {
+        if self.waiting.is_some() {
+            self.is_outdated = true;
+        } else {
+            self.follow(context);
+        }
     }
 }
 

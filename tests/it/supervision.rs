@@ -99,6 +99,7 @@ each_actor_survives! {
     a_panic_in_the_rate_limiter_loses_nothing_acknowledged: "rate_limiter", "panic";
     a_panic_in_the_janitor_loses_nothing_acknowledged: "janitor", "panic";
     a_panic_in_the_provider_metadata_loses_nothing_acknowledged: "provider_metadata", "panic";
+    a_panic_in_the_change_listener_loses_nothing_acknowledged: "change_listener", "panic";
     a_panic_in_the_clients_loses_nothing_acknowledged: "clients", "panic";
     a_panic_in_the_client_keys_loses_nothing_acknowledged: "client_keys", "panic";
     a_panic_in_the_picture_decoder_loses_nothing_acknowledged: "picture_decoder", "panic";

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
+use tokio::sync::watch;
 
+use super::changes::Feed;
 use super::worker::{Worker, job, lost, roll_back};
 use super::{
     accounts, audit, clients, connection, deliveries, expired, grants, links, revocations, sign_in,
@@ -23,8 +25,10 @@ type Answer = Result<Outcome, StoreError>;
 
 /// The write side.
 pub(super) struct Writer {
-    worker: Worker,
+    worker: Arc<Worker>,
     counters: Arc<Counters>,
+    /// Changes with each transaction that may have changed a client.
+    client_changes: watch::Sender<u64>,
 }
 
 impl Writer {
@@ -32,7 +36,13 @@ impl Writer {
     pub(super) async fn open(path: &Path, counters: Arc<Counters>) -> Result<Self, OpenError> {
         let path = path.to_owned();
         let open = move || connection::open_for_writing(&path);
-        Ok(Self { worker: Worker::start("sqlite-writer", WAITING, open).await?, counters })
+        let worker = Arc::new(Worker::start("sqlite-writer", WAITING, open).await?);
+        Ok(Self { worker, counters, client_changes: watch::Sender::new(0) })
+    }
+
+    /// News of what others change, seen with this connection, and of the clients that are changed here.
+    pub(super) fn changes(&self) -> Feed {
+        Feed { writer: Arc::clone(&self.worker), own: self.client_changes.subscribe() }
     }
 
     /// Applies operations in one transaction; one answer for each.
@@ -42,13 +52,28 @@ impl Writer {
             return Vec::new();
         }
         let counters = Arc::clone(&self.counters);
+        let changes_clients = operations.iter().any(changes_a_client);
         let (job, answers) = job(move |connection| transact(connection, &operations, &counters));
         if self.worker.try_run(job).is_err() {
             let error = StoreError::Unavailable("too many writes are waiting".to_owned());
             return vec![Err(error); count];
         }
-        answers.await.unwrap_or_else(|_| vec![Err(lost()); count])
+        let answers = answers.await.unwrap_or_else(|_| vec![Err(lost()); count]);
+        if changes_clients {
+            self.client_changes.send_modify(|number| *number += 1);
+        }
+        answers
     }
+}
+
+fn changes_a_client(operation: &Operation) -> bool {
+    matches!(
+        operation,
+        Operation::RegisterClient(_)
+            | Operation::UpdateClient(_)
+            | Operation::RotateClientSecret(_)
+            | Operation::RemoveClient(_)
+    )
 }
 
 #[async_trait]
