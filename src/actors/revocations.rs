@@ -266,10 +266,10 @@ mod tests {
     use crate::actors::mailbox::Mailbox;
     use crate::actors::supervisor::{Supervision, Terms};
     use crate::protocol::jwt::Audience;
-    use crate::store::double::ScriptedReads;
+    use crate::store::double::{Script, ScriptedReads};
     use crate::store::model::{FIRST_PARTY, FamilyId, SessionId, UserId};
     use actix::Arbiter;
-    use tokio::sync::watch;
+    use std::sync::atomic::Ordering;
     use uuid::Uuid;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
@@ -317,18 +317,18 @@ mod tests {
 
     struct Test {
         mailbox: Mailbox<Revocations>,
-        store: watch::Sender<Option<Vec<Revocation>>>,
+        store: Script,
         clock: Clock,
     }
 
     impl Test {
         fn new(stored: Option<Vec<Revocation>>) -> Self {
-            let (store, revocations) = watch::channel(stored);
+            let (read, store) = ScriptedReads::new(stored);
             let clock = Clock::manual(NOW);
             let shared = clock.clone();
             let terms = Terms { name: "revocations", shard: 0, capacity: 64, deadline: LIFE };
             let mailbox = Supervision::default().start(&Arbiter::current(), terms, move |status| {
-                Revocations::new(Arc::new(ScriptedReads { revocations }), shared, status)
+                Revocations::new(Arc::new(read), shared, status)
             });
             Self { mailbox, store, clock }
         }
@@ -391,13 +391,13 @@ mod tests {
         tokio::time::pause();
         let test = Test::new(Some(Vec::new()));
         assert_eq!(test.is_revoked().await, Some(false));
-        test.store.send_replace(None);
+        test.store.revocations.send_replace(None);
         assert_eq!(test.is_revoked().await, Some(false), "what was heard is fresh enough");
         tokio::time::sleep(FRESH).await;
         assert_eq!(test.is_revoked().await, None, "nobody can know");
-        test.store.send_replace(Some(vec![revoked(RevocationKind::Token, "token")]));
+        test.store.revocations.send_replace(Some(vec![revoked(RevocationKind::Token, "token")]));
         assert_eq!(test.is_revoked().await, Some(true), "found by asking");
-        test.store.send_replace(None);
+        test.store.revocations.send_replace(None);
         tokio::time::sleep(FRESH).await;
         assert_eq!(test.is_revoked().await, Some(true), "what is known needs no asking");
     }
@@ -407,9 +407,29 @@ mod tests {
         tokio::time::pause();
         let test = Test::new(Some(Vec::new()));
         assert_eq!(test.is_revoked().await, Some(false));
-        test.store.send_replace(Some(vec![revoked(RevocationKind::Token, "token")]));
+        test.store.revocations.send_replace(Some(vec![revoked(RevocationKind::Token, "token")]));
         test.mailbox.ask(Tick).await.unwrap();
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert_eq!(test.is_revoked().await, Some(true));
+    }
+
+    #[actix::test]
+    async fn news_that_come_during_a_reading_are_read_after_it() {
+        tokio::time::pause();
+        let test = Test::new(Some(Vec::new()));
+        assert_eq!(test.is_revoked().await, Some(false));
+        let readings = || test.store.asked.revocations.load(Ordering::Relaxed);
+        test.store.is_held.send_replace(true);
+        test.mailbox.ask(Follow).await.unwrap();
+        while readings() < 2 {
+            tokio::task::yield_now().await;
+        }
+        test.store.revocations.send_replace(Some(vec![revoked(RevocationKind::Token, "token")]));
+        test.mailbox.ask(Follow).await.unwrap();
+        test.mailbox.ask(Follow).await.unwrap();
+        test.store.is_held.send_replace(false);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(test.is_revoked().await, Some(true));
+        assert_eq!(readings(), 3, "two pieces of news cost one reading");
     }
 }
