@@ -13,7 +13,7 @@
 //!          ├─ IsRevoked ────▶ Revocations            what is revoked and not yet expired ◀─┐ Add
 //!          ├─ Rotate, End ──▶ TokenFamilies × 4      rotations in flight ──────────────────┤
 //!          ├─ MetadataFor ──▶ ProviderMetadata       what providers say of themselves      │
-//!          ├─ FindClient ───▶ Clients                registered clients, for half a second │
+//!          ├─ FindClient ───▶ Clients                registered clients                    │
 //!          ├─ KeysAt ───────▶ ClientKeys             what clients publish as their keys    │
 //!          ├─ Fetch ────────▶ Pictures               pictures to be fetched from providers │
 //!          ├─ Wake ─────────▶ Outbox ◀─ Wake ─ TokenFamilies   clients to be told of an end│

@@ -110,6 +110,22 @@ each_actor_survives! {
 }
 
 #[actix_web::test]
+async fn a_change_listener_that_broke_listens_again() {
+    let one = Server::start(Backend::Postgres, "[keys]\nalgorithm = \"ES256\"\n").await;
+    let other = one.beside(|_| {}).await;
+    one.stop_polling();
+    let client = Client::builder().no_proxy().build().unwrap();
+    for (number, kind) in ["panic", "stop"].into_iter().enumerate() {
+        let fault = format!("{}/dev/fault/change_listener?kind={kind}", one.url);
+        assert_eq!(client.post(fault).send().await.unwrap().status(), StatusCode::NO_CONTENT);
+        other.clock.advance(Duration::from_secs(1));
+        crate::changes::rotate(&other).await;
+        crate::changes::publishes(&one, number + 2).await;
+    }
+    assert_eq!(one.app.change_listener.status().restarts(), 2);
+}
+
+#[actix_web::test]
 async fn a_stalled_actor_is_a_503_within_the_deadline_and_recovers() {
     let server = Server::start(Backend::Sqlite, NO_GRACE).await;
     let browser = server.signed_in("alice").await;
