@@ -22,8 +22,9 @@
 //!          │                    │    ╰─▶ watch: KeySnapshot, with which every worker signs
 //!          ├─ Apply ──────────▶ DbWriter ◀── Apply ── TokenFamilies, KeyRing, Janitor, Pictures, Outbox
 //!          │                    │ batches: all that queued while one commit was under way
-//!          ▼                    ▼
-//!      ReadStore             WriteStore             SQLite, or PostgreSQL
+//!          │                    │            Revocations, KeyRing, Clients ◀── look again ─ ChangeListener
+//!          ▼                    ▼                                                              ▲
+//!      ReadStore             WriteStore             SQLite, or PostgreSQL             ChangeFeed
 //! ```
 //!
 //! Dependencies point one way: [`routes`] → [`actors`] → [`store`]; all may use [`protocol`], which
