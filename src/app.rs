@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use crate::actors::change_listener::ChangeListener;
 use crate::actors::client_keys::ClientKeys;
 use crate::actors::clients::Clients;
 use crate::actors::db_writer::DbWriter;
@@ -61,6 +62,8 @@ pub struct Parts {
     pub writer: Mailbox<DbWriter>,
     /// Owner of the keys.
     pub key_ring: Mailbox<KeyRing>,
+    /// Owner of the link over which changes by others are heard.
+    pub change_listener: Mailbox<ChangeListener>,
     /// Owner of what is known about clients.
     pub clients: Mailbox<Clients>,
     /// Owner of what clients publish as their keys.

@@ -13,7 +13,7 @@
 //!          ├─ IsRevoked ────▶ Revocations            what is revoked and not yet expired ◀─┐ Add
 //!          ├─ Rotate, End ──▶ TokenFamilies × 4      rotations in flight ──────────────────┤
 //!          ├─ MetadataFor ──▶ ProviderMetadata       what providers say of themselves      │
-//!          ├─ FindClient ───▶ Clients                registered clients, for half a second │
+//!          ├─ FindClient ───▶ Clients                registered clients                    │
 //!          ├─ KeysAt ───────▶ ClientKeys             what clients publish as their keys    │
 //!          ├─ Fetch ────────▶ Pictures               pictures to be fetched from providers │
 //!          ├─ Wake ─────────▶ Outbox ◀─ Wake ─ TokenFamilies   clients to be told of an end│
@@ -22,8 +22,9 @@
 //!          │                    │    ╰─▶ watch: KeySnapshot, with which every worker signs
 //!          ├─ Apply ──────────▶ DbWriter ◀── Apply ── TokenFamilies, KeyRing, Janitor, Pictures, Outbox
 //!          │                    │ batches: all that queued while one commit was under way
-//!          ▼                    ▼
-//!      ReadStore             WriteStore             SQLite, or PostgreSQL
+//!          │                    │            Revocations, KeyRing, Clients ◀── look again ─ ChangeListener
+//!          ▼                    ▼                                                              ▲
+//!      ReadStore             WriteStore             SQLite, or PostgreSQL             ChangeFeed
 //! ```
 //!
 //! Dependencies point one way: [`routes`] → [`actors`] → [`store`]; all may use [`protocol`], which

@@ -17,6 +17,7 @@ use actix_web::web::Data;
 use actix_web::{HttpServer, web};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::actors::change_listener::{self, ChangeListener, FirstTry};
 use crate::actors::client_keys::ClientKeys;
 use crate::actors::clients::Clients;
 use crate::actors::db_writer::DbWriter;
@@ -421,6 +422,31 @@ async fn start_actors(
         terms("key_ring", 0, 16, Duration::from_secs(15)),
         move |status| KeyRing::new(means, publish, status),
     );
+
+    let clients = {
+        let read = Arc::clone(&store.read);
+        let terms = terms("clients", 0, 4096, CHECK_DEADLINE);
+        supervision.start(&owners.handle(), terms, move |status| Clients::new(read, status))
+    };
+
+    let link: Arc<change_listener::LinkCounters> = Arc::default();
+    let means = change_listener::Means {
+        feed: Arc::clone(&store.changes),
+        revocations: revocations.clone(),
+        key_ring: key_ring.clone(),
+        clients: clients.clone(),
+        counters: Arc::clone(&link),
+    };
+    let change_listener = supervision.start(
+        &owners.handle(),
+        terms("change_listener", 0, 4, Duration::from_secs(10)),
+        move |status| ChangeListener::new(means, status),
+    );
+    // Listening comes before loading, so that no change falls in between. Without it the node starts, too:
+    // the owners read the store all the time.
+    if let Err(error) = change_listener.ask(FirstTry).await {
+        tracing::warn!(%error, "it is not known whether changes by others are heard");
+    }
     // A node that cannot open the store's keys does not start.
     key_ring.ask(Reload).await.map_err(KeyRingError::from)??;
 
@@ -448,12 +474,6 @@ async fn start_actors(
         supervision.start(&owners.handle(), terms, move |status| {
             ProviderMetadata::new(&all_providers, http, clock, status)
         })
-    };
-
-    let clients = {
-        let read = Arc::clone(&store.read);
-        let terms = terms("clients", 0, 4096, CHECK_DEADLINE);
-        supervision.start(&owners.handle(), terms, move |status| Clients::new(read, status))
     };
 
     let receivers = match settings.server.allow_private_receivers {
@@ -513,6 +533,7 @@ async fn start_actors(
         refreshes,
         deliveries,
         batches,
+        link,
     }));
     let app = App::new(Parts {
         sealer: Sealer::new(&settings.server.secret_key),
@@ -529,6 +550,7 @@ async fn start_actors(
         keys,
         writer,
         key_ring,
+        change_listener,
         clients,
         client_keys,
         revocations,
@@ -744,6 +766,7 @@ impl Running {
         for shard in app.families.all() {
             drained &= shard.drain(grace).await;
         }
+        drained &= app.change_listener.drain(grace).await;
         drained &= app.janitor.drain(grace).await;
         drained &= app.key_ring.drain(grace).await;
         drained &= app.provider_metadata.drain(grace).await;

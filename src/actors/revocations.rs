@@ -1,8 +1,9 @@
 //! Owner of what was revoked and has not expired yet, so that a signed access token can be refused.
 //!
 //! The set is loaded from the store and followed by reading what was added since: other nodes and
-//! the command line write there too. While the store has not been heard for two seconds, every check
-//! asks it first, and is refused if it cannot be asked: a revocation is never overlooked.
+//! the command line write there too. That is done when `ChangeListener` has news, and all the time, so
+//! that news which were lost are made up for. While the store has not been heard for two seconds, every
+//! check asks it first, and is refused if it cannot be asked: a revocation is never overlooked.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::store::ReadStore;
 use crate::store::error::StoreError;
 use crate::store::model::{Revocation, RevocationKind};
 
-/// How often the store is asked for news.
+/// How often the store is read whether there is news or not.
 pub const POLL: Duration = Duration::from_millis(500);
 
 /// How long news may be absent before each check asks.
@@ -73,6 +74,11 @@ impl IsRevoked {
 #[rtype(result = "()")]
 pub struct Add(pub Vec<Revocation>);
 
+/// Somebody may have added to the store: read it, from now on.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Follow;
+
 /// The owner.
 pub struct Revocations {
     read: Arc<dyn ReadStore>,
@@ -85,6 +91,8 @@ pub struct Revocations {
     heard: Option<Instant>,
     /// Checks that wait for the reading under way; `None` if none is.
     waiting: Option<Vec<Waiting>>,
+    /// Whether to read again when that is over: it may have begun before what there is news of.
+    is_outdated: bool,
 }
 
 struct Waiting {
@@ -103,6 +111,7 @@ impl Revocations {
             read_until: None,
             heard: None,
             waiting: None,
+            is_outdated: false,
         }
     }
 
@@ -145,7 +154,7 @@ impl Revocations {
     fn heard_from_store(
         (began, found): (Timestamp, Result<Vec<Revocation>, StoreError>),
         actor: &mut Self,
-        _: &mut Context<Self>,
+        context: &mut Context<Self>,
     ) {
         let failure = match found {
             Ok(revocations) => {
@@ -160,6 +169,9 @@ impl Revocations {
         for Waiting { question, reply } in actor.waiting.take().unwrap_or_default() {
             let answer = failure.clone().map_or_else(|| Ok(actor.holds(&question)), Err);
             let _gone = reply.send(answer);
+        }
+        if std::mem::take(&mut actor.is_outdated) {
+            actor.follow(context);
         }
     }
 }
@@ -184,6 +196,7 @@ impl Supervised for Revocations {
         self.read_until = None;
         self.heard = None;
         self.waiting = None;
+        self.is_outdated = false;
     }
 }
 
@@ -216,6 +229,18 @@ impl Handler<Add> for Revocations {
     }
 }
 
+impl Handler<Follow> for Revocations {
+    type Result = ();
+
+    fn handle(&mut self, Follow: Follow, context: &mut Context<Self>) {
+        if self.waiting.is_some() {
+            self.is_outdated = true;
+        } else {
+            self.follow(context);
+        }
+    }
+}
+
 impl Handler<Tick> for Revocations {
     type Result = ();
 
@@ -241,10 +266,10 @@ mod tests {
     use crate::actors::mailbox::Mailbox;
     use crate::actors::supervisor::{Supervision, Terms};
     use crate::protocol::jwt::Audience;
-    use crate::store::double::ScriptedReads;
+    use crate::store::double::{Script, ScriptedReads};
     use crate::store::model::{FIRST_PARTY, FamilyId, SessionId, UserId};
     use actix::Arbiter;
-    use tokio::sync::watch;
+    use std::sync::atomic::Ordering;
     use uuid::Uuid;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
@@ -292,18 +317,18 @@ mod tests {
 
     struct Test {
         mailbox: Mailbox<Revocations>,
-        store: watch::Sender<Option<Vec<Revocation>>>,
+        store: Script,
         clock: Clock,
     }
 
     impl Test {
         fn new(stored: Option<Vec<Revocation>>) -> Self {
-            let (store, revocations) = watch::channel(stored);
+            let (read, store) = ScriptedReads::new(stored);
             let clock = Clock::manual(NOW);
             let shared = clock.clone();
             let terms = Terms { name: "revocations", shard: 0, capacity: 64, deadline: LIFE };
             let mailbox = Supervision::default().start(&Arbiter::current(), terms, move |status| {
-                Revocations::new(Arc::new(ScriptedReads { revocations }), shared, status)
+                Revocations::new(Arc::new(read), shared, status)
             });
             Self { mailbox, store, clock }
         }
@@ -366,13 +391,13 @@ mod tests {
         tokio::time::pause();
         let test = Test::new(Some(Vec::new()));
         assert_eq!(test.is_revoked().await, Some(false));
-        test.store.send_replace(None);
+        test.store.revocations.send_replace(None);
         assert_eq!(test.is_revoked().await, Some(false), "what was heard is fresh enough");
         tokio::time::sleep(FRESH).await;
         assert_eq!(test.is_revoked().await, None, "nobody can know");
-        test.store.send_replace(Some(vec![revoked(RevocationKind::Token, "token")]));
+        test.store.revocations.send_replace(Some(vec![revoked(RevocationKind::Token, "token")]));
         assert_eq!(test.is_revoked().await, Some(true), "found by asking");
-        test.store.send_replace(None);
+        test.store.revocations.send_replace(None);
         tokio::time::sleep(FRESH).await;
         assert_eq!(test.is_revoked().await, Some(true), "what is known needs no asking");
     }
@@ -382,9 +407,29 @@ mod tests {
         tokio::time::pause();
         let test = Test::new(Some(Vec::new()));
         assert_eq!(test.is_revoked().await, Some(false));
-        test.store.send_replace(Some(vec![revoked(RevocationKind::Token, "token")]));
+        test.store.revocations.send_replace(Some(vec![revoked(RevocationKind::Token, "token")]));
         test.mailbox.ask(Tick).await.unwrap();
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert_eq!(test.is_revoked().await, Some(true));
+    }
+
+    #[actix::test]
+    async fn news_that_come_during_a_reading_are_read_after_it() {
+        tokio::time::pause();
+        let test = Test::new(Some(Vec::new()));
+        assert_eq!(test.is_revoked().await, Some(false));
+        let readings = || test.store.asked.revocations.load(Ordering::Relaxed);
+        test.store.is_held.send_replace(true);
+        test.mailbox.ask(Follow).await.unwrap();
+        while readings() < 2 {
+            tokio::task::yield_now().await;
+        }
+        test.store.revocations.send_replace(Some(vec![revoked(RevocationKind::Token, "token")]));
+        test.mailbox.ask(Follow).await.unwrap();
+        test.mailbox.ask(Follow).await.unwrap();
+        test.store.is_held.send_replace(false);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(test.is_revoked().await, Some(true));
+        assert_eq!(readings(), 3, "two pieces of news cost one reading");
     }
 }

@@ -1,6 +1,9 @@
 //! A read side that answers as a unit test says. Only what actors ask on their own is there; real
 //! stores are asked in `tests/it`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use async_trait::async_trait;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -17,7 +20,36 @@ use crate::protocol::jwt::Algorithm;
 
 /// Answers with what the test last put in; `None` is a store that does not answer.
 pub(crate) struct ScriptedReads {
-    pub(crate) revocations: watch::Receiver<Option<Vec<Revocation>>>,
+    revocations: watch::Receiver<Option<Vec<Revocation>>>,
+    /// While this is true, revocations that were read are not handed over.
+    is_held: watch::Receiver<bool>,
+    asked: Arc<Asked>,
+}
+
+/// How often was read what actors keep.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) clients: AtomicU64,
+    pub(crate) keys: AtomicU64,
+    pub(crate) revocations: AtomicU64,
+}
+
+/// The test's end.
+pub(crate) struct Script {
+    pub(crate) revocations: watch::Sender<Option<Vec<Revocation>>>,
+    pub(crate) is_held: watch::Sender<bool>,
+    pub(crate) asked: Arc<Asked>,
+}
+
+impl ScriptedReads {
+    /// A store with these revocations, no keys and no clients.
+    pub(crate) fn new(stored: Option<Vec<Revocation>>) -> (Self, Script) {
+        let (sender, revocations) = watch::channel(stored);
+        let (hold, is_held) = watch::channel(false);
+        let asked: Arc<Asked> = Arc::default();
+        let script = Script { revocations: sender, is_held: hold, asked: Arc::clone(&asked) };
+        (Self { revocations, is_held, asked }, script)
+    }
 }
 
 fn silent<T>() -> Result<T, StoreError> {
@@ -66,13 +98,14 @@ impl ReadStore for ScriptedReads {
         silent()
     }
     async fn client(&self, _: &str) -> Result<Option<Client>, StoreError> {
-        silent()
+        self.asked.clients.fetch_add(1, Ordering::Relaxed);
+        Ok(None)
     }
     async fn clients(&self, _: Option<&str>, _: u32) -> Result<Vec<Client>, StoreError> {
         silent()
     }
     async fn client_algorithms(&self) -> Result<Vec<Algorithm>, StoreError> {
-        silent()
+        Ok(Vec::new())
     }
     async fn consent(&self, _: UserId, _: &str) -> Result<Option<Consent>, StoreError> {
         silent()
@@ -87,7 +120,8 @@ impl ReadStore for ScriptedReads {
         silent()
     }
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {
-        silent()
+        self.asked.keys.fetch_add(1, Ordering::Relaxed);
+        Ok(Vec::new())
     }
     async fn revocations(
         &self,
@@ -95,6 +129,9 @@ impl ReadStore for ScriptedReads {
         now: Timestamp,
     ) -> Result<Vec<Revocation>, StoreError> {
         let scripted = self.revocations.borrow().clone();
+        self.asked.revocations.fetch_add(1, Ordering::Relaxed);
+        // An error means that the test is over.
+        let _over = self.is_held.clone().wait_for(|is_held| !is_held).await.is_err();
         let Some(revocations) = scripted else { return silent() };
         Ok(revocations.into_iter().filter(|revocation| now < revocation.until).collect())
     }

@@ -1,7 +1,8 @@
 //! The store: SQL and nothing else. Two backends behind one interface.
 //!
-//! It is split in two. The write side ([`WriteStore`]) applies batches and is used by the
-//! `DbWriter` actor alone; the read side ([`ReadStore`]) is pooled and may be asked by anybody.
+//! It is split in three. The write side ([`WriteStore`]) applies batches and is used by the
+//! `DbWriter` actor alone; the read side ([`ReadStore`]) is pooled and may be asked by anybody; the third
+//! ([`ChangeFeed`]) tells the `ChangeListener` actor what others changed.
 //! `tests/it/store_contract.rs` holds both backends to what is said here.
 
 #[cfg(test)]
@@ -180,6 +181,42 @@ pub trait ReadStore: Send + Sync {
     async fn live_families(&self) -> Result<Vec<(FamilyId, u64)>, StoreError>;
 }
 
+/// What servers keep in memory and somebody changed in the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A client was registered, changed or removed.
+    Clients,
+    /// A signing key was.
+    Keys,
+    /// Something was revoked.
+    Revocations,
+    /// It is not known what.
+    Anything,
+}
+
+/// Where news of changes comes from: used by `ChangeListener` alone.
+#[async_trait]
+pub trait ChangeFeed: Send + Sync {
+    /// Begins to listen: whatever is committed by others after this has answered is told, whoever they
+    /// are, within half a second. What this process changes itself may be told, and is of clients.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database does not answer.
+    async fn listen(&self) -> Result<Box<dyn Changes>, StoreError>;
+}
+
+/// A link over which changes are told.
+#[async_trait]
+pub trait Changes: Send {
+    /// The next change; `None`, after a second at the latest, says that there was none and that the
+    /// database was heard.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the link is lost, within two seconds. Changes may have been missed then: listen
+    /// again, and take everything for changed.
+    async fn next(&mut self) -> Result<Option<Change>, StoreError>;
+}
+
 /// An audit entry as it is read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRow {
@@ -281,7 +318,9 @@ pub struct Store {
     pub read: Arc<dyn ReadStore>,
     /// For `DbWriter` alone.
     pub write: Arc<dyn WriteStore>,
-    /// What both sides count.
+    /// For `ChangeListener` alone.
+    pub changes: Arc<dyn ChangeFeed>,
+    /// What reads and writes count.
     pub counters: Arc<Counters>,
     /// "SQLite" or "PostgreSQL": for messages.
     pub kind: &'static str,

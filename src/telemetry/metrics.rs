@@ -17,6 +17,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::actors::change_listener::LinkCounters;
 use crate::actors::db_writer::BatchTimes;
 use crate::actors::outbox::DeliveryCounters;
 use crate::actors::rate_limiter::Tier;
@@ -70,6 +71,8 @@ pub struct Sources {
     pub deliveries: Arc<DeliveryCounters>,
     /// Of the writer.
     pub batches: Arc<BatchTimes>,
+    /// Of the link over which changes by others are heard.
+    pub link: Arc<LinkCounters>,
 }
 
 impl Metrics {
@@ -316,6 +319,7 @@ impl Collector for Collected {
                 "Refresh tokens refused without a look-up",
                 of(&self.forged_refresh_tokens),
             ),
+            ("changes_heard", "Changes heard of", of(&self.sources.link.changes)),
             (
                 "unknown_secret",
                 "Refresh tokens of an unknown server secret",
@@ -325,6 +329,13 @@ impl Collector for Collected {
             Self::counter(encoder, name, help, value)?;
         }
         self.deliveries(encoder)?;
+        let is_up = i64::from(self.sources.link.is_up.load(Ordering::Relaxed));
+        ConstGauge::new(is_up).encode(encoder.encode_descriptor(
+            "changes_link_up",
+            "Whether changes by others are heard",
+            None,
+            MetricType::Gauge,
+        )?)?;
         let mut batches = encoder.encode_descriptor(
             "store_batch",
             "One batch of writes, until its commit",

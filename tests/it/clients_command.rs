@@ -64,6 +64,12 @@ impl Desk {
         );
     }
 
+    /// Runs `latchkey …`, which succeeds.
+    pub fn does(&self, arguments: &[&str]) {
+        let output = run(arguments, &self.config);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    }
+
     /// Runs `latchkey clients …`.
     pub fn clients(&self, arguments: &[&str]) -> Output {
         run(&[&["clients"], arguments].concat(), &self.config)

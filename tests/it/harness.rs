@@ -157,9 +157,29 @@ impl Server {
         Self::run(listener, settings, false, self.clock, self._guard).await
     }
 
-    /// Ends polling, so that counters stand still.
+    /// Ends polling and listening, so that counters stand still.
     pub fn stop_tickers(&self) {
+        self.stop_polling();
+        let listener = self.app.change_listener.clone();
+        actix_web::rt::spawn(async move { listener.drain(Duration::from_secs(10)).await });
+    }
+
+    /// Ends polling, so that what changes elsewhere is known by listening alone.
+    pub fn stop_polling(&self) {
         self.running.as_ref().unwrap().stop_tickers();
+    }
+
+    /// How many changes it heard of.
+    pub fn changes_heard(&self) -> u64 {
+        self.metric("latchkey_changes_heard_total")
+    }
+
+    /// A metric without labels.
+    pub fn metric(&self, name: &str) -> u64 {
+        let metrics = self.app.metrics.encode();
+        let mut values =
+            metrics.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        values.next().unwrap_or_else(|| panic!("there is no {name}"))
     }
 
     /// A browser without cookies.

@@ -7,6 +7,7 @@ mod account_pages;
 mod attacks;
 mod browser;
 mod buckets;
+mod changes;
 mod clients_command;
 mod conformance;
 mod demo_app;

@@ -1,10 +1,11 @@
 //! The PostgreSQL backend: the contract, what only several nodes can do, and how it bears faults.
 
+mod changes;
 pub(crate) mod cluster;
 mod faults;
 mod nodes;
 mod opening;
-mod proxy;
+pub(crate) mod proxy;
 
 use std::sync::OnceLock;
 use std::time::Duration;

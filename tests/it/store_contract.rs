@@ -11,6 +11,7 @@ pub mod accounts;
 pub mod audit;
 pub mod avatars;
 pub mod batches;
+pub mod changes;
 pub mod clients;
 pub mod creation;
 pub mod deliveries;
@@ -91,6 +92,12 @@ macro_rules! store_contract {
                 answers_come_in_the_order_of_the_batch,
                 an_empty_batch_has_no_answers,
                 every_read_is_counted,
+            }
+            changes::{
+                what_others_change_is_told,
+                what_is_changed_by_hand_is_told,
+                clients_that_are_changed_here_are_told,
+                what_each_sign_in_writes_is_not_told,
             }
             clients::{
                 a_client_is_read_as_it_was_registered,

@@ -99,6 +99,7 @@ each_actor_survives! {
     a_panic_in_the_rate_limiter_loses_nothing_acknowledged: "rate_limiter", "panic";
     a_panic_in_the_janitor_loses_nothing_acknowledged: "janitor", "panic";
     a_panic_in_the_provider_metadata_loses_nothing_acknowledged: "provider_metadata", "panic";
+    a_panic_in_the_change_listener_loses_nothing_acknowledged: "change_listener", "panic";
     a_panic_in_the_clients_loses_nothing_acknowledged: "clients", "panic";
     a_panic_in_the_client_keys_loses_nothing_acknowledged: "client_keys", "panic";
     a_panic_in_the_picture_decoder_loses_nothing_acknowledged: "picture_decoder", "panic";
@@ -106,6 +107,22 @@ each_actor_survives! {
     a_panic_in_the_outbox_loses_nothing_acknowledged: "outbox", "panic";
     a_stopped_writer_comes_back: "db_writer", "stop";
     stopped_families_come_back: "token_families", "stop";
+}
+
+#[actix_web::test]
+async fn a_change_listener_that_broke_listens_again() {
+    let one = Server::start(Backend::Postgres, "[keys]\nalgorithm = \"ES256\"\n").await;
+    let other = one.beside(|_| {}).await;
+    one.stop_polling();
+    let client = Client::builder().no_proxy().build().unwrap();
+    for (number, kind) in ["panic", "stop"].into_iter().enumerate() {
+        let fault = format!("{}/dev/fault/change_listener?kind={kind}", one.url);
+        assert_eq!(client.post(fault).send().await.unwrap().status(), StatusCode::NO_CONTENT);
+        other.clock.advance(Duration::from_secs(1));
+        crate::changes::rotate(&other).await;
+        crate::changes::publishes(&one, number + 2).await;
+    }
+    assert_eq!(one.app.change_listener.status().restarts(), 2);
 }
 
 #[actix_web::test]

@@ -50,6 +50,7 @@ async fn inject(
         "providermetadata" => break_all(from_ref(&app.provider_metadata), fault).await,
         "picturedecoder" => break_all(from_ref(&app.picture_decoder), fault).await,
         "pictures" => break_all(from_ref(&app.pictures), fault).await,
+        "changelistener" => break_all(from_ref(&app.change_listener), fault).await,
         "clientkeys" => break_all(from_ref(&app.client_keys), fault).await,
         "outbox" => break_all(from_ref(&app.outbox), fault).await,
         "clients" => break_all(from_ref(&app.clients), fault).await,

@@ -1,6 +1,7 @@
 //! Connections: how they are made, kept, and given up.
 
 use std::fmt::Write as _;
+use std::future::poll_fn;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::time::Duration;
@@ -9,10 +10,11 @@ use deadpool_postgres::{
     ClientWrapper, Connect, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod,
     Runtime,
 };
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, Error, Row};
+use tokio_postgres::{AsyncMessage, Client, Config, Error, Notification, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::Address;
@@ -32,6 +34,8 @@ pub(super) enum Purpose {
     Writing,
     /// Changing the schema, which may take its time.
     Migrating,
+    /// Hearing what others changed.
+    Listening,
 }
 
 impl Purpose {
@@ -43,6 +47,7 @@ impl Purpose {
     fn session_settings(self) -> &'static str {
         match self {
             Self::Reading => "SET statement_timeout = 1900",
+            Self::Listening => "SET statement_timeout = 900",
             Self::Writing => {
                 "SET default_transaction_isolation = 'read committed'; \
                  SET statement_timeout = 2500; SET lock_timeout = 1000; \
@@ -71,6 +76,28 @@ impl Connector {
             write!(session_settings, "; SET search_path = {quoted}").expect("a String takes text");
         }
         Ok(Self { tls: tls::connector(&address.trust)?, session_settings })
+    }
+
+    /// Makes a connection whose notifications go to `heard`. It ends when its client or the other end of
+    /// `heard` is dropped; `heard` ends with the connection.
+    pub(super) async fn connect_listening(
+        &self,
+        config: &Config,
+        heard: mpsc::Sender<Notification>,
+    ) -> Result<Client, Error> {
+        let (client, mut connection) = config.connect(self.tls.clone()).await?;
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await
+            {
+                if let AsyncMessage::Notification(notification) = message
+                    && heard.send(notification).await.is_err()
+                {
+                    return;
+                }
+            }
+        });
+        client.batch_execute(&self.session_settings).await?;
+        Ok(client)
     }
 }
 

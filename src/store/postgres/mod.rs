@@ -7,6 +7,7 @@
 mod accounts;
 mod address;
 mod audit;
+mod changes;
 mod clients;
 mod connect;
 mod deliveries;
@@ -56,6 +57,7 @@ pub async fn open(
     Ok(Store {
         read: Arc::new(reader::Reader { pool: reading, counters: Arc::clone(&counters) }),
         write: Arc::new(writer::Writer { pool: writing, counters: Arc::clone(&counters) }),
+        changes: Arc::new(changes::Feed::new(address)?),
         counters,
         kind: "PostgreSQL",
     })

@@ -3,6 +3,7 @@
 mod accounts;
 mod administration;
 mod audit;
+mod changes;
 mod clients;
 mod connection;
 mod deliveries;
@@ -42,7 +43,13 @@ pub async fn open(path: &Path, max_connections: usize) -> Result<Store, OpenErro
     // The writer comes first: it makes what the others only read.
     let write = Writer::open(path, Arc::clone(&counters)).await?;
     let read = Readers::open(path, max_connections, Arc::clone(&counters)).await?;
-    Ok(Store { read: Arc::new(read), write: Arc::new(write), counters, kind: "SQLite" })
+    Ok(Store {
+        read: Arc::new(read),
+        changes: Arc::new(write.changes()),
+        write: Arc::new(write),
+        counters,
+        kind: "SQLite",
+    })
 }
 
 /// Applies the migrations that are missing and returns them; a missing file is made.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
+use tokio::sync::watch;
 
+use super::changes::Feed;
 use super::worker::{Worker, job, lost, roll_back};
 use super::{
     accounts, administration, audit, clients, connection, deliveries, expired, grants, links,
@@ -24,8 +26,10 @@ type Answer = Result<Outcome, StoreError>;
 
 /// The write side.
 pub(super) struct Writer {
-    worker: Worker,
+    worker: Arc<Worker>,
     counters: Arc<Counters>,
+    /// Changes with each transaction that may have changed a client.
+    client_changes: watch::Sender<u64>,
 }
 
 impl Writer {
@@ -33,7 +37,13 @@ impl Writer {
     pub(super) async fn open(path: &Path, counters: Arc<Counters>) -> Result<Self, OpenError> {
         let path = path.to_owned();
         let open = move || connection::open_for_writing(&path);
-        Ok(Self { worker: Worker::start("sqlite-writer", WAITING, open).await?, counters })
+        let worker = Arc::new(Worker::start("sqlite-writer", WAITING, open).await?);
+        Ok(Self { worker, counters, client_changes: watch::Sender::new(0) })
+    }
+
+    /// News of what others change, seen with this connection, and of the clients that are changed here.
+    pub(super) fn changes(&self) -> Feed {
+        Feed { writer: Arc::clone(&self.worker), own: self.client_changes.subscribe() }
     }
 
     /// Applies operations in one transaction; one answer for each.
@@ -43,6 +53,7 @@ impl Writer {
             return Vec::new();
         }
         let counters = Arc::clone(&self.counters);
+        let changes_clients = operations.iter().any(changes_a_client);
         let mut moved = trail.clone();
         // Until it comes back: who knows how far the chain was stored.
         trail.begin_anew();
@@ -54,14 +65,28 @@ impl Writer {
             let error = StoreError::Unavailable("too many writes are waiting".to_owned());
             return vec![Err(error); count];
         }
-        match answers.await {
+        let answers = match answers.await {
             Ok((answers, returned)) => {
                 *trail = returned;
                 answers
             }
             Err(_) => vec![Err(lost()); count],
+        };
+        if changes_clients {
+            self.client_changes.send_modify(|number| *number += 1);
         }
+        answers
     }
+}
+
+fn changes_a_client(operation: &Operation) -> bool {
+    matches!(
+        operation,
+        Operation::RegisterClient(_)
+            | Operation::UpdateClient(_)
+            | Operation::RotateClientSecret(_)
+            | Operation::RemoveClient(_)
+    )
 }
 
 #[async_trait]
@@ -106,8 +131,17 @@ fn transact(
             counters.count_commit(answers.iter().filter(|answer| answer.is_ok()).count());
             answers
         }
+        // Entries are written at the end, for all operations: whose cannot be is found out one by one.
+        Err(StoreError::Refused(_) | StoreError::Unwritable(_)) if operations.len() > 1 => {
+            roll_back(connection);
+            counters.count_retried_alone();
+            let alone = operations.chunks(1);
+            alone.flat_map(|operation| transact(connection, operation, counters, trail)).collect()
+        }
         Err(error) => {
             roll_back(connection);
+            // Should a commit that failed be there all the same, its places are taken.
+            trail.begin_anew();
             vec![Err(error); operations.len()]
         }
     }

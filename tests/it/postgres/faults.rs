@@ -4,9 +4,7 @@ use crate::store_contract::fixtures::apply_batch;
 use std::time::Duration;
 
 use latchkey::clock::Clock;
-use latchkey::config::settings::{Store as StoreSettings, StoreUrl};
 use latchkey::protocol::jwt::Algorithm;
-use latchkey::protocol::secret::Secret;
 use latchkey::store::error::StoreError;
 use latchkey::store::model::FamilyId;
 use latchkey::store::operation::{
@@ -17,7 +15,7 @@ use latchkey::store::operation::{
 use latchkey::store::{self, Store};
 
 use super::cluster::PrivateCluster;
-use super::proxy::{Cut, Proxy};
+use super::proxy::{Cut, Proxy, by_proxy};
 use super::{Guard, fresh_store, fresh_store_on};
 use crate::store_contract::Database;
 use crate::store_contract::accounts::{change, deletion};
@@ -29,14 +27,9 @@ use crate::store_contract::fixtures::{
 use crate::store_contract::grants::withdrawal;
 
 /// A store whose connections go through a proxy, and one that looks at the same schema directly.
-async fn stores_by_proxy() -> (Store, Store, Proxy, Guard) {
+pub(super) async fn stores_by_proxy() -> (Store, Store, Proxy, Guard) {
     let (direct, guard) = fresh_store().await;
-    let (start, end) =
-        guard.url.expose().rsplit_once("@127.0.0.1:").expect("it is on this machine");
-    let (port, path) = end.split_once('/').unwrap();
-    let proxy = Proxy::start(port.parse().unwrap()).await;
-    let url = Secret::new(format!("{start}@127.0.0.1:{}/{path}", proxy.port));
-    let settings = StoreSettings { url: StoreUrl::Postgres(url), ..guard.settings.clone() };
+    let (settings, proxy) = by_proxy(&guard.settings).await;
     let by_proxy = store::open(&settings, &Clock::system()).await.unwrap();
     (by_proxy, direct, proxy, guard)
 }

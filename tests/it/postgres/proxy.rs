@@ -1,5 +1,7 @@
 //! A stretch of wire that tests can cut at a chosen moment.
 
+use latchkey::config::settings::{Store as StoreSettings, StoreUrl};
+use latchkey::protocol::secret::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -83,4 +85,14 @@ async fn copy(
             return;
         }
     }
+}
+
+/// The same store, reached through a proxy.
+pub(crate) async fn by_proxy(settings: &StoreSettings) -> (StoreSettings, Proxy) {
+    let StoreUrl::Postgres(url) = &settings.url else { panic!("no PostgreSQL") };
+    let (start, end) = url.expose().rsplit_once("@127.0.0.1:").expect("it is on this machine");
+    let (port, path) = end.split_once('/').unwrap();
+    let proxy = Proxy::start(port.parse().unwrap()).await;
+    let url = Secret::new(format!("{start}@127.0.0.1:{}/{path}", proxy.port));
+    (StoreSettings { url: StoreUrl::Postgres(url), ..settings.clone() }, proxy)
 }
