@@ -388,14 +388,14 @@ fn security(access: Access, path: &str) -> Value {
     // The refresh cookie is not sent elsewhere.
     let session = || {
         let refresh = path.starts_with("/auth/").then(|| by("refresh_cookie"));
-        refresh.into_iter().chain([by("access_cookie"), by("access_token")])
+        [by("access_token"), by("access_cookie")].into_iter().chain(refresh)
     };
     match access {
         Access::Anybody => json!([]),
         Access::Visitor => std::iter::once(json!({})).chain(session()).collect(),
         Access::Session => session().collect(),
-        Access::Person => json!([by("access_cookie"), by("access_token")]),
-        Access::Admin => json!([{ "access_cookie": ["admin"] }, { "access_token": ["admin"] }]),
+        Access::Person => json!([by("access_token"), by("access_cookie")]),
+        Access::Admin => json!([{ "access_token": ["admin"] }, { "access_cookie": ["admin"] }]),
         Access::Refresh => json!([by("refresh_cookie")]),
         Access::Setup => json!([by("setup_cookie")]),
         Access::Recovery => json!([by("recovery_cookie")]),

@@ -47,7 +47,7 @@ impl Reference {
         text += self.0["info"]["description"].as_str().unwrap();
         text += "\n\n";
         text += OF_ALL;
-        text += "\n| known by | is | |\n| --- | --- | --- |\n";
+        text += "\n| credential | sent as | |\n| --- | --- | --- |\n";
         for (name, scheme) in self.0["components"]["securitySchemes"].as_object().unwrap() {
             let means = match scheme["type"].as_str().unwrap() {
                 "apiKey" => format!("the cookie `{}`", scheme["name"].as_str().unwrap()),
@@ -88,7 +88,7 @@ impl Reference {
         if let Some(description) = told["description"].as_str() {
             writeln!(text, "{description}").unwrap();
         }
-        writeln!(text, "\nKnown by: {}.", known_by(&told["security"])).unwrap();
+        writeln!(text, "\n{}.", callers(&told["security"])).unwrap();
         if let Some(parameters) = told["parameters"].as_array() {
             *text += "\n| parameter | in | needed | |\n| --- | --- | --- | --- |\n";
             for parameter in parameters {
@@ -193,7 +193,7 @@ impl Reference {
                     });
                     format!("object of {}", members.collect::<Vec<_>>().join(", "))
                 }
-                None => "object".to_owned(),
+                None => "JSON".to_owned(),
             },
             (name, _) => name.to_owned(),
         });
@@ -214,8 +214,8 @@ fn capital(name: &str) -> String {
     format!("{}{rest}", first.to_uppercase())
 }
 
-/// Who may call, by which of these.
-fn known_by(security: &Value) -> String {
+/// Who may call, and by what they are known.
+fn callers(security: &Value) -> String {
     let ways = security.as_array().unwrap();
     let mut shown: Vec<String> = Vec::new();
     for (name, roles) in ways.iter().filter_map(|way| way.as_object()?.iter().next()) {
@@ -225,9 +225,9 @@ fn known_by(security: &Value) -> String {
     }
     let is_optional = ways.is_empty() || ways.iter().any(|way| way.as_object().unwrap().is_empty());
     match (shown.is_empty(), is_optional) {
-        (true, _) => "nobody needs to be".to_owned(),
-        (false, false) => shown.join(", or "),
-        (false, true) => format!("{}, or by none", shown.join(", or ")),
+        (true, _) => "For anybody".to_owned(),
+        (false, false) => format!("Needs {}", shown.join(", or ")),
+        (false, true) => format!("For anybody; reads {}", shown.join(", or ")),
     }
 }
 
