@@ -9,7 +9,7 @@ use latchkey::config;
 use latchkey::routes::openapi::document::document;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Response, ResponseBuilderExt, StatusCode};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The document of a server with a frontend, which has all that others have.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
@@ -216,4 +216,53 @@ fn parts<'a>(schema: &'a Value, value: &Value) -> Vec<&'a Value> {
     // The first that fits: it asks for the most.
     found.extend(fitting.take(1).flat_map(|part| parts(part, value)));
     found
+}
+
+/// What is wrong with an answer to `GET /auth/me`.
+fn problem(status: u16, media_type: &str, body: &Value) -> Option<String> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, media_type.parse().unwrap());
+    headers.insert("x-request-id", "1".parse().unwrap());
+    let operation = &operations("/auth/me").unwrap()["get"];
+    let status = StatusCode::from_u16(status).unwrap();
+    judge(operation, status, &headers, body.to_string().as_bytes()).err()
+}
+
+#[test]
+fn what_the_document_does_not_tell_of_is_found() {
+    let person = json!({
+        "id": "01a20f90-14e9-79e4-9f20-af6c59645326", "username": "rivka", "display_name": null,
+        "avatar_url": null, "role": "user", "created_at": "2027-01-15T08:00:00Z",
+        "emails": [{ "address": "rivka@example.com", "verified": true, "provider": "dev" }],
+    });
+    let json = "application/json";
+    assert_eq!(problem(200, json, &person), None);
+    assert_eq!(problem(200, "application/json; charset=utf-8", &person), None);
+    for (pointer, value) in [
+        ("/id", json!("1")),
+        ("/username", json!(7)),
+        ("/role", json!("owner")),
+        ("/created_at", json!("yesterday")),
+        ("/emails", json!(null)),
+        ("/emails/0", json!({ "address": "rivka@example.com", "verified": true })),
+    ] {
+        let mut other = person.clone();
+        *other.pointer_mut(pointer).unwrap() = value;
+        assert!(problem(200, json, &other).is_some(), "{other}");
+    }
+    let mut more = person.clone();
+    more["emails"][0]["subject"] = "1".into();
+    assert!(problem(200, json, &more).unwrap().contains("subject is not in the document"));
+    assert!(problem(201, json, &person).is_some());
+    assert!(problem(200, "text/html", &person).is_some());
+
+    let refusal = |code: &str| {
+        json!({
+            "type": "urn", "title": "t", "status": 400, "code": code, "detail": "d", "request_id": "1",
+        })
+    };
+    let media_type = "application/problem+json";
+    assert_eq!(problem(400, media_type, &refusal("duplicate_cookie")), None);
+    assert!(problem(400, media_type, &refusal("username_taken")).is_some());
+    assert!(problem(401, media_type, &refusal("unauthenticated")).unwrap().contains("header"));
 }

@@ -13,7 +13,7 @@ use reqwest::{Client, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::harness::{Browser, Server, body, location};
+use crate::harness::{Browser, Server, body, location, send_to};
 use crate::identity::access_of;
 use crate::oauth_authorize::{decide, request, told};
 use crate::registration::Registered;
@@ -155,7 +155,8 @@ pub fn form(parameters: &[(&str, &str)]) -> String {
 pub async fn send(address: &str, parameters: &[(&str, &str)]) -> Response {
     let form_type = "application/x-www-form-urlencoded";
     let request = http().post(address).header("content-type", form_type);
-    request.body(form(parameters)).send().await.unwrap()
+    let server = &address[..address.find("/oauth/").unwrap_or(address.len())];
+    send_to(server, request.body(form(parameters))).await
 }
 
 /// Posts parameters to an endpoint as a client that says who it is in the body.
@@ -232,7 +233,7 @@ pub async fn is_revoked(server: &Server, access_token: &str) -> bool {
 /// Asks userinfo with a token in the header.
 pub async fn userinfo(server: &Server, token: &str) -> Response {
     let request = http().get(format!("{}/oauth/userinfo", server.url));
-    request.bearer_auth(token).send().await.unwrap()
+    send_to(&server.url, request.bearer_auth(token)).await
 }
 
 /// What introspection says of a token.
@@ -244,7 +245,8 @@ pub async fn introspected(server: &Server, client: &Registered, token: &str) -> 
 
 /// The claims of a token, verified as somebody does who knows the JWKS alone, with another library.
 pub async fn verified(server: &Server, token: &str, typ: &str, audience: &str) -> Value {
-    let keys = http().get(format!("{}/.well-known/jwks.json", server.url)).send().await.unwrap();
+    let keys = http().get(format!("{}/.well-known/jwks.json", server.url));
+    let keys = send_to(&server.url, keys).await;
     let keys: JwkSet = serde_json::from_value(body(keys).await).unwrap();
     let header = decode_header(token).unwrap();
     assert_eq!(header.typ.as_deref(), Some(typ));

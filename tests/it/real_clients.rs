@@ -4,6 +4,6 @@
 mod apache;
 mod libraries;
 mod person;
-mod program;
+pub(crate) mod program;
 mod resource_servers;
 mod single_page;

@@ -47,14 +47,8 @@ pub fn form(parts: &[(&str, &[u8])]) -> Vec<u8> {
 
 /// Posts a body of [`form`], or of no form at all.
 pub async fn post(browser: &Browser, content_type: &str, body: Vec<u8>) -> Response {
-    browser
-        .client
-        .post(format!("{}/auth/me/avatar", browser.url))
-        .header("content-type", content_type)
-        .body(body)
-        .send()
-        .await
-        .unwrap()
+    let request = browser.client.post(format!("{}/auth/me/avatar", browser.url));
+    browser.send(request.header("content-type", content_type).body(body)).await
 }
 
 /// Chooses a picture.
@@ -63,7 +57,7 @@ pub async fn upload(browser: &Browser, picture: &[u8]) -> Response {
 }
 
 async fn remove(browser: &Browser) -> Response {
-    browser.client.delete(format!("{}/auth/me/avatar", browser.url)).send().await.unwrap()
+    browser.delete("/auth/me/avatar").await
 }
 
 async fn an_upload_becomes_the_avatar_and_replaces_the_former(backend: Backend) {

@@ -155,7 +155,10 @@ pub const LEAVE: Operation = Operation {
     tag: Tag::Pages,
     summary: "Sign out, here or everywhere",
     access: Access::Visitor,
-    body: Body::Form(&[TOKEN, Field::new("everywhere", "`true` for all sessions.")]),
+    body: Body::Form(&[
+        Field { is_required: false, ..TOKEN },
+        Field::new("everywhere", "`true` for all sessions."),
+    ]),
     answers: &[Answer::redirect(303, "To the farewell.").with(&[Header::Clears(SESSION_COOKIES)])],
     errors: &[ErrorCode::CookiesNotSent],
     ..Operation::PLAIN

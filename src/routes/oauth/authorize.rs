@@ -90,8 +90,8 @@ pub const POST: Operation = Operation {
     description: "Leads to the same request by GET, since only that one is sent the cookies of a person who comes from \
         another site. The fields are the parameters of GET.",
     body: Body::Form(&[
-        Field::new("client_id", "Which app asks.").required(),
-        Field::new("redirect_uri", "Where it wants the answer: as registered.").required(),
+        Field::new("client_id", "Which app asks."),
+        Field::new("redirect_uri", "Where it wants the answer: as registered."),
     ]),
     answers: &[Answer::redirect(303, "To the same by GET, or back to the app with an error.")],
     errors: &[ErrorCode::InvalidRequest],

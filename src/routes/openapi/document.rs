@@ -133,12 +133,16 @@ impl<'a> Writer<'a> {
     }
 
     fn parameter(&mut self, parameter: &Parameter) -> Value {
+        let mut schema = (parameter.schema)(&mut self.read).into();
+        if parameter.is_required {
+            deny_empty(&mut schema);
+        }
         json!({
             "name": parameter.name,
             "in": parameter.place,
             "description": parameter.description,
             "required": parameter.is_required,
-            "schema": (parameter.schema)(&mut self.read),
+            "schema": schema,
         })
     }
 
@@ -181,7 +185,9 @@ impl<'a> Writer<'a> {
         match answer.content {
             Content::Empty => {}
             Content::Json(media_type, schema) => {
-                written["content"][media_type] = json!({ "schema": schema(&mut self.told) });
+                let mut schema = schema(&mut self.told).into();
+                simplify(&mut schema);
+                written["content"][media_type] = json!({ "schema": schema });
             }
             Content::Other(media_types) => {
                 for media_type in media_types {
@@ -314,6 +320,13 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Text that has to be there counts as absent where it is empty (RFC 6749 §3.1).
+fn deny_empty(schema: &mut Value) {
+    if schema["type"] == "string" && schema.get("format").is_none() {
+        schema["minLength"] = 1.into();
+    }
+}
+
 /// Says the same of what is answered more briefly: what may be absent is never null, and words to choose from
 /// are one list.
 fn simplify(schema: &mut Value) {
@@ -375,14 +388,14 @@ fn security(access: Access, path: &str) -> Value {
     // The refresh cookie is not sent elsewhere.
     let session = || {
         let refresh = path.starts_with("/auth/").then(|| by("refresh_cookie"));
-        refresh.into_iter().chain([by("access_cookie"), by("access_token")])
+        [by("access_token"), by("access_cookie")].into_iter().chain(refresh)
     };
     match access {
         Access::Anybody => json!([]),
         Access::Visitor => std::iter::once(json!({})).chain(session()).collect(),
         Access::Session => session().collect(),
-        Access::Person => json!([by("access_cookie"), by("access_token")]),
-        Access::Admin => json!([{ "access_cookie": ["admin"] }, { "access_token": ["admin"] }]),
+        Access::Person => json!([by("access_token"), by("access_cookie")]),
+        Access::Admin => json!([{ "access_token": ["admin"] }, { "access_cookie": ["admin"] }]),
         Access::Refresh => json!([by("refresh_cookie")]),
         Access::Setup => json!([by("setup_cookie")]),
         Access::Recovery => json!([by("recovery_cookie")]),
@@ -410,6 +423,9 @@ fn form(fields: &[Field], access: Access) -> Value {
                 FieldKind::File => json!({ "type": "string", "format": "binary" }),
             };
             schema["description"] = field.description.into();
+            if field.is_required {
+                deny_empty(&mut schema);
+            }
             (field.name.to_owned(), schema)
         })
         .collect();

@@ -22,7 +22,7 @@ pub(super) fn sources() -> PathBuf {
 ///
 /// # Panics
 /// If they are not installed.
-pub(super) fn installed() -> PathBuf {
+pub(crate) fn installed() -> PathBuf {
     std::env::var_os("LATCHKEY_TEST_SERVERS")
         .expect(
             "this test runs somebody else's client: use ./run test, or tests/with-servers, which installs it",
