@@ -9,9 +9,9 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
-    RETRY_AFTER, WWW_AUTHENTICATE,
+    RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE,
 };
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
@@ -60,6 +60,9 @@ pub async fn edge(
         Ok(None) => next.call(request).await?.map_into_boxed_body(),
     };
     let error = render_error(&mut response, &app, &id);
+    if error.as_ref().is_some_and(Rendered::ends_connection) {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     let http_request = response.request().clone();
     finish_headers(&http_request, response.headers_mut(), &app, &id);
     observe(&app, &response, error.as_ref(), watch.elapsed(), &id);
@@ -84,10 +87,23 @@ fn admit(request: &ServiceRequest, app: &App) -> Result<Option<HttpResponse>, Ap
         let detail = format!("The headers have at most {LARGEST_HEADERS} bytes in all.");
         return Err(ApiError::new(ErrorCode::HeadersTooLarge, detail));
     }
+    // The parser takes all that follows for the other protocol, whatever length the request announces:
+    // it would wait for a body without end.
+    if is_websocket(request.headers()) {
+        let detail = "Nothing here speaks WebSocket.";
+        return Err(ApiError::new(ErrorCode::InvalidRequest, detail));
+    }
     if let Some(answer) = check_host(request, app)? {
         return Ok(Some(answer));
     }
     Ok(cors::preflight(request.request(), &app.settings.server))
+}
+
+/// Whether the parser took this for the beginning of a WebSocket.
+fn is_websocket(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(UPGRADE)
+        .any(|protocol| protocol.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// `latchkey dev` has one name only, so that cookies and redirects agree and no other site's name
@@ -122,6 +138,14 @@ pub fn wants_page(headers: &HeaderMap) -> bool {
 struct Rendered {
     code: &'static str,
     cause: Option<Box<str>>,
+}
+
+impl Rendered {
+    /// Whether who was answered so is not listened to any longer: no honest client sends such heads, and
+    /// its next would cost as much.
+    fn ends_connection(&self) -> bool {
+        [ErrorCode::UriTooLong, ErrorCode::HeadersTooLarge].map(ErrorCode::as_str).contains(&self.code)
+    }
 }
 
 /// Writes the body of an error answer.
