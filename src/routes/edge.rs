@@ -18,7 +18,7 @@ use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 use serde_json::json;
 
 use super::oauth::error::{OAuthError, plain};
-use super::{cors, pages};
+use super::{cors, pages, unread};
 use crate::app::App;
 use crate::clock::Stopwatch;
 use crate::config::settings::LogFormat;
@@ -47,13 +47,14 @@ pub fn request_id(request: &HttpRequest) -> String {
 /// # Errors
 /// None of its own: errors become answers.
 pub async fn edge(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let watch = Stopwatch::start();
     let app = shared(request.request());
     let id = random::uuid_v7(app.clock.now()).to_string();
     request.extensions_mut().insert(RequestId(id.clone()));
+    let unread = unread::hold(&mut request);
     let mut response = match admit(&request, &app) {
         Err(refusal) => request.error_response(refusal),
         Ok(Some(answer)) => request.into_response(answer),
@@ -66,7 +67,10 @@ pub async fn edge(
     let http_request = response.request().clone();
     finish_headers(&http_request, response.headers_mut(), &app, &id);
     observe(&app, &response, error.as_ref(), watch.elapsed(), &id);
-    Ok(response)
+    Ok(match unread {
+        Some(unread) => response.map_body(|_, body| unread.until_sent(body)),
+        None => response,
+    })
 }
 
 /// The shared parts; every route has them.
@@ -144,7 +148,9 @@ impl Rendered {
     /// Whether who was answered so is not listened to any longer: no honest client sends such heads, and
     /// its next would cost as much.
     fn ends_connection(&self) -> bool {
-        [ErrorCode::UriTooLong, ErrorCode::HeadersTooLarge].map(ErrorCode::as_str).contains(&self.code)
+        [ErrorCode::UriTooLong, ErrorCode::HeadersTooLarge]
+            .map(ErrorCode::as_str)
+            .contains(&self.code)
     }
 }
 

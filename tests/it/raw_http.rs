@@ -21,7 +21,9 @@ impl Heard {
     /// The status of each answer, in order.
     pub fn statuses(&self) -> Vec<u16> {
         let lines = self.text.split("HTTP/1.1 ").skip(1);
-        lines.map(|rest| rest.get(..3).and_then(|status| status.parse().ok()).unwrap_or(0)).collect()
+        lines
+            .map(|rest| rest.get(..3).and_then(|status| status.parse().ok()).unwrap_or(0))
+            .collect()
     }
 }
 
