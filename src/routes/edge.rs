@@ -22,6 +22,7 @@ use super::{cors, pages, unread};
 use crate::app::App;
 use crate::clock::Stopwatch;
 use crate::config::settings::LogFormat;
+use crate::connections::Handling;
 use crate::error::{ApiError, ErrorCode, Retry};
 use crate::protocol::random;
 
@@ -51,6 +52,7 @@ pub async fn edge(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let watch = Stopwatch::start();
+    let _handling = Handling::begin(request.request());
     let app = shared(request.request());
     let id = random::uuid_v7(app.clock.now()).to_string();
     request.extensions_mut().insert(RequestId(id.clone()));

@@ -5,6 +5,7 @@
 mod authorization;
 mod avatars;
 mod codes;
+mod exhaustion;
 mod http;
 pub mod logout;
 mod profile;
