@@ -8,6 +8,7 @@ mod codes;
 mod exhaustion;
 mod http;
 pub mod logout;
+mod logs;
 mod profile;
 mod promises;
 mod registration;

@@ -231,6 +231,47 @@ async fn n03_what_was_being_sent_when_a_server_ended_is_sent_again(backend: Back
     assert_eq!(first["jti"], second["jti"], "whoever got both can tell");
 }
 
+/// The crash is made by the fault that `latchkey dev` has for tests.
+#[cfg(feature = "fault-injection")]
+async fn n03_what_was_being_sent_when_its_owner_crashed_is_sent_again(backend: Backend) {
+    let (server, receiver) = (Server::start(backend, SETTINGS).await, Receiver::start());
+    let app = app(&server, &receiver).await;
+    receiver.hold();
+    let mut told = Vec::new();
+    for (number, name) in ["alice", "bob", "carol"].into_iter().enumerate() {
+        let browser = server.signed_in(name).await;
+        told.push(session(&browser).await.sid);
+        grant(&server, &browser, &app, "openid").await;
+        browser.post("/auth/logout").await;
+        receiver.has(number + 1).await;
+        let fault = format!("{}/dev/fault/outbox?kind=panic", server.url);
+        let broken = crate::grants::http().post(fault).send().await.unwrap();
+        assert_eq!(broken.status(), StatusCode::NO_CONTENT);
+        assert_eq!(held(&server).await, number + 1, "whoever crashed has settled nothing");
+    }
+    receiver.release();
+    server.clock.advance(Duration::from_secs(60));
+    deliver(&server).await;
+    assert_eq!(held(&server).await, 0);
+    let mut times = std::collections::HashMap::new();
+    for token in receiver.tokens() {
+        let claims = verified(&server, &app, &token).await;
+        *times.entry(claims["sid"].clone()).or_insert(0) += 1;
+    }
+    assert_eq!(times.len(), 3);
+    for sid in told {
+        assert!(times[&json!(sid)] >= 2, "again after the crash: {times:?}");
+    }
+    assert!(server.stop().await);
+}
+
+#[cfg(feature = "fault-injection")]
+mod crashes {
+    crate::on_both_stores!(n03_what_was_being_sent_when_its_owner_crashed_is_sent_again);
+
+    use super::n03_what_was_being_sent_when_its_owner_crashed_is_sent_again;
+}
+
 /// A key file of an algorithm.
 pub fn key_file(folder: &tempfile::TempDir, name: &str, algorithm: Algorithm) -> PathBuf {
     use base64::engine::general_purpose::STANDARD;
