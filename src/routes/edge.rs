@@ -3,6 +3,7 @@
 //! Gives each request its id, refuses what is malformed as a whole, writes errors in the form that
 //! the caller understands, adds the headers that every answer has, logs one line, counts.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -279,6 +280,18 @@ fn finish_headers(request: &HttpRequest, headers: &mut HeaderMap, app: &App, id:
     cors::add_headers(request, headers, &app.settings.server);
 }
 
+/// A text without what would command a terminal: causes quote what was sent, and JSON may hold C1 codes.
+fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let escape = |character: char| match character.is_control() {
+        true => character.escape_default().collect(),
+        false => String::from(character),
+    };
+    Cow::Owned(text.chars().map(escape).collect())
+}
+
 /// Counts, and logs one line: at debug what is asked all day, at warn what went wrong on our side.
 fn observe(
     app: &App,
@@ -294,7 +307,8 @@ fn observe(
         || route.starts_with("/.well-known/")
         || route.starts_with("/static/");
     let code = error.map(|error| error.code);
-    let cause = error.and_then(|error| error.cause.as_deref());
+    let cause = error.and_then(|error| error.cause.as_deref()).map(printable);
+    let cause = cause.as_deref();
     if let Some(code) = code {
         app.metrics.count_error(code);
     }

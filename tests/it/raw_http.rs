@@ -46,11 +46,20 @@ pub async fn hear(stream: &mut (impl AsyncReadExt + Unpin)) -> Heard {
 
 /// Sends bytes to `authority` while it listens, and reads until it closes.
 pub async fn exchange(authority: &str, bytes: &[u8]) -> Heard {
+    exchange_parts(authority, &[bytes]).await
+}
+
+/// The same with bytes in several parts.
+pub async fn exchange_parts(authority: &str, parts: &[&[u8]]) -> Heard {
     let mut stream = TcpStream::connect(authority).await.unwrap();
     let (mut from, mut to) = stream.split();
     let sending = async {
-        // A server that has answered need not take the rest.
-        let _refused = to.write_all(bytes).await;
+        for part in parts {
+            // A server that has answered need not take the rest.
+            if to.write_all(part).await.is_err() {
+                return;
+            }
+        }
     };
     let (heard, ()) = tokio::join!(hear(&mut from), sending);
     heard

@@ -233,7 +233,7 @@ async fn n03_what_was_being_sent_when_a_server_ended_is_sent_again(backend: Back
 
 /// The crash is made by the fault that `latchkey dev` has for tests.
 #[cfg(feature = "fault-injection")]
-async fn n03_what_was_being_sent_when_its_owner_crashed_is_sent_again(backend: Backend) {
+async fn n03_a_crash_of_who_delivers_loses_no_delivery(backend: Backend) {
     let (server, receiver) = (Server::start(backend, SETTINGS).await, Receiver::start());
     let app = app(&server, &receiver).await;
     receiver.hold();
@@ -247,29 +247,30 @@ async fn n03_what_was_being_sent_when_its_owner_crashed_is_sent_again(backend: B
         let fault = format!("{}/dev/fault/outbox?kind=panic", server.url);
         let broken = crate::grants::http().post(fault).send().await.unwrap();
         assert_eq!(broken.status(), StatusCode::NO_CONTENT);
-        assert_eq!(held(&server).await, number + 1, "whoever crashed has settled nothing");
+        assert_eq!(
+            held(&server).await,
+            i64::try_from(number + 1).unwrap(),
+            "whoever crashed has settled nothing"
+        );
     }
     receiver.release();
     server.clock.advance(Duration::from_secs(60));
     deliver(&server).await;
     assert_eq!(held(&server).await, 0);
-    let mut times = std::collections::HashMap::new();
+    // Each at least once; more often where the crash came between the delivery and its record.
+    let mut delivered = std::collections::HashSet::new();
     for token in receiver.tokens() {
-        let claims = verified(&server, &app, &token).await;
-        *times.entry(claims["sid"].clone()).or_insert(0) += 1;
+        delivered.insert(verified(&server, &app, &token).await["sid"].clone());
     }
-    assert_eq!(times.len(), 3);
-    for sid in told {
-        assert!(times[&json!(sid)] >= 2, "again after the crash: {times:?}");
-    }
+    assert_eq!(delivered, told.into_iter().map(|sid| json!(sid)).collect());
     assert!(server.stop().await);
 }
 
 #[cfg(feature = "fault-injection")]
 mod crashes {
-    crate::on_both_stores!(n03_what_was_being_sent_when_its_owner_crashed_is_sent_again);
+    crate::on_both_stores!(n03_a_crash_of_who_delivers_loses_no_delivery);
 
-    use super::n03_what_was_being_sent_when_its_owner_crashed_is_sent_again;
+    use super::n03_a_crash_of_who_delivers_loses_no_delivery;
 }
 
 /// A key file of an algorithm.

@@ -166,7 +166,7 @@ async fn a_run_at_trace_level_tells_no_secret(log_format: &str) {
     secrets.keep(&state);
     let asked =
         request(&client.id, &[("state", Some(&state)), ("scope", Some("openid profile email"))]);
-    let mut code = async |secrets: &mut Secrets| {
+    let code = async |secrets: &mut Secrets| {
         let (_, page) = go(&browser, secrets, &asked).await;
         let answer = crate::oauth_authorize::decide(&browser, &page, "allow").await;
         let code = crate::oauth_authorize::told(&answer).remove("code").unwrap();
@@ -414,6 +414,7 @@ async fn l12_metrics_do_not_grow_with_what_is_asked_and_are_for_this_machine_alo
         }
     };
     wave().await;
+    series(&client, url).await; // which is counted, too
     let before = series(&client, url).await;
     wave().await;
     let after = series(&client, url).await;
