@@ -38,6 +38,7 @@ pub mod avatars;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod connections;
 pub mod error;
 pub mod protocol;
 pub mod providers;

@@ -39,6 +39,7 @@ use crate::app::{App, Parts};
 use crate::avatars::storage::{AvatarStorage, StorageError};
 use crate::clock::Clock;
 use crate::config::settings::{Audit, Settings, Tls};
+use crate::connections;
 use crate::protocol::key::SigningKey;
 use crate::protocol::refresh_token::RefreshTokens;
 use crate::protocol::rotation::Lifetimes;
@@ -657,7 +658,7 @@ fn serve(
         ))
     });
     let address = app.settings.server.listen;
-    let server = HttpServer::new(move || {
+    let application = move || {
         actix_web::App::new()
             .app_data(data.clone())
             .app_data(site.clone())
@@ -668,20 +669,13 @@ fn serve(
                 }
                 routes::configure(config, is_development);
             })
-    })
-    .workers(app.settings.server.workers)
-    .disable_signals()
-    .shutdown_timeout(app.settings.server.shutdown_grace.as_secs())
-    .client_request_timeout(Duration::from_secs(5))
-    .client_disconnect_timeout(Duration::from_secs(2))
-    .keep_alive(Duration::from_secs(75));
-    let refused = |reason| StartError::Listen { address, reason, advice: "" };
-    let server = match tls {
-        Some(config) => server.listen_rustls_0_23(listener, config),
-        None => server.listen(listener),
-    }
-    .map_err(refused)?;
-    let running = server.run();
+    };
+    let builder = actix_server::Server::build()
+        .workers(app.settings.server.workers)
+        .disable_signals()
+        .shutdown_timeout(app.settings.server.shutdown_grace.as_secs());
+    let running = connections::serve(builder, listener, tls, application)
+        .map_err(|reason| StartError::Listen { address, reason, advice: "" })?;
     let handle = running.handle();
     actix_web::rt::spawn(running);
     Ok(handle)

@@ -3,26 +3,28 @@
 //! Gives each request its id, refuses what is malformed as a whole, writes errors in the form that
 //! the caller understands, adds the headers that every answer has, logs one line, counts.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
-    RETRY_AFTER, WWW_AUTHENTICATE,
+    RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE,
 };
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::oauth::error::{OAuthCode, OAuthError, OAuthProblem};
-use super::{cors, pages};
+use super::oauth::error::{OAuthCode, OAuthError, OAuthProblem, plain};
+use super::{cors, pages, unread};
 use crate::app::App;
 use crate::clock::{Stopwatch, Timestamp};
 use crate::config::settings::LogFormat;
+use crate::connections::Handling;
 use crate::error::{ApiError, ErrorCode, Retry};
 use crate::protocol::random;
 
@@ -48,23 +50,31 @@ pub fn request_id(request: &HttpRequest) -> String {
 /// # Errors
 /// None of its own: errors become answers.
 pub async fn edge(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let watch = Stopwatch::start();
+    let _handling = Handling::begin(request.request());
     let app = shared(request.request());
     let id = random::uuid_v7(app.clock.now()).to_string();
     request.extensions_mut().insert(RequestId(id.clone()));
+    let unread = unread::hold(&mut request);
     let mut response = match admit(&request, &app) {
         Err(refusal) => request.error_response(refusal),
         Ok(Some(answer)) => request.into_response(answer),
         Ok(None) => next.call(request).await?.map_into_boxed_body(),
     };
     let error = render_error(&mut response, &app, &id);
+    if error.as_ref().is_some_and(Rendered::ends_connection) {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     let http_request = response.request().clone();
     finish_headers(&http_request, response.headers_mut(), &app, &id);
     observe(&app, &response, error.as_ref(), watch.elapsed(), &id);
-    Ok(response)
+    Ok(match unread {
+        Some(unread) => response.map_body(|_, body| unread.until_sent(body)),
+        None => response,
+    })
 }
 
 /// The shared parts; every route has them.
@@ -85,10 +95,23 @@ fn admit(request: &ServiceRequest, app: &App) -> Result<Option<HttpResponse>, Ap
         let detail = format!("The headers have at most {LARGEST_HEADERS} bytes in all.");
         return Err(ApiError::new(ErrorCode::HeadersTooLarge, detail));
     }
+    // The parser takes all that follows for the other protocol, whatever length the request announces:
+    // it would wait for a body without end.
+    if is_websocket(request.headers()) {
+        let detail = "Nothing here speaks WebSocket.";
+        return Err(ApiError::new(ErrorCode::InvalidRequest, detail));
+    }
     if let Some(answer) = check_host(request, app)? {
         return Ok(Some(answer));
     }
     Ok(cors::preflight(request.request(), &app.settings.server))
+}
+
+/// Whether the parser took this for the beginning of a WebSocket.
+fn is_websocket(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(UPGRADE)
+        .any(|protocol| protocol.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// `latchkey dev` has one name only, so that cookies and redirects agree and no other site's name
@@ -123,6 +146,16 @@ pub fn wants_page(headers: &HeaderMap) -> bool {
 struct Rendered {
     code: &'static str,
     cause: Option<Box<str>>,
+}
+
+impl Rendered {
+    /// Whether who was answered so is not listened to any longer: no honest client sends such heads, and
+    /// its next would cost as much.
+    fn ends_connection(&self) -> bool {
+        [ErrorCode::UriTooLong, ErrorCode::HeadersTooLarge]
+            .map(ErrorCode::as_str)
+            .contains(&self.code)
+    }
 }
 
 /// Writes the body of an error answer.
@@ -269,6 +302,18 @@ fn finish_headers(request: &HttpRequest, headers: &mut HeaderMap, app: &App, id:
     cors::add_headers(request, headers, &app.settings.server);
 }
 
+/// A text without what would command a terminal: causes quote what was sent, and JSON may hold C1 codes.
+fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let escape = |character: char| match character.is_control() {
+        true => character.escape_default().collect(),
+        false => String::from(character),
+    };
+    Cow::Owned(text.chars().map(escape).collect())
+}
+
 /// Counts, and logs one line: at debug what is asked all day, at warn what went wrong on our side.
 fn observe(
     app: &App,
@@ -284,7 +329,8 @@ fn observe(
         || route.starts_with("/.well-known/")
         || route.starts_with("/static/");
     let code = error.map(|error| error.code);
-    let cause = error.and_then(|error| error.cause.as_deref());
+    let cause = error.and_then(|error| error.cause.as_deref()).map(printable);
+    let cause = cause.as_deref();
     if let Some(code) = code {
         app.metrics.count_error(code);
     }

@@ -19,6 +19,7 @@ pub mod rate_limit;
 pub mod return_to;
 pub mod session;
 pub mod system;
+mod unread;
 pub mod user_agent;
 
 use actix_web::web::{self, ServiceConfig};

@@ -5,7 +5,10 @@
 mod authorization;
 mod avatars;
 mod codes;
+mod exhaustion;
+mod http;
 pub mod logout;
+mod logs;
 mod profile;
 mod promises;
 mod registration;

@@ -36,6 +36,7 @@ mod postgres;
 mod processes;
 mod provider_sign_in;
 mod rate_limits;
+mod raw_http;
 mod real_clients;
 mod registration;
 mod rotation;

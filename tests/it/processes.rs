@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::harness::{Backend, Browser, Guard, cookie, present};
 use crate::postgres;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_latchkey");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_latchkey");
 
 /// A `latchkey dev` process; killed on drop.
 pub struct Process {

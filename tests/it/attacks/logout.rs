@@ -231,6 +231,48 @@ async fn n03_what_was_being_sent_when_a_server_ended_is_sent_again(backend: Back
     assert_eq!(first["jti"], second["jti"], "whoever got both can tell");
 }
 
+/// The crash is made by the fault that `latchkey dev` has for tests.
+#[cfg(feature = "fault-injection")]
+async fn n03_a_crash_of_who_delivers_loses_no_delivery(backend: Backend) {
+    let (server, receiver) = (Server::start(backend, SETTINGS).await, Receiver::start());
+    let app = app(&server, &receiver).await;
+    receiver.hold();
+    let mut told = Vec::new();
+    for (number, name) in ["alice", "bob", "carol"].into_iter().enumerate() {
+        let browser = server.signed_in(name).await;
+        told.push(session(&browser).await.sid);
+        grant(&server, &browser, &app, "openid").await;
+        browser.post("/auth/logout").await;
+        receiver.has(number + 1).await;
+        let fault = format!("{}/dev/fault/outbox?kind=panic", server.url);
+        let broken = crate::grants::http().post(fault).send().await.unwrap();
+        assert_eq!(broken.status(), StatusCode::NO_CONTENT);
+        assert_eq!(
+            held(&server).await,
+            i64::try_from(number + 1).unwrap(),
+            "whoever crashed has settled nothing"
+        );
+    }
+    receiver.release();
+    server.clock.advance(Duration::from_secs(60));
+    deliver(&server).await;
+    assert_eq!(held(&server).await, 0);
+    // Each at least once; more often where the crash came between the delivery and its record.
+    let mut delivered = std::collections::HashSet::new();
+    for token in receiver.tokens() {
+        delivered.insert(verified(&server, &app, &token).await["sid"].clone());
+    }
+    assert_eq!(delivered, told.into_iter().map(|sid| json!(sid)).collect());
+    assert!(server.stop().await);
+}
+
+#[cfg(feature = "fault-injection")]
+mod crashes {
+    crate::on_both_stores!(n03_a_crash_of_who_delivers_loses_no_delivery);
+
+    use super::n03_a_crash_of_who_delivers_loses_no_delivery;
+}
+
 /// A key file of an algorithm.
 pub fn key_file(folder: &tempfile::TempDir, name: &str, algorithm: Algorithm) -> PathBuf {
     use base64::engine::general_purpose::STANDARD;

@@ -1,0 +1,263 @@
+//! Connections of clients, plain or by TLS, none of which waits for its client without end.
+//!
+//! The HTTP library bounds the first head of a connection, and the pause between two requests, but neither a
+//! later head that comes in drops nor an answer that nobody reads: each would be kept for ever.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use actix_http::body::MessageBody;
+use actix_http::{HttpService, Request};
+use actix_server::{Server, ServerBuilder};
+use actix_service::{
+    IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config,
+};
+use actix_tls::accept::TlsError;
+use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
+use actix_web::dev::{AppConfig, Response};
+use actix_web::{Error, HttpRequest};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep};
+
+/// A head arrives within this time.
+const HEAD: Duration = Duration::from_secs(5);
+
+/// A client may pause between two requests for so long.
+const PAUSE: Duration = Duration::from_secs(75);
+
+/// A client takes some of an answer within this time.
+const STALL: Duration = Duration::from_secs(8);
+
+/// After the end of a connection is announced, the client has so long to take note of it.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// For a request to begin.
+    Pause,
+    /// For a head to end.
+    Head,
+    /// For us.
+    Handling,
+}
+
+/// Whose turn it is on a connection.
+#[derive(Clone, Debug)]
+struct Turn(Rc<Cell<Phase>>);
+
+/// While this lives a request is being handled, so that the client is not waited for.
+#[derive(Debug)]
+pub struct Handling(Turn);
+
+impl Handling {
+    /// From the head of a request on; `None` where it did not come by one of these connections.
+    pub fn begin(request: &HttpRequest) -> Option<Self> {
+        let turn = request.conn_data::<Turn>()?.clone();
+        turn.0.set(Phase::Handling);
+        Some(Self(turn))
+    }
+}
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        self.0.0.set(Phase::Pause);
+    }
+}
+
+enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A client's connection.
+struct Connection {
+    transport: Transport,
+    turn: Turn,
+    /// When the client is no longer waited for, unless it is our turn.
+    deadline: Pin<Box<Sleep>>,
+    /// When the client is no longer waited for to take what is written; `None` while it takes it.
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+impl Connection {
+    fn new(transport: Transport) -> Self {
+        Self {
+            transport,
+            turn: Turn(Rc::new(Cell::new(Phase::Pause))),
+            deadline: Box::pin(sleep(PAUSE)),
+            stall: None,
+        }
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        match &self.transport {
+            Transport::Plain(stream) => stream.peer_addr().ok(),
+            Transport::Tls(stream) => stream.get_ref().0.peer_addr().ok(),
+        }
+    }
+
+    /// Waits for the client no longer than `time` from now.
+    fn wait(&mut self, context: &mut Context<'_>, time: Duration) {
+        self.deadline.as_mut().reset(Instant::now() + time);
+        // Asked once, so that it wakes whoever waits for the connection.
+        let _not_yet = self.deadline.as_mut().poll(context);
+    }
+
+    /// After bytes came.
+    fn received(&mut self, context: &mut Context<'_>) {
+        if self.turn.0.get() == Phase::Pause {
+            self.turn.0.set(Phase::Head);
+            self.wait(context, HEAD);
+        }
+    }
+
+    /// After an attempt to write.
+    fn wrote<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        attempt: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if attempt.is_ready() {
+            self.stall = None;
+            match self.turn.0.get() {
+                Phase::Pause => self.wait(context, PAUSE + FAREWELL),
+                Phase::Head => self.wait(context, HEAD),
+                Phase::Handling => {}
+            }
+            return attempt;
+        }
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(STALL)));
+        ready!(stall.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// Does the same with either transport.
+macro_rules! with_transport {
+    ($connection:expr, $stream:ident => $do:expr) => {
+        match &mut $connection.transport {
+            Transport::Plain($stream) => {
+                let $stream = Pin::new($stream);
+                $do
+            }
+            Transport::Tls($stream) => {
+                let $stream = Pin::new(&mut **$stream);
+                $do
+            }
+        }
+    };
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let attempt = with_transport!(self, stream => stream.poll_read(context, buffer));
+        if attempt.is_pending() {
+            if self.turn.0.get() != Phase::Handling {
+                ready!(self.deadline.as_mut().poll(context));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        } else if buffer.filled().len() > before {
+            self.received(context);
+        }
+        attempt
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let attempt = with_transport!(self, stream => stream.poll_write(context, bytes));
+        self.wrote(context, attempt)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let attempt = with_transport!(self, stream => stream.poll_flush(context));
+        // Where there is nothing to flush this is no sign of life.
+        if attempt.is_pending() { self.wrote(context, attempt) } else { attempt }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let attempt = with_transport!(self, stream => stream.poll_shutdown(context));
+        if attempt.is_pending() { self.wrote(context, attempt) } else { attempt }
+    }
+}
+
+/// Serves an application on a listener.
+///
+/// # Errors
+/// Those of listening.
+pub fn serve<F, I, S, B>(
+    builder: ServerBuilder,
+    listener: TcpListener,
+    tls: Option<rustls::ServerConfig>,
+    application: F,
+) -> io::Result<Server>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<Error> + 'static,
+    S::InitError: std::fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    S::Service: 'static,
+    <S::Service as actix_service::Service<Request>>::Future: 'static,
+    B: MessageBody + 'static,
+{
+    let draining = builder.graceful_shutdown_signal();
+    let http = move || {
+        let draining = draining.clone();
+        let application =
+            application().into_factory().map_err(|error| error.into().error_response());
+        HttpService::build()
+            .keep_alive(PAUSE)
+            .client_request_timeout(HEAD)
+            .client_disconnect_timeout(FAREWELL)
+            // As actix-web's own server has it: what is idle when the server stops is closed at once.
+            .graceful_shutdown_signal(move || {
+                let draining = draining.clone();
+                async move { draining.notified().await }
+            })
+            .on_connect_ext(|connection: &Connection, data| {
+                data.insert(connection.turn.clone());
+            })
+            .h1(map_config(application, |()| AppConfig::default()))
+    };
+    let accepted = |transport| {
+        let connection = Connection::new(transport);
+        let peer = connection.peer();
+        (connection, peer)
+    };
+    let builder = match tls {
+        None => builder.listen("http", listener, move || {
+            fn_service(move |stream| async move { Ok(accepted(Transport::Plain(stream))) })
+                .and_then(http())
+        })?,
+        Some(mut config) => {
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            builder.listen("https", listener, move || {
+                Acceptor::new(config.clone())
+                    .map_init_err(|_| ())
+                    .map_err(TlsError::into_service_error)
+                    .map(move |stream| accepted(Transport::Tls(Box::new(stream))))
+                    .and_then(http().map_err(TlsError::Service))
+            })?
+        }
+    };
+    Ok(builder.run())
+}

@@ -1,0 +1,450 @@
+//! What attackers get into our logs and metrics, and what they would find there (attacks L11 and L12).
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use latchkey::protocol::random;
+use regex::Regex;
+use reqwest::header::SET_COOKIE;
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::grants::{REDIRECT_URI, Reply, VERIFIER, form, http, post, redeem, refresh};
+use crate::harness::{Backend, Browser, Server, body, location};
+use crate::oauth_authorize::request;
+use crate::processes::{BINARY, Process, free_port, run_json, until_ready, write_private};
+use crate::raw_http::exchange;
+use crate::registration::Registered;
+
+/// A server whose whole output is kept.
+struct Logged {
+    process: Process,
+    output: std::thread::JoinHandle<String>,
+    config: std::path::PathBuf,
+}
+
+const SECRET_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+impl Logged {
+    /// Starts `latchkey dev` that logs all it can.
+    async fn start(directory: &Path, log_format: &str) -> Self {
+        let port = free_port();
+        let config = directory.join("latchkey.toml");
+        write_private(
+            &config,
+            &format!(
+                "[server]\nlisten = \"127.0.0.1:{port}\"\npublic_url = \"http://127.0.0.1:{port}\"\n\
+                 secret_key = \"{SECRET_KEY}\"\n[tokens]\nsession_grace = \"0s\"\n"
+            ),
+        );
+        let (mut from, to) = std::io::pipe().unwrap();
+        let child = Command::new(BINARY)
+            .args(["dev", "--data-dir"])
+            .arg(directory)
+            .env("LATCHKEY_TELEMETRY__LOG_LEVEL", "trace")
+            .env("LATCHKEY_TELEMETRY__LOG_FORMAT", log_format)
+            .stdin(Stdio::null())
+            .stdout(to.try_clone().unwrap())
+            .stderr(to)
+            .spawn()
+            .unwrap();
+        let output = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            from.read_to_end(&mut bytes).unwrap();
+            String::from_utf8(bytes).unwrap()
+        });
+        let process = Process { child, url: format!("http://127.0.0.1:{port}") };
+        until_ready(&http(), &process.url).await;
+        Self { process, output, config }
+    }
+
+    /// All that it said, once it has ended.
+    fn said(self) -> String {
+        drop(self.process);
+        self.output.join().unwrap()
+    }
+}
+
+/// What must not be found: everything of a run that opens something.
+#[derive(Default)]
+struct Secrets(BTreeSet<String>);
+
+impl Secrets {
+    fn keep(&mut self, secret: &str) {
+        // What is shorter opens nothing, and would be found by chance.
+        if secret.len() >= 16 {
+            self.0.insert(secret.to_owned());
+        }
+    }
+
+    /// Keeps the cookies that an answer sets, the codes and states that its address carries, and the hidden
+    /// fields of its page.
+    async fn keep_all_of(&mut self, answer: Response) -> String {
+        for line in answer.headers().get_all(SET_COOKIE) {
+            let pair = line.to_str().unwrap().split(';').next().unwrap();
+            self.keep(pair.split_once('=').unwrap().1);
+        }
+        if let Some(location) = location(&answer) {
+            self.keep_address(&location);
+        }
+        let text = answer.text().await.unwrap();
+        let hidden =
+            Regex::new("name=\"(form_token|request|question)\" value=\"([^\"]+)\"").unwrap();
+        for found in hidden.captures_iter(&text) {
+            self.keep(&found[2]);
+        }
+        text
+    }
+
+    fn keep_address(&mut self, address: &str) {
+        let Some((_, query)) = address.split_once('?') else { return };
+        let query = query.split('#').next().unwrap();
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            if ["code", "state", "nonce", "ticket", "code_verifier"].contains(&name.as_ref()) {
+                self.keep(&value);
+            }
+        }
+    }
+
+    fn keep_tokens(&mut self, reply: &Reply) {
+        for name in ["access_token", "refresh_token", "id_token"] {
+            self.keep(reply.text(name));
+        }
+    }
+}
+
+/// Goes to an address, and on as far as a browser is led within the server; what it is shown.
+async fn go(browser: &Browser, secrets: &mut Secrets, target: &str) -> (Option<String>, String) {
+    let mut target = target.to_owned();
+    loop {
+        let answer = browser.page(&target).await;
+        let next = location(&answer);
+        let text = secrets.keep_all_of(answer).await;
+        match next {
+            Some(next) if next.starts_with('/') || next.starts_with(&browser.url) => target = next,
+            outside => return (outside, text),
+        }
+    }
+}
+
+async fn a_run_at_trace_level_tells_no_secret(log_format: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Logged::start(directory.path(), log_format).await;
+    let url = server.process.url.clone();
+    let mut secrets = Secrets::default();
+    secrets.keep(SECRET_KEY);
+    secrets.keep("0123456789abcdef0123456789abcdef");
+    let registered = run_json(
+        &["clients", "register", "Example app", "--redirect-uri", REDIRECT_URI],
+        &server.config,
+    );
+    let client = Registered {
+        id: registered["client_id"].as_str().unwrap().to_owned(),
+        secret: registered["client_secret"].as_str().unwrap().to_owned(),
+    };
+    secrets.keep(&client.secret);
+    secrets.keep(VERIFIER);
+
+    // Signing in, setting up, refreshing.
+    let browser = Browser::new(&url);
+    go(&browser, &mut secrets, "/auth/dev?login_hint=alice").await;
+    let created = browser.post_json("/auth/setup", &json!({ "username": "alice" })).await;
+    assert_eq!(created.status(), StatusCode::CREATED);
+    let mut old = crate::harness::cookie(&created, "auth_refresh").unwrap();
+    secrets.keep_all_of(created).await;
+    for _ in 0..3 {
+        let answer = browser.post("/auth/refresh").await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        secrets.keep_all_of(answer).await;
+    }
+    // An app, by code; the client says who it is in either way.
+    let state = random::text::<24>();
+    secrets.keep(&state);
+    let asked =
+        request(&client.id, &[("state", Some(&state)), ("scope", Some("openid profile email"))]);
+    let code = async |secrets: &mut Secrets| {
+        let (_, page) = go(&browser, secrets, &asked).await;
+        let answer = crate::oauth_authorize::decide(&browser, &page, "allow").await;
+        let code = crate::oauth_authorize::told(&answer).remove("code").unwrap();
+        secrets.keep(&code);
+        code
+    };
+    let first = code(&mut secrets).await;
+    let granted = redeem(&url, &client, &first).await.granted();
+    secrets.keep_tokens(&granted);
+    let renewed = refresh(&url, &client, granted.text("refresh_token")).await.granted();
+    secrets.keep_tokens(&renewed);
+    let basic = STANDARD.encode(format!("{}:{}", client.id, client.secret));
+    secrets.keep(&basic);
+    let bodies = [
+        ("/oauth/introspect", form(&[("token", renewed.text("access_token"))])),
+        (
+            "/oauth/token",
+            form(&[
+                ("grant_type", "refresh_token"),
+                ("refresh_token", renewed.text("refresh_token")),
+            ]),
+        ),
+        ("/oauth/revoke", form(&[("token", renewed.text("refresh_token"))])),
+        // Refusals: spent, of another kind, forged, in the wrong place.
+        (
+            "/oauth/token",
+            form(&[
+                ("grant_type", "authorization_code"),
+                ("code", &first),
+                ("redirect_uri", REDIRECT_URI),
+                ("code_verifier", VERIFIER),
+            ]),
+        ),
+        (
+            "/oauth/token",
+            form(&[
+                ("grant_type", "refresh_token"),
+                ("refresh_token", granted.text("access_token")),
+            ]),
+        ),
+        ("/oauth/introspect", form(&[("token", "a-forged-token-of-an-attacker")])),
+    ];
+    for (path, parameters) in bodies {
+        let answer = http()
+            .post(format!("{url}{path}?{parameters}"))
+            .header("authorization", format!("Basic {basic}"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(parameters)
+            .send()
+            .await
+            .unwrap();
+        let text = secrets.keep_all_of(answer).await;
+        for token in
+            Regex::new("\"(?:access|refresh|id)_token\":\"([^\"]+)").unwrap().captures_iter(&text)
+        {
+            secrets.keep(&token[1]);
+        }
+    }
+    let wrong = Registered { secret: random::text::<32>(), ..client.clone() };
+    secrets.keep(&wrong.secret);
+    redeem(&url, &wrong, "a-code-of-an-attacker").await.refused(401, "invalid_client");
+    for target in ["/oauth/userinfo", "/auth/me", "/auth/sessions"] {
+        for token in [granted.text("access_token"), granted.text("id_token"), &old, "x.y.z"] {
+            let request = http().get(format!("{url}{target}?access_token={token}"));
+            request.bearer_auth(token).send().await.unwrap();
+        }
+    }
+    // A cookie that is reused, a callback that is replayed, a link that gives an account back.
+    for _ in 0..2 {
+        crate::harness::present(&http(), &url, &old).await;
+        old = old.chars().rev().collect();
+        secrets.keep(&old);
+    }
+    for address in secrets.0.clone() {
+        let callback = form(&[("state", &address), ("code", &address)]);
+        browser.get(&format!("/auth/dev/callback?{callback}")).await;
+        browser.get(&format!("/avatars/{}", address.replace('/', "_"))).await;
+    }
+    let recovery = run_json(&["users", "recover", "alice"], &server.config);
+    let link = recovery["url"].as_str().unwrap().to_owned();
+    secrets.keep_address(&link);
+    go(&Browser::new(&url), &mut secrets, &link).await;
+    go(&browser, &mut secrets, "/account").await;
+    browser.post("/auth/logout").await;
+
+    let said = server.said();
+    assert!(said.lines().count() > 1_000, "{said}");
+    assert!(secrets.0.len() > 30, "{} secrets", secrets.0.len());
+    for secret in &secrets.0 {
+        let encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        for form in [secret.as_str(), &encoded] {
+            if let Some(line) = said.lines().find(|line| line.contains(form)) {
+                panic!("{form} is in the log: {line}");
+            }
+        }
+    }
+    for word in ["PRIVATE KEY", "\"d\":", "code_verifier=", "client_secret="] {
+        assert!(!said.contains(word), "{word} is in the log");
+    }
+}
+
+#[actix_web::test]
+async fn l11_no_secret_of_a_run_at_trace_level_is_in_its_text_log() {
+    a_run_at_trace_level_tells_no_secret("text").await;
+}
+
+#[actix_web::test]
+async fn l11_no_secret_of_a_run_at_trace_level_is_in_its_json_log() {
+    a_run_at_trace_level_tells_no_secret("json").await;
+}
+
+/// What would begin a line of its own, or command a terminal, if it came into a log as it is.
+const INJECTED: &[&str] = &[
+    "x\r\n2026-01-01T00:00:00Z  INFO forged line",
+    "x\n{\"level\":\"INFO\",\"message\":\"forged line\"}",
+    "\u{1b}[2J\u{1b}[31mred\u{1b}]0;title\u{7}",
+    "\u{9b}31m\u{85}next\u{2028}line",
+    "\"},{\"forged\":\"line\"",
+    "\0\u{8}\u{8}\u{7f}",
+];
+
+#[actix_web::test]
+async fn l11_nothing_that_is_sent_begins_a_line_or_commands_a_terminal() {
+    for log_format in ["text", "json"] {
+        let directory = tempfile::tempdir().unwrap();
+        let server = Logged::start(directory.path(), log_format).await;
+        let url = server.process.url.clone();
+        let authority = url.trim_start_matches("http://");
+        let browser = Browser::new(&url);
+        browser.sign_in("mallory").await;
+        for injected in INJECTED {
+            let encoded: String = injected.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            for target in [
+                "/",
+                "/auth/",
+                "/auth/dev/callback?error=",
+                "/login?return_to=",
+                "/oauth/authorize?client_id=",
+                "/avatars/",
+                "/auth/username-available?username=",
+                "/oauth/logout?id_token_hint=",
+            ] {
+                browser.get(&format!("{target}{encoded}")).await;
+            }
+            browser.post_json("/auth/setup", &json!({ "username": injected, *injected: 1 })).await;
+            browser.post_json("/auth/setup", &json!(injected)).await;
+            post(&url, &[("grant_type", injected), ("client_id", injected), (injected, "1")]).await;
+            // Whatever of it a head can hold.
+            for name in [
+                "User-Agent",
+                "X-Forwarded-For",
+                "X-Request-Id",
+                "Authorization",
+                "Cookie",
+                "Host",
+                "Origin",
+                "Content-Type",
+            ] {
+                let host =
+                    if name == "Host" { String::new() } else { format!("Host: {authority}\r\n") };
+                let head = format!(
+                    "POST /auth/setup HTTP/1.1\r\n{host}Connection: close\r\n{name}: {injected}\r\nContent-Length: 0\r\n\r\n"
+                );
+                exchange(authority, head.as_bytes()).await;
+            }
+            let line = format!(
+                "G\u{1b}[31mET /{injected} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n"
+            );
+            exchange(authority, line.as_bytes()).await;
+        }
+        let said = server.said();
+        let begins =
+            Regex::new(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*\s+(TRACE|DEBUG|INFO|WARN|ERROR)\s")
+                .unwrap();
+        let (_greeting, logged) = said.split_once("Ready in").unwrap();
+        assert!(logged.lines().count() > 1_000);
+        for line in logged.lines().skip(1).filter(|line| !line.trim().is_empty()) {
+            assert!(
+                !line.chars().any(|character| character.is_control() && character != '\t'),
+                "{line:?}"
+            );
+            if log_format == "json" {
+                let Ok(entry) = serde_json::from_str::<Value>(line) else {
+                    panic!("no JSON: {line}")
+                };
+                assert_ne!(entry["message"], "forged line");
+                assert!(entry.get("forged").is_none(), "{line}");
+            } else {
+                assert!(begins.is_match(line), "{line:?}");
+            }
+        }
+    }
+}
+
+/// The names and labels that are there, without their values.
+async fn series(client: &Client, url: &str) -> BTreeSet<String> {
+    let answer = client.get(format!("{url}/metrics")).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let text = answer.text().await.unwrap();
+    text.lines().filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect()
+}
+
+#[actix_web::test]
+async fn l12_metrics_do_not_grow_with_what_is_asked_and_are_for_this_machine_alone() {
+    let server = Server::start(Backend::Sqlite, "").await;
+    let url = &server.url;
+    let client =
+        Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let wave = async || {
+        for _ in 0..60 {
+            let word = random::text::<9>();
+            for path in [
+                "/",
+                "/auth/",
+                "/auth/link/",
+                "/avatars/",
+                "/static/",
+                "/oauth/",
+                "/admin/users/",
+                "/.well-known/",
+                "/auth/me/apps/",
+                "/auth/sessions/",
+                "/dev/",
+            ] {
+                client.get(format!("{url}{path}{word}")).send().await.unwrap();
+                client.delete(format!("{url}{path}{word}")).send().await.unwrap();
+            }
+            client
+                .get(format!("{url}/auth/{word}/callback?state={word}&code={word}"))
+                .send()
+                .await
+                .unwrap();
+            client.get(format!("{url}{}", request(&word, &[]))).send().await.unwrap();
+            client
+                .get(format!("{url}/login?{word}={word}"))
+                .header("user-agent", &word)
+                .send()
+                .await
+                .unwrap();
+            let grant =
+                [("grant_type", word.as_str()), ("client_id", &word), ("client_secret", &word)];
+            post(url, &grant).await;
+            let method: String = word.chars().filter(char::is_ascii_alphabetic).collect();
+            client.request(method.parse().unwrap(), url).send().await.unwrap();
+        }
+    };
+    wave().await;
+    series(&client, url).await; // which is counted, too
+    let before = series(&client, url).await;
+    wave().await;
+    let after = series(&client, url).await;
+    let new: Vec<_> = after.difference(&before).collect();
+    assert!(new.is_empty(), "{new:?}");
+
+    for (name, value) in [
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-for", "::1"),
+        ("x-forwarded-for", ""),
+        ("x-forwarded-for", "192.0.2.1"),
+    ] {
+        let request = client.get(format!("{url}/metrics")).header(name, value);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{value}");
+        assert_eq!(body(answer).await["code"], "not_found");
+    }
+    // By a proxy, too, they are for this machine and the networks that are exempt.
+    let behind = Server::start(
+        Backend::Sqlite,
+        "trusted_proxies = [\"127.0.0.0/8\"]\n[rate_limits]\nexempt = [\"198.51.100.0/24\"]\n",
+    )
+    .await;
+    for (address, status) in [
+        ("192.0.2.1", StatusCode::NOT_FOUND),
+        ("127.0.0.1, 192.0.2.1", StatusCode::NOT_FOUND),
+        ("192.0.2.1, 198.51.100.7", StatusCode::OK),
+    ] {
+        let request =
+            client.get(format!("{}/metrics", behind.url)).header("x-forwarded-for", address);
+        assert_eq!(request.send().await.unwrap().status(), status, "{address}");
+    }
+}
