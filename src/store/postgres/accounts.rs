@@ -12,20 +12,19 @@ use crate::store::model::{Role, SessionId, User, UserId};
 use crate::store::operation::{
     ChangeUsername, ChangeUsernameOutcome, DeleteUser, DeleteUserOutcome, SetDisplayName,
 };
+use crate::store::trail::Notes;
 
 /// See [`SetDisplayName`]. Runs alone.
 pub(super) async fn set_display_name(
     db: &ClientWrapper,
+    notes: &mut Notes,
     operation: &SetDisplayName,
 ) -> Result<Option<Box<User>>, Failure> {
     let SetDisplayName { user, display_name, audit: entry } = operation;
     let Some(mut person) = users::hold_active(db, *user).await? else { return Ok(None) };
     if person.display_name != *display_name {
-        let entries = [entry];
-        try_join!(
-            users::set_display_name(db, *user, display_name.as_deref(), entry.at),
-            audit::append(db, &entries),
-        )?;
+        users::set_display_name(db, *user, display_name.as_deref(), entry.at).await?;
+        notes.add(entry);
         person.display_name.clone_from(display_name);
     }
     Ok(Some(Box::new(person)))
@@ -35,6 +34,7 @@ pub(super) async fn set_display_name(
 /// back.
 pub(super) async fn change_username(
     db: &ClientWrapper,
+    notes: &mut Notes,
     operation: &ChangeUsername,
 ) -> Result<ChangeUsernameOutcome, Failure> {
     let ChangeUsername { user, username, username_key, hold, audit: entry, .. } = operation;
@@ -71,7 +71,7 @@ pub(super) async fn change_username(
         }
         names::release(db, username_key).await?;
     }
-    audit::append(db, &[&operation.entry(&person.username)]).await?;
+    notes.add(&operation.entry(&person.username));
     person.username.clone_from(username);
     Ok(ChangeUsernameOutcome::Changed(Box::new(person)))
 }
@@ -79,6 +79,7 @@ pub(super) async fn change_username(
 /// See [`DeleteUser`]. Runs alone; nothing is written before it is decided.
 pub(super) async fn delete(
     db: &ClientWrapper,
+    notes: &mut Notes,
     operation: &DeleteUser,
 ) -> Result<DeleteUserOutcome, Failure> {
     let DeleteUser { user, asked_in, held_until, audit: entry, .. } = operation;
@@ -105,7 +106,7 @@ pub(super) async fn delete(
     if let Some(until) = held_until {
         names::hold_present(db, *user, None, *until).await?;
     }
-    let (revocations, entries) = (vec![operation.revocation()], [entry]);
+    let revocations = vec![operation.revocation()];
     try_join!(
         names::forget(db, *user),
         identities::remove_all(db, *user),
@@ -114,8 +115,8 @@ pub(super) async fn delete(
         users::bury(db, *user, entry.at),
         audit::empty_details(db, *user),
         revocations::store(db, &revocations, entry.at),
-        audit::append(db, &entries),
     )?;
+    notes.add(entry);
     Ok(DeleteUserOutcome::Deleted { avatar: person.avatar, revocations })
 }
 

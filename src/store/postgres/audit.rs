@@ -6,32 +6,32 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::connect::{Parameters, execute, query, query_first};
+use super::connect::{Parameters, bigint, execute, query, query_first};
 use super::failure::Failure;
 use crate::clock::Timestamp;
+use crate::protocol::audit_chain::Digest;
 use crate::store::AuditRow;
-use crate::store::model::{AuditEntry, UserId};
+use crate::store::model::UserId;
+use crate::store::trail::LinkedEntry;
 
-/// Appends entries, all in one statement.
-pub(super) async fn append(db: &ClientWrapper, entries: &[&AuditEntry]) -> Result<(), Failure> {
-    const SQL: &str = "
-        WITH entry AS (
-            SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[],
-                                 $6::text[], $7::text[], $8::text[])
-                   AS e (id, at, actor, action, target, request_id, details, personal)
-        ), event AS (
-            INSERT INTO audit_events (id, at, actor, action, target, request_id, details)
-            SELECT id, at, actor, action, target, request_id, details FROM entry
-        )
-        INSERT INTO audit_details (id, personal) SELECT id, personal FROM entry";
-    if !entries.is_empty() {
-        execute(db, SQL, &Columns::of(entries).parameters()).await?;
-    }
-    Ok(())
-}
+/// The statement that writes entries at their places, whatever their number.
+pub(super) const APPEND: &str = "
+    WITH entry AS (
+        SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[],
+                             $7::text[], $8::uuid[], $9::bigint[], $10::bytea[], $11::bytea[],
+                             $12::bytea[], $13::text[])
+               AS e (id, at, actor, action, target, request_id, details, chain, position, hash,
+                     commitment, salt, personal)
+    ), event AS (
+        INSERT INTO audit_events (id, at, actor, action, target, request_id, details, chain, position,
+                                  hash, commitment)
+        SELECT id, at, actor, action, target, request_id, details, chain, position, hash, commitment
+          FROM entry
+    )
+    INSERT INTO audit_details (id, personal, salt)
+    SELECT id, personal, salt FROM entry WHERE personal IS NOT NULL";
 
-/// Entries as statements take them: id, time, actor, action, target, request, details and personal part,
-/// an array of each.
+/// Entries as [`APPEND`] takes them: an array of each column.
 pub(super) struct Columns<'a> {
     ids: Vec<Uuid>,
     times: Vec<i64>,
@@ -39,32 +39,37 @@ pub(super) struct Columns<'a> {
     actions: Vec<&'a str>,
     targets: Vec<&'a str>,
     requests: Vec<Option<&'a str>>,
-    details: Vec<String>,
-    personal: Vec<String>,
+    details: Vec<&'a str>,
+    chains: Vec<Uuid>,
+    positions: Vec<i64>,
+    hashes: Vec<&'a [u8]>,
+    commitments: Vec<Option<&'a [u8]>>,
+    salts: Vec<Option<&'a [u8]>>,
+    personal: Vec<Option<&'a str>>,
 }
 
 impl<'a> Columns<'a> {
-    pub(super) fn of(entries: &[&'a AuditEntry]) -> Self {
-        let (details, personal) = entries
-            .iter()
-            .map(|entry| {
-                let (details, personal) = AuditRow::split(entry);
-                (details.to_string(), personal.unwrap_or_default().to_string())
-            })
-            .unzip();
+    pub(super) fn of(linked: &'a [LinkedEntry]) -> Self {
+        let entries = || linked.iter().map(|linked| &linked.entry);
+        let personal = || linked.iter().map(|linked| linked.personal.as_ref());
         Self {
-            ids: entries.iter().map(|entry| entry.id).collect(),
-            times: entries.iter().map(|entry| entry.at.millis()).collect(),
-            actors: entries.iter().map(|entry| entry.actor.to_string()).collect(),
-            actions: entries.iter().map(|entry| entry.action).collect(),
-            targets: entries.iter().map(|entry| entry.target.as_str()).collect(),
-            requests: entries.iter().map(|entry| entry.request_id.as_deref()).collect(),
-            details,
-            personal,
+            ids: entries().map(|entry| entry.id).collect(),
+            times: entries().map(|entry| entry.at.millis()).collect(),
+            actors: entries().map(|entry| entry.actor.to_string()).collect(),
+            actions: entries().map(|entry| entry.action).collect(),
+            targets: entries().map(|entry| entry.target.as_str()).collect(),
+            requests: entries().map(|entry| entry.request_id.as_deref()).collect(),
+            details: linked.iter().map(|linked| linked.details.as_str()).collect(),
+            chains: linked.iter().map(|linked| linked.place.chain).collect(),
+            positions: linked.iter().map(|linked| bigint(linked.place.position)).collect(),
+            hashes: linked.iter().map(|linked| linked.place.hash.0.as_slice()).collect(),
+            commitments: linked.iter().map(|linked| bytes(linked.commitment.as_ref())).collect(),
+            salts: personal().map(|kept| kept.map(|(salt, _)| salt.as_slice())).collect(),
+            personal: personal().map(|kept| kept.map(|(_, personal)| personal.as_str())).collect(),
         }
     }
 
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 8] {
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 13] {
         [
             &self.ids,
             &self.times,
@@ -73,9 +78,18 @@ impl<'a> Columns<'a> {
             &self.targets,
             &self.requests,
             &self.details,
+            &self.chains,
+            &self.positions,
+            &self.hashes,
+            &self.commitments,
+            &self.salts,
             &self.personal,
         ]
     }
+}
+
+fn bytes(digest: Option<&Digest>) -> Option<&[u8]> {
+    digest.map(|digest| digest.0.as_slice())
 }
 
 /// Whether an entry is there: the proof that its transaction was committed.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::connect::{Parameters, bigint, execute, query, query_first};
 use super::failure::Failure;
 use super::users::{self, user_columns};
-use super::{audit, deliveries, revocations};
+use super::{deliveries, revocations};
 use crate::clock::Timestamp;
 use crate::store::error::StoreError;
 use crate::store::model::{
@@ -20,6 +20,7 @@ use crate::store::model::{
 use crate::store::operation::{
     AdvanceFamily, AdvanceOutcome, RemoveExpired, Revoke, RevokeOutcome, RevokeTarget,
 };
+use crate::store::trail::Notes;
 
 /// The columns of a family, from `token_families f`, as [`from_row`] reads them.
 macro_rules! family_columns {
@@ -232,23 +233,37 @@ fn ended_from_row(row: &Row) -> Result<Ended, Failure> {
 }
 
 /// See [`Revoke`].
-pub(super) async fn revoke(db: &ClientWrapper, revoke: &Revoke) -> Result<RevokeOutcome, Failure> {
+pub(super) async fn revoke(
+    db: &ClientWrapper,
+    notes: &mut Notes,
+    revoke: &Revoke,
+) -> Result<RevokeOutcome, Failure> {
     if let Some((family, presented)) = revoke.only_if_reused
         && !hold_if_reused(db, family, presented).await?
     {
         return Ok(RevokeOutcome::default());
     }
+    let outcome = end_and_refuse(db, revoke).await?;
+    if !outcome.families.is_empty() {
+        notes.add(&revoke.audit);
+    }
+    Ok(outcome)
+}
+
+/// Ends what is meant, refuses the access tokens and has the clients told.
+pub(super) async fn end_and_refuse(
+    db: &ClientWrapper,
+    revoke: &Revoke,
+) -> Result<RevokeOutcome, Failure> {
     // The first waits for codes that are being redeemed in a session that ends. What these opened in the
     // meantime only the second sees.
     let (mut ended, late) = try_join!(end(db, revoke), end(db, revoke))?;
     ended.extend(late);
     ended.sort_by_key(|family| family.id);
     let outcome = outcome_of(revoke, &ended);
-    let entries = if ended.is_empty() { &[][..] } else { &[&revoke.audit] };
     let sessions = sessions_of(&ended);
     try_join!(
         revocations::store(db, &outcome.revocations, revoke.now),
-        audit::append(db, entries),
         deliveries::add_for_sessions(db, &sessions, revoke.now),
     )?;
     Ok(outcome)

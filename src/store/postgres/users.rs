@@ -4,12 +4,12 @@ use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 
-use super::audit;
 use super::connect::{execute, query, query_first};
 use super::failure::Failure;
 use crate::clock::Timestamp;
 use crate::store::model::{Role, User, UserId, UserStatus};
 use crate::store::operation::{FillAvatar, SetAvatar, SetAvatarOutcome, TOMBSTONE};
+use crate::store::trail::Notes;
 
 /// The columns of a person, from `users u`, as [`from_row`] reads them.
 macro_rules! user_columns {
@@ -237,6 +237,7 @@ pub(super) async fn fill_avatar(db: &ClientWrapper, fill: &FillAvatar) -> Result
 /// Gives an active person another avatar, or none, with its audit entry.
 pub(super) async fn set_avatar(
     db: &ClientWrapper,
+    notes: &mut Notes,
     set: &SetAvatar,
 ) -> Result<SetAvatarOutcome, Failure> {
     const SQL: &str = "UPDATE users SET avatar = $2, updated_at = $3 WHERE id = $1";
@@ -245,7 +246,7 @@ pub(super) async fn set_avatar(
     };
     if former != set.avatar {
         execute(db, SQL, &[&set.user.0, &set.avatar, &set.now.millis()]).await?;
-        audit::append(db, &[&set.audit]).await?;
+        notes.add(&set.audit);
     }
     Ok(SetAvatarOutcome::Set { former })
 }
