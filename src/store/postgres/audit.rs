@@ -2,17 +2,17 @@
 
 use deadpool_postgres::ClientWrapper;
 use serde_json::Value;
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 use super::connect::{Parameters, bigint, execute, query, query_first};
 use super::failure::Failure;
 use crate::clock::Timestamp;
-use crate::protocol::audit_chain::Digest;
+use crate::protocol::audit_chain::{Digest, Place, SALT_LENGTH};
 use crate::store::AuditRow;
-use crate::store::model::UserId;
-use crate::store::trail::LinkedEntry;
+use crate::store::model::{ChainedRow, UserId};
+use crate::store::trail::{Adoption, LinkedEntry};
 
 /// The statement that writes entries at their places, whatever their number.
 pub(super) const APPEND: &str = "
@@ -154,6 +154,93 @@ fn from_row(row: &Row) -> Result<AuditRow, Failure> {
 
 fn parse(json: &str) -> Result<Value, Failure> {
     serde_json::from_str(json).map_err(|_| Failure::inconsistent("an audit entry is not JSON"))
+}
+
+/// The columns that [`chained`] reads, and where they are from.
+macro_rules! chained {
+    ($rest:literal) => {
+        concat!(
+            "SELECT e.chain, e.position, e.hash, e.id, e.at, e.actor, e.action, e.target, e.request_id,
+                    e.details, e.commitment, d.salt, d.personal
+               FROM audit_events e LEFT JOIN audit_details d ON d.id = e.id ",
+            $rest
+        )
+    };
+}
+
+fn chained(row: &Row) -> Result<ChainedRow, Failure> {
+    let commitment: Option<&[u8]> = row.try_get("commitment")?;
+    let salt: Option<&[u8]> = row.try_get("salt")?;
+    let salt: Option<[u8; SALT_LENGTH]> = salt.and_then(|salt| salt.try_into().ok());
+    let personal: Option<String> = row.try_get("personal")?;
+    let chain: Option<Uuid> = row.try_get("chain")?;
+    Ok(ChainedRow {
+        place: chain.map(|chain| place(row, chain)).transpose()?,
+        id: row.try_get("id")?,
+        at: Timestamp::from_millis(row.try_get("at")?),
+        actor: row.try_get("actor")?,
+        action: row.try_get("action")?,
+        target: row.try_get("target")?,
+        request_id: row.try_get("request_id")?,
+        details: row.try_get("details")?,
+        commitment: commitment.map(digest).transpose()?,
+        personal: salt.zip(personal),
+    })
+}
+
+fn place(row: &Row, chain: Uuid) -> Result<Place, Failure> {
+    let position: i64 = row.try_get("position")?;
+    let position = u64::try_from(position)
+        .map_err(|_| Failure::inconsistent("an audit entry has a negative position"))?;
+    Ok(Place { chain, position, hash: digest(row.try_get("hash")?)? })
+}
+
+fn digest(bytes: &[u8]) -> Result<Digest, Failure> {
+    Digest::from_slice(bytes).ok_or_else(|| Failure::inconsistent("an audit entry has no hash"))
+}
+
+/// Gives a place to every entry, if none has one: they were written before there were chains. The caller
+/// has seen to it that nobody else does so at the same time.
+pub(super) async fn adopt(client: &mut Client) -> Result<(), Failure> {
+    const IS_CHAINED: &str = "SELECT FROM audit_events WHERE chain IS NOT NULL LIMIT 1";
+    const PAGE: &str = chained!("WHERE e.chain IS NULL AND e.id > $1 ORDER BY e.id LIMIT 500");
+    const PLACE: &str = "
+        WITH given AS (
+            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bytea[], $5::bytea[],
+                                 $6::bytea[]) AS g (id, chain, position, hash, commitment, salt)
+        ), salted AS (
+            UPDATE audit_details d SET salt = g.salt FROM given g WHERE d.id = g.id
+        )
+        UPDATE audit_events e SET chain = g.chain, position = g.position, hash = g.hash,
+                                  commitment = g.commitment
+          FROM given g WHERE e.id = g.id";
+    let transaction = client.transaction().await?;
+    if transaction.query_opt(IS_CHAINED, &[]).await?.is_some() {
+        return Ok(());
+    }
+    let (page, place) = (transaction.prepare(PAGE).await?, transaction.prepare(PLACE).await?);
+    let mut adoption = Adoption::default();
+    let mut after = Uuid::nil();
+    loop {
+        let rows = transaction.query(&page, &[&after]).await?;
+        let Some(last) = rows.last() else { break };
+        after = last.try_get("id")?;
+        let mut ids = Vec::with_capacity(rows.len());
+        let (mut chains, mut positions, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut commitments, mut salts) = (Vec::new(), Vec::new());
+        for row in &rows {
+            let (given, covered) = adoption.next(&chained(row)?, row.try_get("personal")?);
+            ids.push(row.try_get::<_, Uuid>("id")?);
+            chains.push(given.chain);
+            positions.push(bigint(given.position));
+            hashes.push(given.hash.0.to_vec());
+            commitments.push(covered.map(|(_, commitment)| commitment.0.to_vec()));
+            salts.push(covered.map(|(salt, _)| salt.to_vec()));
+        }
+        let given: Parameters<'_> = &[&ids, &chains, &positions, &hashes, &commitments, &salts];
+        transaction.execute(&place, given).await?;
+    }
+    Ok(transaction.commit().await?)
 }
 
 /// Removes at most `limit` entries of that age, with their personal part.

@@ -16,8 +16,8 @@ use super::users::{self, user_columns};
 use super::{clients, revocations, spent};
 use crate::clock::Timestamp;
 use crate::store::model::{
-    Access, AppAccess, Consent, Email, FIRST_PARTY, FamilyId, GrantWithPerson,
-    NewFamily, Revocation, RevocationKind, UserId, together,
+    Access, AppAccess, Consent, Email, FIRST_PARTY, FamilyId, GrantWithPerson, NewFamily,
+    Revocation, RevocationKind, UserId, together,
 };
 use crate::store::operation::{
     ConsentOutcome, GiveConsent, RedeemCode, RedeemOutcome, RevokeOutcome, WithdrawConsent,

@@ -61,11 +61,8 @@ async fn finish(
             None => Ok(None),
         }
     };
-    let (opened, ..) = try_join!(
-        open,
-        identities::replace_emails(db, identity),
-        end(db, notes, ends.as_ref()),
-    )?;
+    let (opened, ..) =
+        try_join!(open, identities::replace_emails(db, identity), end(db, notes, ends.as_ref()),)?;
     entries.iter().for_each(|entry| notes.add(entry));
     Ok(LinkOutcome::Linked(opened.map(Box::new)))
 }

@@ -76,7 +76,9 @@ pub(super) async fn perform(
         // Of two with one ticket the first has spent it.
         Operation::Spend(Spend(ticket)) => Outcome::Spend(together.spent.remove(&ticket.id)),
         Operation::SignIn(operation) => Outcome::SignIn(sign_in(db, notes, operation).await?),
-        Operation::CreateUser(operation) => Outcome::CreateUser(create_user(db, notes, operation).await?),
+        Operation::CreateUser(operation) => {
+            Outcome::CreateUser(create_user(db, notes, operation).await?)
+        }
         Operation::LinkIdentity(operation) => {
             Outcome::LinkIdentity(links::link(db, notes, operation).await?)
         }

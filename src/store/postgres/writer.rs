@@ -196,7 +196,8 @@ impl Writer {
             (0..group.len()).filter(|&index| outcomes[index].is_none()).collect();
         if !missing.is_empty() {
             let repeated: Vec<&Operation> = missing.iter().map(|&index| group[index]).collect();
-            let second = run(&db, &repeated, trail, &mut false).await.map_err(Failure::into_error)?;
+            let second =
+                run(&db, &repeated, trail, &mut false).await.map_err(Failure::into_error)?;
             // The first try may have been committed in between: then the second was told no.
             let certain = ask(&db, &repeated).await?;
             for (index, (certain, second)) in
