@@ -1,5 +1,7 @@
 //! Tables `audit_events` and `audit_details`: the trail, and its personal part.
 
+use std::time::Duration;
+
 use deadpool_postgres::ClientWrapper;
 use serde_json::Value;
 use tokio_postgres::types::ToSql;
@@ -12,7 +14,8 @@ use crate::clock::Timestamp;
 use crate::protocol::audit_chain::{Digest, Place, SALT_LENGTH};
 use crate::store::AuditRow;
 use crate::store::model::{ChainedRow, UserId};
-use crate::store::trail::{Adoption, LinkedEntry};
+use crate::store::operation::AppendCheckpoint;
+use crate::store::trail::{Adoption, LinkedEntry, Notes, first_id_of};
 
 /// The statement that writes entries at their places, whatever their number.
 pub(super) const APPEND: &str = "
@@ -243,14 +246,50 @@ pub(super) async fn adopt(client: &mut Client) -> Result<(), Failure> {
     Ok(transaction.commit().await?)
 }
 
-/// Removes at most `limit` entries of that age, with their personal part.
-pub(super) async fn remove_old(
+/// See [`AppendCheckpoint`]: whether it was written. Runs alone.
+pub(super) async fn append_checkpoint(
+    db: &ClientWrapper,
+    notes: &mut Notes,
+    operation: &AppendCheckpoint,
+) -> Result<bool, Failure> {
+    const SQL: &str = "
+        INSERT INTO audit_checkpoints (number, entry_id, removed_before) VALUES ($1, $2, $3)
+        ON CONFLICT (number) DO NOTHING";
+    let AppendCheckpoint { number, removed_before, audit: entry } = operation;
+    let removed_before = removed_before.map(Timestamp::millis);
+    let parameters: Parameters<'_> = &[&bigint(*number), &entry.id, &removed_before];
+    let is_written = execute(db, SQL, parameters).await? == 1;
+    if is_written {
+        notes.add(entry);
+    }
+    Ok(is_written)
+}
+
+/// Removes at most `limit` entries of chains whose last entry is of `before` or earlier. Each chain goes from
+/// its end on: as long as there is anything of it, its first entry is there and tells of it.
+pub(super) async fn remove(
     db: &ClientWrapper,
     before: Timestamp,
     limit: u32,
 ) -> Result<u64, Failure> {
-    const SQL: &str = "
-        DELETE FROM audit_events WHERE id IN
-               (SELECT id FROM audit_events WHERE at <= $1 ORDER BY at LIMIT $2)";
-    execute(db, SQL, &[&before.millis(), &i64::from(limit)]).await
+    const OVER: &str = r#"
+        SELECT first.chain, last.position
+          FROM audit_events first
+         CROSS JOIN LATERAL (SELECT e.position, e.at FROM audit_events e WHERE e.chain = first.chain
+                              ORDER BY e.position DESC LIMIT 1) AS last
+         WHERE first.position = 1 AND first.chain < $1 AND last.at <= $2
+         ORDER BY first.chain LIMIT $3"#;
+    const REMOVE: &str = "DELETE FROM audit_events WHERE chain = $1 AND position > $2";
+    let began = first_id_of(before.plus(Duration::from_millis(1)));
+    let parameters: Parameters<'_> = &[&began, &before.millis(), &i64::from(limit)];
+    let (limit, mut removed) = (u64::from(limit), 0);
+    for over in query(db, OVER, parameters).await? {
+        let (chain, end): (Uuid, i64) = (over.try_get("chain")?, over.try_get("position")?);
+        let down_to = end.saturating_sub(bigint(limit - removed)).max(0);
+        removed += execute(db, REMOVE, &[&chain, &down_to]).await?;
+        if removed >= limit {
+            break;
+        }
+    }
+    Ok(removed)
 }

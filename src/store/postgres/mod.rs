@@ -6,6 +6,7 @@
 
 mod accounts;
 mod address;
+mod administration;
 mod audit;
 mod clients;
 mod connect;
@@ -19,6 +20,7 @@ mod names;
 mod operations;
 mod read_back;
 mod reader;
+mod requests;
 mod revocations;
 mod signing_keys;
 mod spent;

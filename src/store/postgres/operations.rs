@@ -7,8 +7,8 @@ use futures_util::try_join;
 
 use super::failure::Failure;
 use super::{
-    accounts, audit, clients, deliveries, grants, identities, links, names, revocations,
-    signing_keys, spent, token_families, users,
+    accounts, administration, audit, clients, deliveries, grants, identities, links, names,
+    requests, revocations, signing_keys, spent, token_families, users,
 };
 use crate::store::model::{FamilyId, Revocation};
 use crate::store::operation::{
@@ -151,14 +151,31 @@ pub(super) async fn perform(
             deliveries::settle(db, notes, operation).await?;
             Outcome::SettleDelivery
         }
-        Operation::SetRole(_)
-        | Operation::LockUser(_)
-        | Operation::UnlockUser(_)
-        | Operation::OpenSession(_)
-        | Operation::EndSessionsBefore(_)
-        | Operation::AppendCheckpoint(_)
-        | Operation::ClaimRequest(_)
-        | Operation::SettleRequest(_) => return Err(Failure::inconsistent("not written yet")),
+        Operation::SetRole(operation) => {
+            Outcome::SetRole(administration::set_role(db, notes, operation).await?)
+        }
+        Operation::LockUser(operation) => {
+            Outcome::LockUser(administration::lock(db, notes, operation).await?)
+        }
+        Operation::UnlockUser(operation) => {
+            Outcome::UnlockUser(administration::unlock(db, notes, operation).await?)
+        }
+        Operation::OpenSession(operation) => {
+            Outcome::OpenSession(administration::open_session(db, notes, operation).await?)
+        }
+        Operation::EndSessionsBefore(operation) => Outcome::EndSessionsBefore(
+            administration::end_sessions_before(db, notes, operation).await?,
+        ),
+        Operation::AppendCheckpoint(operation) => {
+            Outcome::AppendCheckpoint(audit::append_checkpoint(db, notes, operation).await?)
+        }
+        Operation::ClaimRequest(operation) => {
+            Outcome::ClaimRequest(requests::claim(db, operation).await?)
+        }
+        Operation::SettleRequest(operation) => {
+            requests::settle(db, operation).await?;
+            Outcome::SettleRequest
+        }
         Operation::RemoveExpired(operation) => {
             Outcome::RemoveExpired(remove_expired(db, operation).await?)
         }
@@ -257,13 +274,21 @@ async fn record_revocation(
 
 async fn remove_expired(db: &ClientWrapper, operation: &RemoveExpired) -> Result<Removed, Failure> {
     let RemoveExpired { now, audited_before, wipe_keys, limit, .. } = operation;
-    let ((families, families_after), spent, revocations, audit, held_usernames, ()) = try_join!(
+    let old_entries = async {
+        match audited_before {
+            Some(before) => audit::remove(db, *before, *limit).await,
+            None => Ok(0),
+        }
+    };
+    let (families, spent, revocations, requests, audit, held_usernames, ()) = try_join!(
         token_families::remove_expired(db, operation),
         spent::remove_expired(db, *now, *limit),
         revocations::remove_expired(db, *now, *limit),
-        audit::remove_old(db, audited_before.unwrap_or_default(), *limit),
+        requests::remove_expired(db, *now, *limit),
+        old_entries,
         names::remove_expired(db, *now, *limit),
         signing_keys::wipe(db, wipe_keys),
     )?;
-    Ok(Removed { families, spent, revocations, requests: 0, audit, held_usernames, families_after })
+    let (families, families_after) = families;
+    Ok(Removed { families, spent, revocations, requests, audit, held_usernames, families_after })
 }
