@@ -8,12 +8,12 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
-use super::connect::{Parameters, bigint, execute, query, query_first};
+use super::connect::{Parameters, TypedQuery, bigint, execute, query, query_first};
 use super::failure::Failure;
 use crate::clock::Timestamp;
 use crate::protocol::audit_chain::{Digest, Place, SALT_LENGTH};
 use crate::store::AuditRow;
-use crate::store::model::{ChainedRow, UserId};
+use crate::store::model::{AuditPage, ChainHead, ChainedRow, StoredCheckpoint, UserId};
 use crate::store::operation::AppendCheckpoint;
 use crate::store::trail::{Adoption, LinkedEntry, Notes, first_id_of};
 
@@ -101,13 +101,45 @@ pub(super) async fn exists(db: &ClientWrapper, id: Uuid) -> Result<bool, Failure
     Ok(query_first(db, SQL, &[&id]).await?.is_some())
 }
 
-/// The newest entries, newest first.
-pub(super) async fn newest(db: &ClientWrapper, limit: u32) -> Result<Vec<AuditRow>, Failure> {
-    const SQL: &str = "
-        SELECT e.id, e.at, e.actor, e.action, e.target, e.request_id, e.details, d.personal
-          FROM audit_events e LEFT JOIN audit_details d USING (id)
-         ORDER BY e.at DESC, e.id DESC LIMIT $1";
-    query(db, SQL, &[&i64::from(limit)]).await?.iter().map(from_row).collect()
+/// The columns that [`from_row`] reads, and where they are from.
+macro_rules! entries {
+    ($rest:literal) => {
+        concat!(
+            "SELECT e.id, e.at, e.actor, e.action, e.target, e.request_id, e.details, d.personal
+               FROM audit_events e LEFT JOIN audit_details d USING (id) ",
+            $rest
+        )
+    };
+}
+
+/// A page of entries.
+pub(super) async fn page(db: &ClientWrapper, page: &AuditPage) -> Result<Vec<AuditRow>, Failure> {
+    let AuditPage { actor, action, target, since, until, before, newer_than, limit } = page;
+    // Ids begin with the time: all conditions on either are one range of the primary key.
+    let start = since.map(first_id_of).unwrap_or(Uuid::nil());
+    let end = [until.map(first_id_of), *before].into_iter().flatten().min().unwrap_or(Uuid::max());
+    let last_seen = newer_than.unwrap_or(Uuid::nil());
+    let mut query = TypedQuery::default();
+    let (start, end, last_seen) = (query.bind(start), query.bind(end), query.bind(last_seen));
+    let mut filters = String::new();
+    for (column, value) in [("actor", actor), ("action", action), ("target", target)] {
+        if let Some(value) = value {
+            // PostgreSQL's text cannot hold it, and refuses the question.
+            if value.contains('\0') {
+                return Ok(Vec::new());
+            }
+            let value = query.bind(value.clone());
+            filters = format!("{filters} AND e.{column} = {value}");
+        }
+    }
+    let order = if newer_than.is_some() { "ASC" } else { "DESC" };
+    let limit = query.bind(i64::from(*limit));
+    let columns = entries!("");
+    let sql = format!(
+        "{columns} WHERE e.id >= {start} AND e.id < {end} AND e.id > {last_seen}{filters}
+          ORDER BY e.id {order} LIMIT {limit}"
+    );
+    query.run(db, &sql).await?.iter().map(from_row).collect()
 }
 
 /// What a person did or was done to them, newest first, before the entry `before`.
@@ -118,12 +150,13 @@ pub(super) async fn about(
     limit: u32,
 ) -> Result<Vec<AuditRow>, Failure> {
     // Each half by its index; an entry in both is one.
-    const SQL: &str = "
-        SELECT e.id, e.at, e.actor, e.action, e.target, e.request_id, e.details, d.personal
-          FROM (SELECT id FROM audit_events WHERE actor = $1
-                 UNION SELECT id FROM audit_events WHERE target = $1) AS concerned
-          JOIN audit_events e USING (id) LEFT JOIN audit_details d USING (id)
-         WHERE e.id < $2 ORDER BY e.id DESC LIMIT $3";
+    const SQL: &str = entries!(
+        "WHERE e.id IN (
+              (SELECT id FROM audit_events WHERE actor = $1 AND id < $2 ORDER BY id DESC LIMIT $3)
+               UNION
+              (SELECT id FROM audit_events WHERE target = $1 AND id < $2 ORDER BY id DESC LIMIT $3))
+          ORDER BY e.id DESC LIMIT $3"
+    );
     let before = before.unwrap_or(Uuid::max());
     let parameters: Parameters<'_> = &[&format!("user:{user}"), &before, &i64::from(limit)];
     query(db, SQL, parameters).await?.iter().map(from_row).collect()
@@ -200,6 +233,65 @@ fn place(row: &Row, chain: Uuid) -> Result<Place, Failure> {
 
 fn digest(bytes: &[u8]) -> Result<Digest, Failure> {
     Digest::from_slice(bytes).ok_or_else(|| Failure::inconsistent("an audit entry has no hash"))
+}
+
+/// The last entries of the chains that began at or after a moment.
+pub(super) async fn chain_heads(
+    db: &ClientWrapper,
+    since: Option<Timestamp>,
+) -> Result<Vec<ChainHead>, Failure> {
+    const SQL: &str = "
+        SELECT last.chain, last.position, last.hash, last.at
+          FROM audit_events first
+         CROSS JOIN LATERAL (SELECT * FROM audit_events e WHERE e.chain = first.chain
+                              ORDER BY e.position DESC LIMIT 1) AS last
+         WHERE first.position = 1 AND first.chain >= $1 ORDER BY first.chain";
+    let since = since.map_or(Uuid::nil(), first_id_of);
+    let rows = query(db, SQL, &[&since]).await?;
+    let heads = rows.iter().map(|row| {
+        let at = Timestamp::from_millis(row.try_get("at")?);
+        Ok(ChainHead { place: place(row, row.try_get("chain")?)?, at })
+    });
+    heads.collect()
+}
+
+/// A chain's entries after a position.
+pub(super) async fn chain(
+    db: &ClientWrapper,
+    chain: Uuid,
+    after: u64,
+    limit: u32,
+) -> Result<Vec<ChainedRow>, Failure> {
+    const SQL: &str =
+        chained!("WHERE e.chain = $1 AND e.position > $2 ORDER BY e.position LIMIT $3");
+    let rows = query(db, SQL, &[&chain, &bigint(after), &i64::from(limit)]).await?;
+    rows.iter().map(chained).collect()
+}
+
+/// Entries without a place.
+pub(super) async fn unchained(db: &ClientWrapper, limit: u32) -> Result<Vec<ChainedRow>, Failure> {
+    const SQL: &str = chained!("WHERE e.chain IS NULL ORDER BY e.id LIMIT $1");
+    query(db, SQL, &[&i64::from(limit)]).await?.iter().map(chained).collect()
+}
+
+/// The last signed statement.
+pub(super) async fn last_checkpoint(
+    db: &ClientWrapper,
+) -> Result<Option<StoredCheckpoint>, Failure> {
+    const LAST: &str = "
+        SELECT number, entry_id, removed_before FROM audit_checkpoints
+         ORDER BY number DESC LIMIT 1";
+    const ENTRY: &str = chained!("WHERE e.id = $1");
+    let Some(last) = query_first(db, LAST, &[]).await? else { return Ok(None) };
+    let (number, id): (i64, Uuid) = (last.try_get("number")?, last.try_get("entry_id")?);
+    let removed_before: Option<i64> = last.try_get("removed_before")?;
+    let entry = query_first(db, ENTRY, &[&id]).await?;
+    Ok(Some(StoredCheckpoint {
+        number: u64::try_from(number)
+            .map_err(|_| Failure::inconsistent("a checkpoint has a negative number"))?,
+        removed_before: removed_before.map(Timestamp::from_millis),
+        entry: entry.as_ref().map(chained).transpose()?,
+    }))
 }
 
 /// Gives a place to every entry, if none has one: they were written before there were chains. The caller

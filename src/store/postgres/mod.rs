@@ -18,6 +18,7 @@ mod links;
 mod migrations;
 mod names;
 mod operations;
+mod people;
 mod read_back;
 mod reader;
 mod requests;
