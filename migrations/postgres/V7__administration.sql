@@ -15,9 +15,16 @@ CREATE UNIQUE INDEX audit_events_place ON audit_events (chain, position);
 -- Every chain, by its first entry.
 CREATE INDEX audit_events_chains ON audit_events (chain) WHERE position = 1;
 
--- Ids are in the order of the times already.
+-- None, unless somebody else wrote them.
+CREATE INDEX audit_events_unchained ON audit_events (id) WHERE chain IS NULL;
+
+-- Ids are in the order of the times already. Each filter is followed in this order, too.
 DROP INDEX audit_events_at;
-CREATE INDEX audit_events_action ON audit_events (action);
+DROP INDEX audit_events_actor;
+DROP INDEX audit_events_target;
+CREATE INDEX audit_events_actor ON audit_events (actor, id);
+CREATE INDEX audit_events_action ON audit_events (action, id);
+CREATE INDEX audit_events_target ON audit_events (target, id);
 
 -- The signed statements about the trail. Their number is given once, however many nodes sign.
 CREATE TABLE audit_checkpoints (

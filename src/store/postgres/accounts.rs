@@ -8,24 +8,23 @@ use futures_util::try_join;
 
 use super::failure::Failure;
 use super::{audit, deliveries, grants, identities, names, revocations, token_families, users};
-use crate::store::model::{Role, SessionId, User, UserId};
+use crate::store::model::{Role, SessionId, User, UserId, UserStatus};
 use crate::store::operation::{
     ChangeUsername, ChangeUsernameOutcome, DeleteUser, DeleteUserOutcome, SetDisplayName,
 };
+use crate::store::trail::Notes;
 
 /// See [`SetDisplayName`]. Runs alone.
 pub(super) async fn set_display_name(
     db: &ClientWrapper,
+    notes: &mut Notes,
     operation: &SetDisplayName,
 ) -> Result<Option<Box<User>>, Failure> {
     let SetDisplayName { user, display_name, audit: entry } = operation;
     let Some(mut person) = users::hold_active(db, *user).await? else { return Ok(None) };
     if person.display_name != *display_name {
-        let entries = [entry];
-        try_join!(
-            users::set_display_name(db, *user, display_name.as_deref(), entry.at),
-            audit::append(db, &entries),
-        )?;
+        users::set_display_name(db, *user, display_name.as_deref(), entry.at).await?;
+        notes.add(entry);
         person.display_name.clone_from(display_name);
     }
     Ok(Some(Box::new(person)))
@@ -35,6 +34,7 @@ pub(super) async fn set_display_name(
 /// back.
 pub(super) async fn change_username(
     db: &ClientWrapper,
+    notes: &mut Notes,
     operation: &ChangeUsername,
 ) -> Result<ChangeUsernameOutcome, Failure> {
     let ChangeUsername { user, username, username_key, hold, audit: entry, .. } = operation;
@@ -71,7 +71,7 @@ pub(super) async fn change_username(
         }
         names::release(db, username_key).await?;
     }
-    audit::append(db, &[&operation.entry(&person.username)]).await?;
+    notes.add(&operation.entry(&person.username));
     person.username.clone_from(username);
     Ok(ChangeUsernameOutcome::Changed(Box::new(person)))
 }
@@ -79,19 +79,27 @@ pub(super) async fn change_username(
 /// See [`DeleteUser`]. Runs alone; nothing is written before it is decided.
 pub(super) async fn delete(
     db: &ClientWrapper,
+    notes: &mut Notes,
     operation: &DeleteUser,
 ) -> Result<DeleteUserOutcome, Failure> {
-    let DeleteUser { user, asked_in, held_until, audit: entry, .. } = operation;
-    let other_admins = hold_other_admins(db, *user).await?;
-    let Some(person) = users::hold_active(db, *user).await? else {
+    let DeleteUser { user, asked_in, by_admin, held_until, audit: entry, .. } = operation;
+    let (Some(person), other_admins) = hold(db, *user).await? else {
         return Ok(DeleteUserOutcome::NotAllowed);
     };
+    let may_go = match person.status {
+        UserStatus::Active => true,
+        UserStatus::Locked => *by_admin,
+        UserStatus::Deleted => false,
+    };
+    if !may_go {
+        return Ok(DeleteUserOutcome::NotAllowed);
+    }
     if let Some(family) = asked_in
         && !token_families::hold_live(db, *family, *user).await?
     {
         return Ok(DeleteUserOutcome::NotAllowed);
     }
-    if person.role == Role::Admin && other_admins == 0 {
+    if is_last_admin(&person, other_admins) {
         return Ok(DeleteUserOutcome::LastAdmin);
     }
     let sessions = token_families::sessions(db, *user).await?;
@@ -105,7 +113,7 @@ pub(super) async fn delete(
     if let Some(until) = held_until {
         names::hold_present(db, *user, None, *until).await?;
     }
-    let (revocations, entries) = (vec![operation.revocation()], [entry]);
+    let revocations = vec![operation.revocation()];
     try_join!(
         names::forget(db, *user),
         identities::remove_all(db, *user),
@@ -114,21 +122,26 @@ pub(super) async fn delete(
         users::bury(db, *user, entry.at),
         audit::empty_details(db, *user),
         revocations::store(db, &revocations, entry.at),
-        audit::append(db, &entries),
     )?;
+    notes.add(entry);
     Ok(DeleteUserOutcome::Deleted { avatar: person.avatar, revocations })
 }
 
-/// How many other active admins there are, if the person is one. All are locked in the order of their
-/// ids, this one among them, so that of two who go at once the second finds itself alone.
+/// The person, and how many other active admins there are, if the person is an admin. Until the transaction
+/// ends nobody can change any of them: of two who go at once the second finds itself alone.
 ///
 /// A person who becomes an admin just now is taken for the last one: the next try knows better.
-async fn hold_other_admins(db: &ClientWrapper, user: UserId) -> Result<usize, Failure> {
+pub(super) async fn hold(
+    db: &ClientWrapper,
+    user: UserId,
+) -> Result<(Option<User>, usize), Failure> {
     match users::by_id(db, user).await? {
-        Some(person) if person.role == Role::Admin => {
-            let admins = users::hold_admins(db).await?;
-            Ok(admins.into_iter().filter(|admin| *admin != user).count())
-        }
-        _ => Ok(0),
+        Some(person) if person.role == Role::Admin => users::hold_with_admins(db, user).await,
+        _ => Ok((users::hold(db, user).await?, 0)),
     }
+}
+
+/// Whether nobody administrates any more once this person does not.
+pub(super) fn is_last_admin(person: &User, other_admins: usize) -> bool {
+    person.role == Role::Admin && person.status == UserStatus::Active && other_admins == 0
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::connect::{Parameters, execute, query, query_first};
 use super::failure::Failure;
-use super::{audit, deliveries, revocations};
+use super::{deliveries, revocations};
 use crate::clock::Timestamp;
 use crate::protocol::client::ClientMetadata;
 use crate::protocol::jwt::Algorithm;
@@ -16,6 +16,7 @@ use crate::store::operation::{
     RegisterClient, RegisterClientOutcome, RemoveClient, RotateClientSecret, UpdateClient,
     UpdateClientOutcome,
 };
+use crate::store::trail::Notes;
 
 /// The columns of a client, as [`from_row`] reads them.
 macro_rules! client_columns {
@@ -98,6 +99,7 @@ fn json(metadata: &ClientMetadata) -> Result<String, Failure> {
 /// back.
 pub(super) async fn register(
     db: &ClientWrapper,
+    notes: &mut Notes,
     operation: &RegisterClient,
 ) -> Result<RegisterClientOutcome, Failure> {
     // Waits for a transaction that is about to take the id, or to remove the client that has it.
@@ -108,7 +110,7 @@ pub(super) async fn register(
     if is_held(db, &operation.client).await? {
         return Ok(RegisterClientOutcome::IdTaken);
     }
-    audit::append(db, &[&operation.audit]).await?;
+    notes.add(&operation.audit);
     Ok(RegisterClientOutcome::Registered)
 }
 
@@ -151,6 +153,7 @@ async fn is_held(db: &ClientWrapper, client: &Client) -> Result<bool, Failure> {
 /// See [`UpdateClient`]. Runs alone.
 pub(super) async fn update(
     db: &ClientWrapper,
+    notes: &mut Notes,
     operation: &UpdateClient,
 ) -> Result<UpdateClientOutcome, Failure> {
     const SQL: &str = "
@@ -172,13 +175,14 @@ pub(super) async fn update(
             None => UpdateClientOutcome::Unknown,
         });
     }
-    audit::append(db, &[entry]).await?;
+    notes.add(entry);
     Ok(UpdateClientOutcome::Updated)
 }
 
 /// See [`RotateClientSecret`]: whether there is such a client. Runs alone.
 pub(super) async fn rotate_secret(
     db: &ClientWrapper,
+    notes: &mut Notes,
     operation: &RotateClientSecret,
 ) -> Result<bool, Failure> {
     const SQL: &str = "
@@ -191,7 +195,7 @@ pub(super) async fn rotate_secret(
     let parameters: Parameters<'_> = &[client_id, &secret.as_bytes(), &former, &entry.at.millis()];
     let is_changed = execute(db, SQL, parameters).await? == 1;
     if is_changed {
-        audit::append(db, &[entry]).await?;
+        notes.add(entry);
     }
     Ok(is_changed)
 }
@@ -199,6 +203,7 @@ pub(super) async fn rotate_secret(
 /// See [`RemoveClient`]: what was stored, if there was such a client. Runs alone.
 pub(super) async fn remove(
     db: &ClientWrapper,
+    notes: &mut Notes,
     operation: &RemoveClient,
 ) -> Result<Option<Revocation>, Failure> {
     const SQL: &str = "DELETE FROM clients WHERE client_id = $1";
@@ -206,11 +211,11 @@ pub(super) async fn remove(
     if execute(db, SQL, &[client_id]).await? == 0 {
         return Ok(None);
     }
-    let (revocations, entries) = ([operation.revocation()], [entry]);
+    let revocations = [operation.revocation()];
     let (stored, ..) = try_join!(
         revocations::store(db, &revocations, entry.at),
         deliveries::remove_all(db, client_id),
-        audit::append(db, &entries),
     )?;
+    notes.add(entry);
     Ok(stored.into_iter().next())
 }

@@ -13,9 +13,10 @@ use deadpool_postgres::{
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Config, Error, Notification, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use uuid::Uuid;
 
 use super::address::Address;
 use super::failure::Failure;
@@ -236,6 +237,46 @@ pub(super) async fn execute(
 ) -> Result<u64, Failure> {
     let statement = db.prepare_cached(sql).await?;
     Ok(db.execute(&statement, parameters).await?)
+}
+
+/// A statement that is put together for one question, with its values.
+///
+/// It is planned each time, for these very values: which index is the best depends on them, and a plan that
+/// is made for any values cannot know.
+#[derive(Default)]
+pub(super) struct TypedQuery(Vec<(Box<dyn ToSql + Sync + Send>, Type)>);
+
+impl TypedQuery {
+    /// The parameter that has this value.
+    pub(super) fn bind<T: Typed>(&mut self, value: T) -> String {
+        self.0.push((Box::new(value), T::TYPE));
+        format!("${}", self.0.len())
+    }
+
+    /// Runs the statement.
+    pub(super) async fn run(&self, db: &ClientWrapper, sql: &str) -> Result<Vec<Row>, Failure> {
+        let values: Vec<(&(dyn ToSql + Sync), Type)> =
+            self.0.iter().map(|(value, kind)| (&**value as _, kind.clone())).collect();
+        Ok(db.query_typed(sql, &values).await?)
+    }
+}
+
+/// A value of which the type in the database is known.
+pub(super) trait Typed: ToSql + Sync + Send + 'static {
+    /// This type.
+    const TYPE: Type;
+}
+
+impl Typed for String {
+    const TYPE: Type = Type::TEXT;
+}
+
+impl Typed for Uuid {
+    const TYPE: Type = Type::UUID;
+}
+
+impl Typed for i64 {
+    const TYPE: Type = Type::INT8;
 }
 
 /// A count as PostgreSQL can hold it; what is larger is out of any row's reach.

@@ -4,13 +4,13 @@ use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::audit;
 use super::connect::{Parameters, execute, query, query_first};
 use super::failure::Failure;
 use crate::clock::Timestamp;
 use crate::protocol::random;
 use crate::store::model::{Delivery, SessionId, UserId};
 use crate::store::operation::{ClaimDeliveries, SettleDelivery};
+use crate::store::trail::Notes;
 
 /// Adds a delivery for every client that has, or had, a grant in one of these sessions and wants to be
 /// told.
@@ -101,7 +101,11 @@ fn from_row(row: &Row) -> Result<Delivery, Failure> {
 }
 
 /// See [`SettleDelivery`].
-pub(super) async fn settle(db: &ClientWrapper, operation: &SettleDelivery) -> Result<(), Failure> {
+pub(super) async fn settle(
+    db: &ClientWrapper,
+    notes: &mut Notes,
+    operation: &SettleDelivery,
+) -> Result<(), Failure> {
     const RETRY: &str = "UPDATE deliveries SET due_at = $2, attempts = attempts + 1 WHERE id = $1";
     const REMOVE: &str = "DELETE FROM deliveries WHERE id = $1";
     let SettleDelivery { id, retry_at, audit: entry } = operation;
@@ -109,7 +113,8 @@ pub(super) async fn settle(db: &ClientWrapper, operation: &SettleDelivery) -> Re
         Some(retry_at) => execute(db, RETRY, &[id, &retry_at.millis()]).await?,
         None => execute(db, REMOVE, &[id]).await?,
     };
-    audit::append(db, entry.as_ref().as_slice()).await
+    entry.iter().for_each(|entry| notes.add(entry));
+    Ok(())
 }
 
 /// Whether the delivery is as [`settle`] leaves it.

@@ -6,7 +6,6 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use deadpool_postgres::ClientWrapper;
-use futures_util::try_join;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -14,15 +13,16 @@ use super::connect::{Parameters, execute, query, query_first};
 use super::failure::Failure;
 use super::token_families::{self, family_columns};
 use super::users::{self, user_columns};
-use super::{audit, clients, revocations, spent};
+use super::{clients, revocations, spent};
 use crate::clock::Timestamp;
 use crate::store::model::{
-    Access, AppAccess, AuditEntry, Consent, Email, FIRST_PARTY, FamilyId, GrantWithPerson,
-    NewFamily, Revocation, RevocationKind, UserId, together,
+    Access, AppAccess, Consent, Email, FIRST_PARTY, FamilyId, GrantWithPerson, NewFamily,
+    Revocation, RevocationKind, UserId, together,
 };
 use crate::store::operation::{
     ConsentOutcome, GiveConsent, RedeemCode, RedeemOutcome, RevokeOutcome, WithdrawConsent,
 };
+use crate::store::trail::Notes;
 
 /// Redeems codes, each as [`RedeemCode`] says; one outcome for each, in order. One statement, whatever
 /// their number, and more only for those that were spent before.
@@ -76,9 +76,7 @@ async fn spend_and_open(
     let needs_consent: Vec<bool> = asked.iter().map(|redeem| redeem.needs_consent).collect();
     let codes: Vec<&str> = asked.iter().map(|redeem| redeem.spends.id.as_str()).collect();
     let until: Vec<i64> = asked.iter().map(|redeem| redeem.spends.until.millis()).collect();
-    let entries: Vec<&AuditEntry> = asked.iter().map(|redeem| &redeem.audit).collect();
-    let entries = audit::Columns::of(&entries);
-    let of_families: Parameters<'_> = &[
+    let parameters: Parameters<'_> = &[
         &ids(|family| family.id.0),
         &ids(|family| family.user.0),
         &ids(|family| family.session.0),
@@ -95,8 +93,7 @@ async fn spend_and_open(
         &codes,
         &until,
     ];
-    let rows = query(db, REDEEM, &[of_families, &entries.parameters()].concat()).await?;
-    rows.iter().map(redeemed).collect()
+    query(db, REDEEM, parameters).await?.iter().map(redeemed).collect()
 }
 
 /// What it relies on is locked until the transaction ends, in an order that is the same for everybody:
@@ -107,12 +104,9 @@ const REDEEM: &str = concat!(
     r#"WITH asked AS (
         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::boolean[],
                              $7::text[], $8::bigint[], $9::bigint[], $10::text[], $11::text[],
-                             $12::text[], $13::boolean[], $14::text[], $15::bigint[], $16::uuid[],
-                             $17::bigint[], $18::text[], $19::text[], $20::text[], $21::text[],
-                             $22::text[], $23::text[])
+                             $12::text[], $13::boolean[], $14::text[], $15::bigint[])
                AS a (id, user_id, session_id, client_id, scope, offline, resource, created_at, auth_time,
-                     provider, user_agent, network, needs_consent, code, until, entry, at, actor, action,
-                     target, request_id, details, personal)
+                     provider, user_agent, network, needs_consent, code, until)
     ), person AS (
         SELECT u.id, u.username, u.display_name, u.avatar, u.role, u.status, u.created_at
           FROM users u WHERE u.id = ANY ($2::uuid[]) AND u.status = 'active'
@@ -143,13 +137,6 @@ const REDEEM: &str = concat!(
          WHERE NOT a.needs_consent
             OR EXISTS (SELECT FROM consent c WHERE c.user_id = a.user_id AND c.client_id = a.client_id)
         RETURNING *
-    ), event AS (
-        INSERT INTO audit_events (id, at, actor, action, target, request_id, details)
-        SELECT a.entry, a.at, a.actor, a.action, a.target, a.request_id, a.details
-          FROM asked a JOIN opened f ON f.id = a.id
-    ), detail AS (
-        INSERT INTO audit_details (id, personal)
-        SELECT a.entry, a.personal FROM asked a JOIN opened f ON f.id = a.id
     )
     SELECT s.id AS code, f.id IS NOT NULL AS is_open, "#,
     family_columns!(),
@@ -168,7 +155,7 @@ fn redeemed(row: &Row) -> Result<(String, RedeemOutcome), Failure> {
     Ok((row.try_get("code")?, outcome))
 }
 
-/// Ends what codes gave that are redeemed once more, with revocation and audit. By the id of the family;
+/// Ends what codes gave that are redeemed once more, with revocation. By the id of the family;
 /// those for which nothing was left to end are missing.
 ///
 /// A statement of its own, since it must see what others committed while the first waited for them. What
@@ -201,12 +188,8 @@ async fn end_replayed(
     for replay in replays {
         // The first of several is the one that ended it.
         if ended.remove(&replay.family.id) {
-            let entry = &replay.audit_replay;
-            let (outcome, entries) = (outcome_of_replay(replay), [entry]);
-            try_join!(
-                revocations::store(db, &outcome.revocations, entry.at),
-                audit::append(db, &entries),
-            )?;
+            let outcome = outcome_of_replay(replay);
+            revocations::store(db, &outcome.revocations, replay.audit_replay.at).await?;
             outcomes.insert(replay.family.id, outcome);
         }
     }
@@ -250,6 +233,7 @@ pub(super) async fn consent(
 /// See [`GiveConsent`]. Runs alone; nothing is written before it is decided.
 pub(super) async fn give_consent(
     db: &ClientWrapper,
+    notes: &mut Notes,
     operation: &GiveConsent,
 ) -> Result<ConsentOutcome, Failure> {
     const SQL: &str = "
@@ -277,16 +261,17 @@ pub(super) async fn give_consent(
         Some(before) => (together(&before.scope, scope), together(&before.resource, resource)),
         None => (scope.clone(), resource.clone()),
     };
-    let entries = [entry];
     let (now, user) = (entry.at.millis(), user.0);
     let parameters: Parameters<'_> = &[&user, client_id, &scope, &resource, &now];
-    try_join!(execute(db, SQL, parameters), audit::append(db, &entries))?;
+    execute(db, SQL, parameters).await?;
+    notes.add(entry);
     Ok(ConsentOutcome::Given)
 }
 
 /// See [`WithdrawConsent`]: what ended, if the client had any access. Runs alone.
 pub(super) async fn withdraw_consent(
     db: &ClientWrapper,
+    notes: &mut Notes,
     operation: &WithdrawConsent,
 ) -> Result<Option<RevokeOutcome>, Failure> {
     const REMOVE: &str = "DELETE FROM consents WHERE user_id = $1 AND client_id = $2";
@@ -308,8 +293,9 @@ pub(super) async fn withdraw_consent(
     if removed == 0 && ended.is_empty() {
         return Ok(None);
     }
-    let (outcome, entries) = (outcome_of_withdrawal(operation, &ended)?, [entry]);
-    try_join!(revocations::store(db, &outcome.revocations, entry.at), audit::append(db, &entries),)?;
+    let outcome = outcome_of_withdrawal(operation, &ended)?;
+    revocations::store(db, &outcome.revocations, entry.at).await?;
+    notes.add(entry);
     Ok(Some(outcome))
 }
 

@@ -1,10 +1,11 @@
 //! Tables `identities` and `emails`: what signs a person in, and the addresses it told us.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use deadpool_postgres::ClientWrapper;
 use futures_util::try_join;
 use tokio_postgres::Row;
+use uuid::Uuid;
 
 use super::connect::{Parameters, execute, query, query_first};
 use super::failure::Failure;
@@ -55,6 +56,23 @@ pub(super) async fn emails_of_user(
          WHERE i.user_id = $1
          ORDER BY i.created_at, i.provider, i.subject, e.position";
     query(db, SQL, &[&user.0]).await?.iter().map(email_from_row).collect()
+}
+
+/// The addresses of each of these people, oldest identity first.
+pub(super) async fn emails_of_users(
+    db: &ClientWrapper,
+    users: &[Uuid],
+) -> Result<HashMap<UserId, Vec<Email>>, Failure> {
+    const SQL: &str = "
+        SELECT i.user_id, e.provider, e.address, e.verified
+          FROM identities i JOIN emails e USING (provider, subject)
+         WHERE i.user_id = ANY ($1::uuid[])
+         ORDER BY i.created_at, i.provider, i.subject, e.position";
+    let mut emails: HashMap<UserId, Vec<Email>> = HashMap::new();
+    for row in query(db, SQL, &[&users]).await? {
+        emails.entry(UserId(row.try_get("user_id")?)).or_default().push(email_from_row(&row)?);
+    }
+    Ok(emails)
 }
 
 fn email_from_row(row: &Row) -> Result<Email, Failure> {

@@ -8,13 +8,15 @@ use futures_util::try_join;
 
 use super::failure::Failure;
 use super::operations::end;
-use super::{audit, identities, spent, token_families, users};
-use crate::store::model::{AuditEntry, User};
+use super::{identities, spent, token_families, users};
+use crate::store::model::User;
 use crate::store::operation::{LinkIdentity, LinkOutcome, UnlinkIdentities, UnlinkOutcome};
+use crate::store::trail::Notes;
 
 /// See [`LinkIdentity`]. Runs alone; unless it is [`LinkOutcome::Linked`], all is rolled back.
 pub(super) async fn link(
     db: &ClientWrapper,
+    notes: &mut Notes,
     operation: &LinkIdentity,
 ) -> Result<LinkOutcome, Failure> {
     let LinkIdentity { user, identity, asked_in, spends, now, .. } = operation;
@@ -38,11 +40,12 @@ pub(super) async fn link(
     if !identities::insert(db, identity, *user, *now).await? {
         return Ok(LinkOutcome::IdentityTaken);
     }
-    finish(db, operation, person).await
+    finish(db, notes, operation, person).await
 }
 
 async fn finish(
     db: &ClientWrapper,
+    notes: &mut Notes,
     operation: &LinkIdentity,
     mut person: User,
 ) -> Result<LinkOutcome, Failure> {
@@ -58,19 +61,16 @@ async fn finish(
             None => Ok(None),
         }
     };
-    let entries: Vec<&AuditEntry> = entries.iter().collect();
-    let (opened, ..) = try_join!(
-        open,
-        identities::replace_emails(db, identity),
-        end(db, ends.as_ref()),
-        audit::append(db, &entries),
-    )?;
+    let (opened, ..) =
+        try_join!(open, identities::replace_emails(db, identity), end(db, notes, ends.as_ref()),)?;
+    entries.iter().for_each(|entry| notes.add(entry));
     Ok(LinkOutcome::Linked(opened.map(Box::new)))
 }
 
 /// See [`UnlinkIdentities`]. Runs alone; nothing is written before it is decided.
 pub(super) async fn unlink(
     db: &ClientWrapper,
+    notes: &mut Notes,
     operation: &UnlinkIdentities,
 ) -> Result<UnlinkOutcome, Failure> {
     let UnlinkIdentities { user, provider, subject, audit: entry, .. } = operation;
@@ -81,10 +81,7 @@ pub(super) async fn unlink(
     if outcome != UnlinkOutcome::Unlinked {
         return Ok(outcome);
     }
-    let entries = [entry];
-    try_join!(
-        identities::remove(db, *user, provider, subject.as_deref()),
-        audit::append(db, &entries),
-    )?;
+    identities::remove(db, *user, provider, subject.as_deref()).await?;
+    notes.add(entry);
     Ok(UnlinkOutcome::Unlinked)
 }

@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 
 use super::address::Address;
 use super::connect::{CONNECT_LIMIT, Connector, Purpose, describe, quote};
-use super::unreachable;
+use super::{audit, unreachable};
 use crate::store::MigrationStatus;
 use crate::store::error::OpenError;
 use deadpool_postgres::Connect;
@@ -54,6 +54,8 @@ async fn migrate_locked(
     // A newer binary's migrations are missing here, and that is fine.
     let runner = runner().set_abort_missing(false);
     runner.run_async(client).await.map_err(|error| OpenError::Migration(reason(&error)))?;
+    let adopted = audit::adopt(client).await;
+    adopted.map_err(|failure| OpenError::Migration(failure.into_error().to_string()))?;
     let after = applied(client, address).await?;
     let new = known().into_keys().filter(|version| !before.contains_key(version));
     Ok(new.map(|version| status(version, &after)).collect())

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod address;
+mod administration;
 mod audit;
 mod changes;
 mod clients;
@@ -18,8 +19,10 @@ mod links;
 mod migrations;
 mod names;
 mod operations;
+mod people;
 mod read_back;
 mod reader;
+mod requests;
 mod revocations;
 mod signing_keys;
 mod spent;

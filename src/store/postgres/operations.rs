@@ -7,14 +7,15 @@ use futures_util::try_join;
 
 use super::failure::Failure;
 use super::{
-    accounts, audit, clients, deliveries, grants, identities, links, names, revocations,
-    signing_keys, spent, token_families, users,
+    accounts, administration, audit, clients, deliveries, grants, identities, links, names,
+    requests, revocations, signing_keys, spent, token_families, users,
 };
-use crate::store::model::{AuditEntry, FamilyId, Revocation};
+use crate::store::model::{FamilyId, Revocation};
 use crate::store::operation::{
     AdvanceFamily, AdvanceOutcome, CreateUser, CreateUserOutcome, Operation, Outcome,
     RecordRevocation, RedeemOutcome, RemoveExpired, Removed, Revoke, SignIn, SignInOutcome, Spend,
 };
+use crate::store::trail::Notes;
 
 /// What came of the operations of a batch that are hot: those of a kind are one statement.
 pub(super) struct Together {
@@ -50,6 +51,7 @@ impl Together {
 /// Statements that are joined do not depend on each other and travel together.
 pub(super) async fn perform(
     db: &ClientWrapper,
+    notes: &mut Notes,
     operation: &Operation,
     together: &mut Together,
 ) -> Result<Outcome, Failure> {
@@ -58,94 +60,122 @@ pub(super) async fn perform(
             let moved = together.moved.remove(family);
             Outcome::AdvanceFamily(moved.unwrap_or(AdvanceOutcome::Unmoved))
         }
-        Operation::RedeemCode(_) => match together.redeemed.pop_front() {
-            Some(outcome) => Outcome::RedeemCode(outcome),
+        Operation::RedeemCode(redeem) => match together.redeemed.pop_front() {
+            Some(outcome) => {
+                match &outcome {
+                    RedeemOutcome::Opened(_) => notes.add(&redeem.audit),
+                    RedeemOutcome::Replayed(ended) if !ended.families.is_empty() => {
+                        notes.add(&redeem.audit_replay);
+                    }
+                    _ => {}
+                }
+                Outcome::RedeemCode(outcome)
+            }
             None => return Err(Failure::inconsistent("a code was not redeemed with the others")),
         },
         // Of two with one ticket the first has spent it.
         Operation::Spend(Spend(ticket)) => Outcome::Spend(together.spent.remove(&ticket.id)),
-        Operation::SignIn(operation) => Outcome::SignIn(sign_in(db, operation).await?),
-        Operation::CreateUser(operation) => Outcome::CreateUser(create_user(db, operation).await?),
+        Operation::SignIn(operation) => Outcome::SignIn(sign_in(db, notes, operation).await?),
+        Operation::CreateUser(operation) => {
+            Outcome::CreateUser(create_user(db, notes, operation).await?)
+        }
         Operation::LinkIdentity(operation) => {
-            Outcome::LinkIdentity(links::link(db, operation).await?)
+            Outcome::LinkIdentity(links::link(db, notes, operation).await?)
         }
         Operation::UnlinkIdentities(operation) => {
-            Outcome::UnlinkIdentities(links::unlink(db, operation).await?)
+            Outcome::UnlinkIdentities(links::unlink(db, notes, operation).await?)
         }
         Operation::Revoke(operation) => {
-            Outcome::Revoke(token_families::revoke(db, operation).await?)
+            Outcome::Revoke(token_families::revoke(db, notes, operation).await?)
         }
         Operation::StageKey(operation) => {
-            Outcome::StageKey(signing_keys::stage(db, operation).await?)
+            Outcome::StageKey(signing_keys::stage(db, notes, operation).await?)
         }
         Operation::ActivateKey(operation) => {
-            Outcome::ActivateKey(signing_keys::activate(db, operation).await?)
+            Outcome::ActivateKey(signing_keys::activate(db, notes, operation).await?)
         }
         Operation::RetireKey(operation) => {
-            Outcome::RetireKey(signing_keys::retire(db, operation).await?)
+            Outcome::RetireKey(signing_keys::retire(db, notes, operation).await?)
         }
         Operation::ResealKeys(operation) => {
-            Outcome::ResealKeys(signing_keys::reseal(db, operation).await?)
+            Outcome::ResealKeys(signing_keys::reseal(db, notes, operation).await?)
         }
         Operation::AppendAudit(operation) => {
-            audit::append(db, &[&operation.0]).await?;
+            notes.add(&operation.0);
             Outcome::AppendAudit
         }
         Operation::FillAvatar(operation) => {
             let is_filled = users::fill_avatar(db, operation).await?;
             if is_filled {
-                audit::append(db, &[&operation.audit]).await?;
+                notes.add(&operation.audit);
             }
             Outcome::FillAvatar(is_filled)
         }
         Operation::SetDisplayName(operation) => {
-            Outcome::SetDisplayName(accounts::set_display_name(db, operation).await?)
+            Outcome::SetDisplayName(accounts::set_display_name(db, notes, operation).await?)
         }
         Operation::ChangeUsername(operation) => {
-            Outcome::ChangeUsername(accounts::change_username(db, operation).await?)
+            Outcome::ChangeUsername(accounts::change_username(db, notes, operation).await?)
         }
         Operation::DeleteUser(operation) => {
-            Outcome::DeleteUser(accounts::delete(db, operation).await?)
+            Outcome::DeleteUser(accounts::delete(db, notes, operation).await?)
         }
         Operation::SetAvatar(operation) => {
-            Outcome::SetAvatar(users::set_avatar(db, operation).await?)
+            Outcome::SetAvatar(users::set_avatar(db, notes, operation).await?)
         }
         Operation::RegisterClient(operation) => {
-            Outcome::RegisterClient(clients::register(db, operation).await?)
+            Outcome::RegisterClient(clients::register(db, notes, operation).await?)
         }
         Operation::UpdateClient(operation) => {
-            Outcome::UpdateClient(clients::update(db, operation).await?)
+            Outcome::UpdateClient(clients::update(db, notes, operation).await?)
         }
         Operation::RotateClientSecret(operation) => {
-            Outcome::RotateClientSecret(clients::rotate_secret(db, operation).await?)
+            Outcome::RotateClientSecret(clients::rotate_secret(db, notes, operation).await?)
         }
         Operation::RemoveClient(operation) => {
-            Outcome::RemoveClient(clients::remove(db, operation).await?)
+            Outcome::RemoveClient(clients::remove(db, notes, operation).await?)
         }
         Operation::GiveConsent(operation) => {
-            Outcome::GiveConsent(grants::give_consent(db, operation).await?)
+            Outcome::GiveConsent(grants::give_consent(db, notes, operation).await?)
         }
         Operation::WithdrawConsent(operation) => {
-            Outcome::WithdrawConsent(grants::withdraw_consent(db, operation).await?)
+            Outcome::WithdrawConsent(grants::withdraw_consent(db, notes, operation).await?)
         }
         Operation::RecordRevocation(operation) => {
-            Outcome::RecordRevocation(record_revocation(db, operation).await?)
+            Outcome::RecordRevocation(record_revocation(db, notes, operation).await?)
         }
         Operation::ClaimDeliveries(operation) => {
             Outcome::ClaimDeliveries(deliveries::claim(db, operation).await?)
         }
         Operation::SettleDelivery(operation) => {
-            deliveries::settle(db, operation).await?;
+            deliveries::settle(db, notes, operation).await?;
             Outcome::SettleDelivery
         }
-        Operation::SetRole(_)
-        | Operation::LockUser(_)
-        | Operation::UnlockUser(_)
-        | Operation::OpenSession(_)
-        | Operation::EndSessionsBefore(_)
-        | Operation::AppendCheckpoint(_)
-        | Operation::ClaimRequest(_)
-        | Operation::SettleRequest(_) => return Err(Failure::inconsistent("not written yet")),
+        Operation::SetRole(operation) => {
+            Outcome::SetRole(administration::set_role(db, notes, operation).await?)
+        }
+        Operation::LockUser(operation) => {
+            Outcome::LockUser(administration::lock(db, notes, operation).await?)
+        }
+        Operation::UnlockUser(operation) => {
+            Outcome::UnlockUser(administration::unlock(db, notes, operation).await?)
+        }
+        Operation::OpenSession(operation) => {
+            Outcome::OpenSession(administration::open_session(db, notes, operation).await?)
+        }
+        Operation::EndSessionsBefore(operation) => Outcome::EndSessionsBefore(
+            administration::end_sessions_before(db, notes, operation).await?,
+        ),
+        Operation::AppendCheckpoint(operation) => {
+            Outcome::AppendCheckpoint(audit::append_checkpoint(db, notes, operation).await?)
+        }
+        Operation::ClaimRequest(operation) => {
+            Outcome::ClaimRequest(requests::claim(db, operation).await?)
+        }
+        Operation::SettleRequest(operation) => {
+            requests::settle(db, operation).await?;
+            Outcome::SettleRequest
+        }
         Operation::RemoveExpired(operation) => {
             Outcome::RemoveExpired(remove_expired(db, operation).await?)
         }
@@ -153,7 +183,11 @@ pub(super) async fn perform(
 }
 
 /// See [`SignIn`]. Refusals are found before anything is written: the transaction is shared.
-async fn sign_in(db: &ClientWrapper, operation: &SignIn) -> Result<SignInOutcome, Failure> {
+async fn sign_in(
+    db: &ClientWrapper,
+    notes: &mut Notes,
+    operation: &SignIn,
+) -> Result<SignInOutcome, Failure> {
     let SignIn { family, spends, identity, ends, audit: entry } = operation;
     let (user, can_open, is_spent) = try_join!(
         users::hold_active_owner(db, family.user, &identity.provider, &identity.subject),
@@ -174,15 +208,19 @@ async fn sign_in(db: &ClientWrapper, operation: &SignIn) -> Result<SignInOutcome
         token_families::open(db, family, user),
         identities::touch(db, identity, family.created_at),
         identities::replace_emails(db, identity),
-        end(db, ends.as_ref()),
-        audit::append(db, std::slice::from_ref(&entry)),
+        end(db, notes, ends.as_ref()),
     )?;
+    notes.add(entry);
     Ok(SignInOutcome::Opened(Box::new(opened)))
 }
 
-pub(super) async fn end(db: &ClientWrapper, revoke: Option<&Revoke>) -> Result<(), Failure> {
+pub(super) async fn end(
+    db: &ClientWrapper,
+    notes: &mut Notes,
+    revoke: Option<&Revoke>,
+) -> Result<(), Failure> {
     if let Some(revoke) = revoke {
-        token_families::revoke(db, revoke).await?;
+        token_families::revoke(db, notes, revoke).await?;
     }
     Ok(())
 }
@@ -190,6 +228,7 @@ pub(super) async fn end(db: &ClientWrapper, revoke: Option<&Revoke>) -> Result<(
 /// See [`CreateUser`]. Runs alone; unless it is [`CreateUserOutcome::Created`], all is rolled back.
 async fn create_user(
     db: &ClientWrapper,
+    notes: &mut Notes,
     operation: &CreateUser,
 ) -> Result<CreateUserOutcome, Failure> {
     let CreateUser { user, username_key, identity, family, spends, ends, audit: entries } =
@@ -212,39 +251,44 @@ async fn create_user(
     if users::name_is_held(db, username_key, now).await? {
         return Ok(CreateUserOutcome::UsernameTaken);
     }
-    let entries: Vec<&AuditEntry> = entries.iter().collect();
     let (opened, ..) = try_join!(
         token_families::open(db, family, user.clone()),
         identities::replace_emails(db, identity),
-        end(db, ends.as_ref()),
-        audit::append(db, &entries),
+        end(db, notes, ends.as_ref()),
     )?;
+    entries.iter().for_each(|entry| notes.add(entry));
     Ok(CreateUserOutcome::Created(Box::new(opened)))
 }
 
 /// See [`RecordRevocation`]: the revocation as it stands.
 async fn record_revocation(
     db: &ClientWrapper,
+    notes: &mut Notes,
     operation: &RecordRevocation,
 ) -> Result<Revocation, Failure> {
     let RecordRevocation { revocation, audit: entry } = operation;
-    let entries = [entry];
-    let (stored, ()) = try_join!(
-        revocations::store(db, std::slice::from_ref(revocation), entry.at),
-        audit::append(db, &entries),
-    )?;
+    let stored = revocations::store(db, std::slice::from_ref(revocation), entry.at).await?;
+    notes.add(entry);
     Ok(stored.into_iter().next().unwrap_or_else(|| revocation.clone()))
 }
 
 async fn remove_expired(db: &ClientWrapper, operation: &RemoveExpired) -> Result<Removed, Failure> {
     let RemoveExpired { now, audited_before, wipe_keys, limit, .. } = operation;
-    let ((families, families_after), spent, revocations, audit, held_usernames, ()) = try_join!(
+    let old_entries = async {
+        match audited_before {
+            Some(before) => audit::remove(db, *before, *limit).await,
+            None => Ok(0),
+        }
+    };
+    let (families, spent, revocations, requests, audit, held_usernames, ()) = try_join!(
         token_families::remove_expired(db, operation),
         spent::remove_expired(db, *now, *limit),
         revocations::remove_expired(db, *now, *limit),
-        audit::remove_old(db, audited_before.unwrap_or_default(), *limit),
+        requests::remove_expired(db, *now, *limit),
+        old_entries,
         names::remove_expired(db, *now, *limit),
         signing_keys::wipe(db, wipe_keys),
     )?;
-    Ok(Removed { families, spent, revocations, requests: 0, audit, held_usernames, families_after })
+    let (families, families_after) = families;
+    Ok(Removed { families, spent, revocations, requests, audit, held_usernames, families_after })
 }

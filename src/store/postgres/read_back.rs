@@ -3,13 +3,13 @@
 use deadpool_postgres::ClientWrapper;
 
 use super::failure::Failure;
-use super::{audit, deliveries, grants, token_families, users};
+use super::{administration, audit, deliveries, grants, token_families, users};
 use crate::store::model::{AuditEntry, FamilyId, FamilyWithUser, User, UserId, UserStatus};
 use crate::store::operation::{
     AdvanceFamily, AdvanceOutcome, ChangeUsernameOutcome, ConsentOutcome, CreateUserOutcome,
-    DeleteUserOutcome, LinkIdentity, LinkOutcome, Operation, Outcome, RedeemCode, RedeemOutcome,
-    RegisterClientOutcome, RetireKeyOutcome, SetAvatarOutcome, SignInOutcome, StageKeyOutcome,
-    UnlinkOutcome, UpdateClientOutcome,
+    DeleteUserOutcome, LinkIdentity, LinkOutcome, LockUserOutcome, Operation, Outcome, RedeemCode,
+    RedeemOutcome, RegisterClientOutcome, RetireKeyOutcome, SetAvatarOutcome, SetRoleOutcome,
+    SignInOutcome, StageKeyOutcome, UnlinkOutcome, UpdateClientOutcome,
 };
 
 /// What an operation did, if it certainly was committed; `None` if it was not, or did nothing.
@@ -112,14 +112,48 @@ pub(super) async fn happened(
             };
             is_settled.then_some(Outcome::SettleDelivery)
         }
-        Operation::SetRole(_)
-        | Operation::LockUser(_)
-        | Operation::UnlockUser(_)
-        | Operation::OpenSession(_)
-        | Operation::EndSessionsBefore(_)
-        | Operation::AppendCheckpoint(_)
-        | Operation::ClaimRequest(_)
-        | Operation::SettleRequest(_) => None,
+        Operation::SetRole(operation) => changed(db, &operation.audit, operation.user)
+            .await?
+            .map(|person| Outcome::SetRole(SetRoleOutcome::Set(person))),
+        Operation::LockUser(operation) => {
+            match changed(db, &operation.audit, operation.user).await? {
+                Some(person) => {
+                    let ending = administration::ending_of(operation);
+                    let ended = token_families::read_back_revoke(db, &ending).await?;
+                    Some(Outcome::LockUser(LockUserOutcome::Locked(person, ended)))
+                }
+                None => None,
+            }
+        }
+        Operation::UnlockUser(operation) => changed(db, &operation.audit, operation.user)
+            .await?
+            .map(|person| Outcome::UnlockUser(Some(person))),
+        Operation::OpenSession(operation) => match audit::exists(db, operation.audit.id).await? {
+            true => {
+                opened(db, operation.family.id).await?.map(|live| Outcome::OpenSession(Some(live)))
+            }
+            false => None,
+        },
+        Operation::EndSessionsBefore(operation) => {
+            match audit::exists(db, operation.audit.id).await? {
+                true => Some(Outcome::EndSessionsBefore(
+                    token_families::read_back_end_before(db, operation).await?,
+                )),
+                false => None,
+            }
+        }
+        Operation::AppendCheckpoint(operation) => {
+            audit::exists(db, operation.audit.id).await?.then_some(Outcome::AppendCheckpoint(true))
+        }
+        // A row says that the request is claimed, not by whom. Repeated, a claim of ours that was committed
+        // looks like another's: nothing is done twice, and the request can be made again once it is over.
+        Operation::ClaimRequest(_) => None,
+        // An answer that is kept twice is kept once. A claim that was given back may be somebody else's by
+        // now and must not be taken from them; if it was not, it is over by itself.
+        Operation::SettleRequest(operation) => match operation.answer {
+            Some(_) => None,
+            None => Some(Outcome::SettleRequest),
+        },
         // Doing it again does what is left to do.
         Operation::RemoveExpired(_) => None,
     })

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::connect::{describe_pool_error, query_first};
 use super::failure::{Failure, within};
 use super::{
-    audit, clients, deliveries, grants, identities, names, revocations, signing_keys,
+    audit, clients, deliveries, grants, identities, names, people, revocations, signing_keys,
     token_families, users,
 };
 use crate::clock::Timestamp;
@@ -26,7 +26,7 @@ use crate::store::{AuditRow, Counters, ReadStore};
 /// How long a statement may take.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(2);
 
-/// Reads through a pool, each time with a single statement.
+/// Reads through a pool, each time with a single statement; pages of people and the last checkpoint take a few.
 pub(super) struct Reader {
     pub(super) pool: Pool,
     pub(super) counters: Arc<Counters>,
@@ -212,30 +212,45 @@ impl ReadStore for Reader {
         put_back(db, answer)
     }
 
-    async fn users(&self, _: &UserPage) -> Result<Vec<FoundUser>, StoreError> {
-        Err(StoreError::Inconsistent("not written yet".to_owned()))
+    async fn users(&self, page: &UserPage) -> Result<Vec<FoundUser>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, people::page(&db, page)).await;
+        put_back(db, answer)
     }
 
     async fn audit(&self, page: &AuditPage) -> Result<Vec<AuditRow>, StoreError> {
         let db = self.connection().await?;
-        let answer = within(STATEMENT_LIMIT, audit::newest(&db, page.limit)).await;
+        let answer = within(STATEMENT_LIMIT, audit::page(&db, page)).await;
         put_back(db, answer)
     }
 
-    async fn chain_heads(&self, _: Option<Timestamp>) -> Result<Vec<ChainHead>, StoreError> {
-        Err(StoreError::Inconsistent("not written yet".to_owned()))
+    async fn chain_heads(&self, since: Option<Timestamp>) -> Result<Vec<ChainHead>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, audit::chain_heads(&db, since)).await;
+        put_back(db, answer)
     }
 
-    async fn chain(&self, _: Uuid, _: u64, _: u32) -> Result<Vec<ChainedRow>, StoreError> {
-        Err(StoreError::Inconsistent("not written yet".to_owned()))
+    async fn chain(
+        &self,
+        chain: Uuid,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<ChainedRow>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, audit::chain(&db, chain, after, limit)).await;
+        put_back(db, answer)
     }
 
-    async fn unchained(&self, _: u32) -> Result<Vec<ChainedRow>, StoreError> {
-        Err(StoreError::Inconsistent("not written yet".to_owned()))
+    async fn unchained(&self, limit: u32) -> Result<Vec<ChainedRow>, StoreError> {
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, audit::unchained(&db, limit)).await;
+        put_back(db, answer)
     }
 
     async fn last_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError> {
-        Err(StoreError::Inconsistent("not written yet".to_owned()))
+        let db = self.connection().await?;
+        let answer = within(STATEMENT_LIMIT, audit::last_checkpoint(&db)).await;
+        put_back(db, answer)
     }
 
     async fn audit_about(

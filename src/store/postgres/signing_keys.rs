@@ -5,13 +5,14 @@ use tokio_postgres::Row;
 
 use super::connect::{execute, query, query_first};
 use super::failure::Failure;
-use super::{audit, revocations};
+use super::revocations;
 use crate::clock::Timestamp;
 use crate::protocol::jwt::Algorithm;
 use crate::store::model::{Revocation, RevocationKind, StoredKey};
 use crate::store::operation::{
     ActivateKey, ResealKeys, RetireKey, RetireKeyOutcome, StageKey, StageKeyOutcome,
 };
+use crate::store::trail::Notes;
 
 /// Every signing key, oldest first.
 pub(super) async fn all(db: &ClientWrapper) -> Result<Vec<StoredKey>, Failure> {
@@ -48,6 +49,7 @@ pub(super) async fn exists(db: &ClientWrapper, kid: &str) -> Result<bool, Failur
 /// See [`StageKey`]. One node at a time stages keys: the others wait here and then see its key.
 pub(super) async fn stage(
     db: &ClientWrapper,
+    notes: &mut Notes,
     stage: &StageKey,
 ) -> Result<StageKeyOutcome, Failure> {
     const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(7307226941834552179)";
@@ -67,7 +69,7 @@ pub(super) async fn stage(
         }
         _ => {
             insert(db, &stage.key).await?;
-            audit::append(db, &[&stage.audit]).await?;
+            notes.add(&stage.audit);
             Ok(StageKeyOutcome::Staged)
         }
     }
@@ -98,13 +100,17 @@ async fn insert(db: &ClientWrapper, key: &StoredKey) -> Result<(), Failure> {
 }
 
 /// See [`ActivateKey`]: whether the key was staged and now signs.
-pub(super) async fn activate(db: &ClientWrapper, activate: &ActivateKey) -> Result<bool, Failure> {
+pub(super) async fn activate(
+    db: &ClientWrapper,
+    notes: &mut Notes,
+    activate: &ActivateKey,
+) -> Result<bool, Failure> {
     const SQL: &str = "
         UPDATE signing_keys SET signs_from = $2
          WHERE kid = $1 AND signs_from > $2 AND retired_at IS NULL";
     let changed = execute(db, SQL, &[&activate.kid, &activate.at.millis()]).await? == 1;
     if changed {
-        audit::append(db, &[&activate.audit]).await?;
+        notes.add(&activate.audit);
     }
     Ok(changed)
 }
@@ -112,6 +118,7 @@ pub(super) async fn activate(db: &ClientWrapper, activate: &ActivateKey) -> Resu
 /// See [`RetireKey`].
 pub(super) async fn retire(
     db: &ClientWrapper,
+    notes: &mut Notes,
     retire: &RetireKey,
 ) -> Result<RetireKeyOutcome, Failure> {
     const SQL: &str = "
@@ -133,12 +140,16 @@ pub(super) async fn retire(
         };
         revocations::store(db, &[revocation], retire.at).await?;
     }
-    audit::append(db, &[&retire.audit]).await?;
+    notes.add(&retire.audit);
     Ok(RetireKeyOutcome::Retired)
 }
 
 /// See [`ResealKeys`]: how many were resealed. A private half that was wiped does not come back.
-pub(super) async fn reseal(db: &ClientWrapper, reseal: &ResealKeys) -> Result<u64, Failure> {
+pub(super) async fn reseal(
+    db: &ClientWrapper,
+    notes: &mut Notes,
+    reseal: &ResealKeys,
+) -> Result<u64, Failure> {
     const SQL: &str = "
         UPDATE signing_keys k SET sealed_private = n.sealed
           FROM unnest($1::text[], $2::text[]) AS n (kid, sealed)
@@ -146,7 +157,7 @@ pub(super) async fn reseal(db: &ClientWrapper, reseal: &ResealKeys) -> Result<u6
     let kids: Vec<&str> = reseal.sealed.iter().map(|(kid, _)| kid.as_str()).collect();
     let sealed: Vec<&str> = reseal.sealed.iter().map(|(_, sealed)| sealed.as_str()).collect();
     let resealed = execute(db, SQL, &[&kids, &sealed]).await?;
-    audit::append(db, &[&reseal.audit]).await?;
+    notes.add(&reseal.audit);
     Ok(resealed)
 }
 

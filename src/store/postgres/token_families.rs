@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::connect::{Parameters, bigint, execute, query, query_first};
 use super::failure::Failure;
 use super::users::{self, user_columns};
-use super::{audit, deliveries, revocations};
+use super::{deliveries, revocations};
 use crate::clock::Timestamp;
 use crate::store::error::StoreError;
 use crate::store::model::{
@@ -18,8 +18,10 @@ use crate::store::model::{
     SessionId, User, UserId,
 };
 use crate::store::operation::{
-    AdvanceFamily, AdvanceOutcome, RemoveExpired, Revoke, RevokeOutcome, RevokeTarget,
+    AdvanceFamily, AdvanceOutcome, EndSessionsBefore, EndedSessions, RemoveExpired, Revoke,
+    RevokeOutcome, RevokeTarget,
 };
+use crate::store::trail::Notes;
 
 /// The columns of a family, from `token_families f`, as [`from_row`] reads them.
 macro_rules! family_columns {
@@ -232,26 +234,120 @@ fn ended_from_row(row: &Row) -> Result<Ended, Failure> {
 }
 
 /// See [`Revoke`].
-pub(super) async fn revoke(db: &ClientWrapper, revoke: &Revoke) -> Result<RevokeOutcome, Failure> {
+pub(super) async fn revoke(
+    db: &ClientWrapper,
+    notes: &mut Notes,
+    revoke: &Revoke,
+) -> Result<RevokeOutcome, Failure> {
     if let Some((family, presented)) = revoke.only_if_reused
         && !hold_if_reused(db, family, presented).await?
     {
         return Ok(RevokeOutcome::default());
     }
+    let outcome = end_and_refuse(db, revoke).await?;
+    if !outcome.families.is_empty() {
+        notes.add(&revoke.audit);
+    }
+    Ok(outcome)
+}
+
+/// Ends what is meant, refuses the access tokens and has the clients told.
+pub(super) async fn end_and_refuse(
+    db: &ClientWrapper,
+    revoke: &Revoke,
+) -> Result<RevokeOutcome, Failure> {
     // The first waits for codes that are being redeemed in a session that ends. What these opened in the
     // meantime only the second sees.
     let (mut ended, late) = try_join!(end(db, revoke), end(db, revoke))?;
     ended.extend(late);
     ended.sort_by_key(|family| family.id);
     let outcome = outcome_of(revoke, &ended);
-    let entries = if ended.is_empty() { &[][..] } else { &[&revoke.audit] };
-    let sessions = sessions_of(&ended);
-    try_join!(
-        revocations::store(db, &outcome.revocations, revoke.now),
-        audit::append(db, entries),
-        deliveries::add_for_sessions(db, &sessions, revoke.now),
-    )?;
+    refuse(db, &outcome, &ended, revoke.now).await?;
     Ok(outcome)
+}
+
+/// Refuses the access tokens of what ended and has the clients told.
+async fn refuse(
+    db: &ClientWrapper,
+    outcome: &RevokeOutcome,
+    ended: &[Ended],
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let sessions = sessions_of(ended);
+    try_join!(
+        revocations::store(db, &outcome.revocations, now),
+        deliveries::add_for_sessions(db, &sessions, now),
+    )?;
+    Ok(())
+}
+
+/// Why [`end_before`] ends families.
+const ENDED_BY_OPERATOR: &str = "ended_by_operator";
+
+/// Looks at the next families in the order of their ids and ends those that were opened before the moment.
+/// Returns the last id looked at, too, or none at the end of the table.
+pub(super) async fn end_before(
+    db: &ClientWrapper,
+    operation: &EndSessionsBefore,
+) -> Result<(RevokeOutcome, Option<FamilyId>), Failure> {
+    const END: &str = "
+        WITH ending AS (
+            SELECT f.id FROM token_families f
+             WHERE f.id > $1 AND f.id <= $2 AND f.created_at < $3 AND f.revoked_at IS NULL
+             ORDER BY f.id FOR UPDATE
+        ), ended AS (
+            UPDATE token_families f SET revoked_at = $4, revoke_reason = $5
+              FROM ending WHERE f.id = ending.id
+            RETURNING f.id, f.session_id, f.client_id
+        )
+        SELECT id, session_id, client_id FROM ended ORDER BY id";
+    let EndSessionsBefore { before, after, limit, tokens_live_for, audit: entry } = operation;
+    let after = after.map_or(Uuid::nil(), |family| family.0);
+    let (Some(last), is_end) = look(db, after, *limit).await? else {
+        return Ok((RevokeOutcome::default(), None));
+    };
+    let now = entry.at;
+    let parameters: Parameters<'_> =
+        &[&after, &last.0, &before.millis(), &now.millis(), &ENDED_BY_OPERATOR];
+    let rows = query(db, END, parameters).await?;
+    let ended: Vec<Ended> = rows.iter().map(ended_from_row).collect::<Result<_, _>>()?;
+    let outcome = refused(&ended, BTreeSet::new(), now.plus(*tokens_live_for));
+    refuse(db, &outcome, &ended, now).await?;
+    Ok((outcome, (!is_end).then_some(last)))
+}
+
+/// What an [`end_before`] ended that was committed. The walk goes on behind the last of it: families may be
+/// gone since, so that nobody knows where it would have ended.
+pub(super) async fn read_back_end_before(
+    db: &ClientWrapper,
+    operation: &EndSessionsBefore,
+) -> Result<EndedSessions, Failure> {
+    const SQL: &str = "
+        SELECT f.id, f.session_id, f.client_id FROM token_families f
+         WHERE f.id > $1 AND f.created_at < $2 AND f.revoked_at = $3 AND f.revoke_reason = $4
+         ORDER BY f.id LIMIT $5";
+    let EndSessionsBefore { before, after, limit, tokens_live_for, audit: entry } = operation;
+    let after = after.map_or(Uuid::nil(), |family| family.0);
+    let (now, limit) = (entry.at.millis(), i64::from(*limit));
+    let parameters: Parameters<'_> = &[&after, &before.millis(), &now, &ENDED_BY_OPERATOR, &limit];
+    let rows = query(db, SQL, parameters).await?;
+    let ended: Vec<Ended> = rows.iter().map(ended_from_row).collect::<Result<_, _>>()?;
+    let after = ended.last().map(|family| family.id);
+    let ended = refused(&ended, BTreeSet::new(), entry.at.plus(*tokens_live_for));
+    Ok(EndedSessions { ended, after })
+}
+
+/// The last of the next families in the order of their ids, and whether there are no more.
+async fn look(
+    db: &ClientWrapper,
+    after: Uuid,
+    limit: u32,
+) -> Result<(Option<FamilyId>, bool), Failure> {
+    const SQL: &str = "
+        SELECT id FROM token_families WHERE id > $1 ORDER BY id LIMIT $2";
+    let looked = query(db, SQL, &[&after, &i64::from(limit)]).await?;
+    let last = looked.last().map(|row| Ok::<_, Failure>(FamilyId(row.try_get("id")?)));
+    Ok((last.transpose()?, looked.len() < limit as usize))
 }
 
 /// Whether the family is live and beyond the generation presented; it stays so until the transaction
@@ -361,20 +457,26 @@ fn sessions_of(ended: &[Ended]) -> Vec<SessionId> {
 
 /// Which access tokens die with these families.
 fn outcome_of(revoke: &Revoke, ended: &[Ended]) -> RevokeOutcome {
-    let mut concerned: BTreeSet<(RevocationKind, String)> = ended
-        .iter()
-        .map(|family| {
-            if family.client_id == FIRST_PARTY {
-                (RevocationKind::Session, family.session.to_string())
-            } else {
-                (RevocationKind::Family, family.id.to_string())
-            }
-        })
-        .collect();
+    let mut concerned = BTreeSet::new();
     if let RevokeTarget::Session(session) = revoke.target {
         concerned.insert((RevocationKind::Session, session.to_string()));
     }
-    let until = revoke.now.plus(revoke.tokens_live_for);
+    refused(ended, concerned, revoke.now.plus(revoke.tokens_live_for))
+}
+
+/// These families, and what refuses their access tokens beside `concerned`.
+fn refused(
+    ended: &[Ended],
+    mut concerned: BTreeSet<(RevocationKind, String)>,
+    until: Timestamp,
+) -> RevokeOutcome {
+    concerned.extend(ended.iter().map(|family| {
+        if family.client_id == FIRST_PARTY {
+            (RevocationKind::Session, family.session.to_string())
+        } else {
+            (RevocationKind::Family, family.id.to_string())
+        }
+    }));
     RevokeOutcome {
         families: ended.iter().map(|family| family.id).collect(),
         revocations: concerned
@@ -420,24 +522,19 @@ pub(super) async fn remove_expired(
     db: &ClientWrapper,
     remove: &RemoveExpired,
 ) -> Result<(u64, Option<FamilyId>), Failure> {
-    const LOOK: &str = "
-        SELECT id FROM token_families WHERE id > $1 ORDER BY id LIMIT $2";
     const REMOVE: &str = "
         DELETE FROM token_families
          WHERE id > $1 AND id <= $2
            AND (rotated_at <= $3 OR created_at <= $4 OR revoked_at <= $5)";
     let after = remove.families_after.map_or(Uuid::nil(), |family| family.0);
-    let looked = query(db, LOOK, &[&after, &i64::from(remove.limit)]).await?;
-    let Some(last) = looked.last() else { return Ok((0, None)) };
-    let last: Uuid = last.try_get("id")?;
+    let (Some(last), is_end) = look(db, after, remove.limit).await? else { return Ok((0, None)) };
     let parameters: Parameters<'_> = &[
         &after,
-        &last,
+        &last.0,
         &remove.idle_since.millis(),
         &remove.created_before.millis(),
         &remove.revoked_before.millis(),
     ];
     let removed = execute(db, REMOVE, parameters).await?;
-    let is_end = looked.len() < remove.limit as usize;
-    Ok((removed, (!is_end).then_some(FamilyId(last))))
+    Ok((removed, (!is_end).then_some(last)))
 }

@@ -4,12 +4,13 @@ use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 
-use super::audit;
 use super::connect::{execute, query, query_first};
 use super::failure::Failure;
 use crate::clock::Timestamp;
+use crate::protocol::username::comparison_key;
 use crate::store::model::{Role, User, UserId, UserStatus};
 use crate::store::operation::{FillAvatar, SetAvatar, SetAvatarOutcome, TOMBSTONE};
+use crate::store::trail::Notes;
 
 /// The columns of a person, from `users u`, as [`from_row`] reads them.
 macro_rules! user_columns {
@@ -97,10 +98,41 @@ pub(super) async fn hold_active(db: &ClientWrapper, id: UserId) -> Result<Option
     query_first(db, SQL, &[&id.0]).await?.as_ref().map(from_row).transpose()
 }
 
-/// Until the transaction ends nobody else can change the person, whoever they are, or what they allow.
-pub(super) async fn hold(db: &ClientWrapper, id: UserId) -> Result<(), Failure> {
-    const SQL: &str = "SELECT FROM users WHERE id = $1 FOR UPDATE";
-    execute(db, SQL, &[&id.0]).await?;
+/// The person, whoever they are. Until the transaction ends nobody else can change them or what they allow.
+pub(super) async fn hold(db: &ClientWrapper, id: UserId) -> Result<Option<User>, Failure> {
+    const SQL: &str =
+        concat!("SELECT ", user_columns!(), " FROM users u WHERE u.id = $1 FOR UPDATE OF u");
+    query_first(db, SQL, &[&id.0]).await?.as_ref().map(from_row).transpose()
+}
+
+/// The person, whoever they are, and how many other active admins there are. Until the transaction ends none
+/// of them can stop to be one. Locked in the order of their ids, so that two who do so do not wait for each
+/// other in a circle.
+pub(super) async fn hold_with_admins(
+    db: &ClientWrapper,
+    id: UserId,
+) -> Result<(Option<User>, usize), Failure> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        user_columns!(),
+        " FROM users u WHERE u.id = $1 OR u.role = 'admin' AND u.status = 'active'
+          ORDER BY u.id FOR UPDATE OF u"
+    );
+    let rows = query(db, SQL, &[&id.0]).await?;
+    let held: Vec<User> = rows.iter().map(from_row).collect::<Result<_, _>>()?;
+    let (person, others): (Vec<User>, Vec<User>) = held.into_iter().partition(|held| held.id == id);
+    Ok((person.into_iter().next(), others.len()))
+}
+
+/// Sets whether a person can sign in.
+pub(super) async fn set_status(
+    db: &ClientWrapper,
+    id: UserId,
+    status: UserStatus,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    const SQL: &str = "UPDATE users SET status = $2, updated_at = $3 WHERE id = $1";
+    execute(db, SQL, &[&id.0, &status.as_str(), &now.millis()]).await?;
     Ok(())
 }
 
@@ -112,9 +144,10 @@ pub(super) async fn fill_display_name(
     now: Timestamp,
 ) -> Result<(), Failure> {
     const SQL: &str = "
-        UPDATE users SET display_name = $2, updated_at = $3
+        UPDATE users SET display_name = $2, display_name_key = $4, updated_at = $3
          WHERE id = $1 AND display_name IS NULL";
-    execute(db, SQL, &[&id.0, &display_name, &now.millis()]).await?;
+    let key = comparison_key(display_name);
+    execute(db, SQL, &[&id.0, &display_name, &now.millis(), &key]).await?;
     Ok(())
 }
 
@@ -145,8 +178,8 @@ pub(super) async fn name_is_held(
 pub(super) async fn insert(db: &ClientWrapper, user: &User, key: &str) -> Result<bool, Failure> {
     const SQL: &str = "
         INSERT INTO users (id, username, username_key, display_name, avatar, role, status,
-                           created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+                           created_at, updated_at, display_name_key)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9)
         ON CONFLICT (username_key) WHERE status <> 'deleted' DO NOTHING";
     let (role, status) = (user.role.as_str(), user.status.as_str());
     let inserted = execute(
@@ -161,6 +194,7 @@ pub(super) async fn insert(db: &ClientWrapper, user: &User, key: &str) -> Result
             &role,
             &status,
             &user.created_at.millis(),
+            &user.display_name.as_deref().map(comparison_key),
         ],
     )
     .await?;
@@ -174,8 +208,10 @@ pub(super) async fn set_display_name(
     display_name: Option<&str>,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    const SQL: &str = "UPDATE users SET display_name = $2, updated_at = $3 WHERE id = $1";
-    execute(db, SQL, &[&id.0, &display_name, &now.millis()]).await?;
+    const SQL: &str = "
+        UPDATE users SET display_name = $2, display_name_key = $4, updated_at = $3 WHERE id = $1";
+    let key = display_name.map(comparison_key);
+    execute(db, SQL, &[&id.0, &display_name, &now.millis(), &key]).await?;
     Ok(())
 }
 
@@ -206,20 +242,11 @@ pub(super) async fn rename(
     }
 }
 
-/// The active admins. Until the transaction ends none of them can stop to be one. Locked in the order
-/// of their ids, so that two who do so do not wait for each other in a circle.
-pub(super) async fn hold_admins(db: &ClientWrapper) -> Result<Vec<UserId>, Failure> {
-    const SQL: &str = "
-        SELECT id FROM users WHERE role = 'admin' AND status = 'active' ORDER BY id FOR UPDATE";
-    let rows = query(db, SQL, &[]).await?;
-    rows.iter().map(|row| Ok(UserId(row.try_get("id")?))).collect()
-}
-
 /// Leaves nothing of a person but the id and the times.
 pub(super) async fn bury(db: &ClientWrapper, id: UserId, now: Timestamp) -> Result<(), Failure> {
     const SQL: &str = "
         UPDATE users SET username = $2, username_key = $2, display_name = NULL, avatar = NULL,
-                         role = 'user', status = 'deleted', updated_at = $3
+                         display_name_key = NULL, role = 'user', status = 'deleted', updated_at = $3
          WHERE id = $1";
     execute(db, SQL, &[&id.0, &TOMBSTONE, &now.millis()]).await?;
     Ok(())
@@ -237,6 +264,7 @@ pub(super) async fn fill_avatar(db: &ClientWrapper, fill: &FillAvatar) -> Result
 /// Gives an active person another avatar, or none, with its audit entry.
 pub(super) async fn set_avatar(
     db: &ClientWrapper,
+    notes: &mut Notes,
     set: &SetAvatar,
 ) -> Result<SetAvatarOutcome, Failure> {
     const SQL: &str = "UPDATE users SET avatar = $2, updated_at = $3 WHERE id = $1";
@@ -245,7 +273,7 @@ pub(super) async fn set_avatar(
     };
     if former != set.avatar {
         execute(db, SQL, &[&set.user.0, &set.avatar, &set.now.millis()]).await?;
-        audit::append(db, &[&set.audit]).await?;
+        notes.add(&set.audit);
     }
     Ok(SetAvatarOutcome::Set { former })
 }

@@ -16,6 +16,7 @@ use deadpool_postgres::{ClientWrapper, Pool};
 use futures_util::future::try_join_all;
 use futures_util::try_join;
 
+use super::audit::{self, Columns};
 use super::connect::Lease;
 use super::failure::{Failure, within};
 use super::operations::{Together, perform};
@@ -25,7 +26,7 @@ use crate::store::operation::{
     ChangeUsernameOutcome, CreateUserOutcome, LinkOutcome, Operation, Outcome,
     RegisterClientOutcome,
 };
-use crate::store::trail::Trail;
+use crate::store::trail::{Notes, Trail};
 use crate::store::{Counters, WriteStore};
 
 /// How long the statements of one transaction may take, and again its commit.
@@ -64,14 +65,14 @@ enum Settled {
 
 #[async_trait]
 impl WriteStore for Writer {
-    async fn apply(&self, batch: Vec<Operation>, _trail: &mut Trail) -> Vec<Answer> {
+    async fn apply(&self, batch: Vec<Operation>, trail: &mut Trail) -> Vec<Answer> {
         let mut answers: Vec<Option<Answer>> = batch.iter().map(|_| None).collect();
         let mut waiting = transactions(&batch);
         let mut down: Option<StoreError> = None;
         while let Some(group) = waiting.pop_front() {
             let operations: Vec<&Operation> = group.iter().map(|&index| &batch[index]).collect();
             let settled = match &down {
-                None => self.settle(&operations).await,
+                None => self.settle(&operations, trail).await,
                 Some(error) => Settled::Answered(refuse(&operations, error)),
             };
             let outcomes = match settled {
@@ -109,7 +110,7 @@ fn refuse(group: &[&Operation], error: &StoreError) -> Vec<Answer> {
 
 impl Writer {
     /// Brings a transaction to its end.
-    async fn settle(&self, group: &[&Operation]) -> Settled {
+    async fn settle(&self, group: &[&Operation], trail: &mut Trail) -> Settled {
         let mut cause = StoreError::Unavailable("other writers are in the way".to_owned());
         let mut was_lost = false;
         for _ in 0..TRIES {
@@ -118,7 +119,7 @@ impl Writer {
                 Err(error) => return Settled::Down(error),
             };
             let mut commit_sent = false;
-            let failure = match run(&db, group, &mut commit_sent).await {
+            let failure = match run(&db, group, trail, &mut commit_sent).await {
                 Ok(outcomes) => {
                     db.keep();
                     self.counters.count_commit(group.len());
@@ -128,7 +129,9 @@ impl Writer {
             };
             clean_up(db, &failure).await;
             match failure {
-                Failure::Lost(error) if commit_sent => return self.read_back(group, &error).await,
+                Failure::Lost(error) if commit_sent => {
+                    return self.read_back(group, trail, &error).await;
+                }
                 Failure::Lost(error) if was_lost => return Settled::Down(error),
                 // Most likely the server was restarted since the last transaction.
                 Failure::Lost(error) => (was_lost, cause) = (true, error),
@@ -162,10 +165,17 @@ impl Writer {
     }
 
     /// After a commit whose outcome is unknown.
-    async fn read_back(&self, group: &[&Operation], cause: &StoreError) -> Settled {
+    async fn read_back(
+        &self,
+        group: &[&Operation],
+        trail: &mut Trail,
+        cause: &StoreError,
+    ) -> Settled {
+        // Nobody knows how far the chain was stored: what is repeated begins another.
+        trail.begin_anew();
         self.counters.count_read_back();
         tracing::warn!(%cause, operations = group.len(), "reading back what a commit did");
-        match tokio::time::timeout(READ_BACK_LIMIT, self.find_out(group)).await {
+        match tokio::time::timeout(READ_BACK_LIMIT, self.find_out(group, trail)).await {
             Ok(Ok(outcomes)) => Settled::Answered(outcomes.into_iter().map(Ok).collect()),
             Ok(Err(error)) => {
                 Settled::Down(StoreError::OutcomeUnknown(format!("{cause}; reading back: {error}")))
@@ -175,14 +185,19 @@ impl Writer {
     }
 
     /// Asks what was committed and repeats the rest, once.
-    async fn find_out(&self, group: &[&Operation]) -> Result<Vec<Outcome>, StoreError> {
+    async fn find_out(
+        &self,
+        group: &[&Operation],
+        trail: &mut Trail,
+    ) -> Result<Vec<Outcome>, StoreError> {
         let db = self.connect().await?;
         let mut outcomes = ask(&db, group).await?;
         let missing: Vec<usize> =
             (0..group.len()).filter(|&index| outcomes[index].is_none()).collect();
         if !missing.is_empty() {
             let repeated: Vec<&Operation> = missing.iter().map(|&index| group[index]).collect();
-            let second = run(&db, &repeated, &mut false).await.map_err(Failure::into_error)?;
+            let second =
+                run(&db, &repeated, trail, &mut false).await.map_err(Failure::into_error)?;
             // The first try may have been committed in between: then the second was told no.
             let certain = ask(&db, &repeated).await?;
             for (index, (certain, second)) in
@@ -213,27 +228,48 @@ async fn clean_up(db: Lease, failure: &Failure) {
 }
 
 /// Runs a group as one transaction. `commit_sent` tells whether a failure may have come too late.
+///
+/// The trail moves on with a commit that is certain, and with no other.
 async fn run(
     db: &ClientWrapper,
     group: &[&Operation],
+    trail: &mut Trail,
     commit_sent: &mut bool,
 ) -> Result<Vec<Outcome>, Failure> {
+    let mut notes = Notes::default();
     if group.iter().all(|operation| matches!(operation, Operation::AdvanceFamily(_))) {
-        // A single statement is its own transaction: one round trip in all.
+        // A single statement is its own transaction: one round trip in all. It is in no trail.
         *commit_sent = true;
-        return within(STATEMENT_LIMIT, perform_all(db, group)).await;
+        return within(STATEMENT_LIMIT, perform_all(db, &mut notes, group)).await;
     }
     let statements = async {
         let begin = async { Ok::<_, Failure>(db.batch_execute("BEGIN").await?) };
-        let ((), outcomes) = try_join!(begin, perform_all(db, group))?;
+        let ((), outcomes) = try_join!(begin, perform_all(db, &mut notes, group))?;
         Ok::<_, Failure>(outcomes)
     };
     let outcomes = within(STATEMENT_LIMIT, statements).await?;
-    // COMMIT is not sent along with the statements: it must not reach the server if one of them,
-    // for a reason on our side, did not.
-    let end = if outcomes.iter().all(is_kept) { "COMMIT" } else { "ROLLBACK" };
+    if !outcomes.iter().all(is_kept) {
+        within(STATEMENT_LIMIT, db.batch_execute("ROLLBACK")).await?;
+        return Ok(outcomes);
+    }
+    if notes.is_empty() {
+        *commit_sent = true;
+        within(STATEMENT_LIMIT, db.batch_execute("COMMIT")).await?;
+        return Ok(outcomes);
+    }
+    let mut moved = trail.clone();
+    let linked = moved.link(notes);
+    let columns = Columns::of(&linked);
+    let parameters = columns.parameters();
+    let append = within(STATEMENT_LIMIT, db.prepare_cached(audit::APPEND)).await?;
     *commit_sent = true;
-    within(STATEMENT_LIMIT, db.batch_execute(end)).await?;
+    // COMMIT is not sent along with other statements: it must not reach the server if one of them, for a
+    // reason on our side, did not. This one is prepared: at the first poll it is sent or has failed, and
+    // then nothing polls COMMIT. If it is the server that refuses it, COMMIT rolls back.
+    let end = async { try_join!(db.execute(&append, &parameters), db.batch_execute("COMMIT")) };
+    within(STATEMENT_LIMIT, end).await?;
+    *trail = moved;
+    trail.tell(&linked);
     Ok(outcomes)
 }
 
@@ -250,11 +286,15 @@ fn is_kept(outcome: &Outcome) -> bool {
     }
 }
 
-async fn perform_all(db: &ClientWrapper, group: &[&Operation]) -> Result<Vec<Outcome>, Failure> {
+async fn perform_all(
+    db: &ClientWrapper,
+    notes: &mut Notes,
+    group: &[&Operation],
+) -> Result<Vec<Outcome>, Failure> {
     let mut together = Together::perform(db, group).await?;
     let mut outcomes = Vec::with_capacity(group.len());
     for operation in group {
-        outcomes.push(perform(db, operation, &mut together).await?);
+        outcomes.push(perform(db, notes, operation, &mut together).await?);
     }
     Ok(outcomes)
 }
