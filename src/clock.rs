@@ -63,6 +63,18 @@ impl Timestamp {
     }
 }
 
+impl std::str::FromStr for Timestamp {
+    type Err = time::error::Parse;
+
+    /// Reads RFC 3339, whatever its offset.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let moment = OffsetDateTime::parse(text, &Rfc3339)?;
+        let nanoseconds = moment.unix_timestamp_nanos();
+        // Four digits of years are far within.
+        Ok(Self::from_millis(i64::try_from(nanoseconds / 1_000_000).unwrap_or(i64::MAX)))
+    }
+}
+
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.to_rfc3339())

@@ -74,6 +74,18 @@ pub enum ErrorCode {
     UsernameCooldown,
     /// Without this person there would be no admin.
     LastAdmin,
+    /// The id that was chosen for a client is not free.
+    ClientIdTaken,
+    /// Somebody else changed the client meanwhile.
+    ClientChanged,
+    /// The client has no use for a secret.
+    NoClientSecret,
+    /// Signing keys come from files, so none is made here.
+    KeysFromFiles,
+    /// A request with this key is under way.
+    IdempotencyKeyInUse,
+    /// The key was given to another request.
+    IdempotencyKeyReused,
     /// The name is one of ours or reserved.
     UsernameReserved,
     /// The name breaks a rule.
@@ -108,7 +120,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them, for the documentation's test.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 49] = [
         Self::InvalidRequest,
         Self::InvalidField,
         Self::DuplicateParameter,
@@ -137,6 +149,12 @@ impl ErrorCode {
         Self::UsernameTaken,
         Self::UsernameCooldown,
         Self::LastAdmin,
+        Self::ClientIdTaken,
+        Self::ClientChanged,
+        Self::NoClientSecret,
+        Self::KeysFromFiles,
+        Self::IdempotencyKeyInUse,
+        Self::IdempotencyKeyReused,
         Self::UsernameReserved,
         Self::UsernameInvalid,
         Self::RequestTimeout,
@@ -228,6 +246,24 @@ impl ErrorCode {
                 ("username_cooldown", S::CONFLICT, "Your username was changed a short while ago")
             }
             Self::LastAdmin => ("last_admin", S::CONFLICT, "There would be no admin left"),
+            Self::ClientIdTaken => ("client_id_taken", S::CONFLICT, "That client id is taken"),
+            Self::ClientChanged => {
+                ("client_changed", S::CONFLICT, "The client was changed in the meantime")
+            }
+            Self::NoClientSecret => {
+                ("no_client_secret", S::CONFLICT, "This client does not use a secret")
+            }
+            Self::KeysFromFiles => {
+                ("keys_from_files", S::CONFLICT, "Signing keys come from files here")
+            }
+            Self::IdempotencyKeyInUse => {
+                ("idempotency_key_in_use", S::CONFLICT, "The same request is under way")
+            }
+            Self::IdempotencyKeyReused => (
+                "idempotency_key_reused",
+                S::UNPROCESSABLE_ENTITY,
+                "The key belongs to another request",
+            ),
             Self::UsernameReserved => {
                 ("username_reserved", S::UNPROCESSABLE_ENTITY, "That username is reserved")
             }
@@ -311,7 +347,7 @@ pub struct ApiError {
     /// One or two sentences that the caller may read: what went wrong, what to do.
     pub detail: String,
     /// The member of the request that is at fault.
-    pub field: Option<&'static str>,
+    pub field: Option<Box<str>>,
     /// When trying again makes sense.
     pub retry: Option<Retry>,
     /// What is logged, and never shown.
@@ -345,8 +381,8 @@ impl ApiError {
 
     /// Names the member at fault.
     #[must_use]
-    pub fn field(mut self, field: &'static str) -> Self {
-        self.field = Some(field);
+    pub fn field(mut self, field: impl Into<Box<str>>) -> Self {
+        self.field = Some(field.into());
         self
     }
 

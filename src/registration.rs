@@ -3,6 +3,8 @@
 //! A change is checked against the rules, written with its line of the audit trail, and takes effect at
 //! once. What this node remembers of the client is for the caller to forget.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use crate::actors::db_writer::{DbWriter, WriteError, apply};
@@ -198,6 +200,12 @@ fn members(metadata: &ClientMetadata) -> Map<String, Value> {
         _ => unreachable!("texts, flags and JSON are written as an object"),
     }
 }
+
+/// How long a former secret works unless somebody says otherwise.
+pub const USUAL_OVERLAP: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Nobody overlaps for longer: a former secret that works for good is no former one.
+pub const LONGEST_OVERLAP: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Gives a client another secret; its present one works until `former_until`.
 ///

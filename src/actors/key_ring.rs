@@ -21,6 +21,7 @@ use super::mailbox::{Drain, Mailbox};
 use super::revocations::{Add, Revocations};
 use super::status::ActorStatus;
 use super::ticker::Tick;
+use crate::administration::By;
 use crate::clock::{Clock, Timestamp};
 use crate::protocol::entity_tag;
 use crate::protocol::jwt::Algorithm;
@@ -47,8 +48,8 @@ pub struct RotateKey {
     pub bits: Option<u32>,
     /// Whether it signs at once, without having been published ahead.
     pub now: bool,
-    /// For the audit entry.
-    pub by: AuditActor,
+    /// For the audit entries; their times are those of the changes.
+    pub by: By,
 }
 
 /// What a rotation led to.
@@ -471,7 +472,8 @@ impl KeyRing {
         let (means, reads) = (self.means.clone(), self.reads.clone());
         let staging = async move {
             for due in due {
-                stage(&means, due, means.bits, AuditActor::System).await?;
+                let by = By::local(AuditActor::System, means.clock.now());
+                stage(&means, due, means.bits, by).await?;
             }
             reads.read(&means).await
         };
@@ -517,7 +519,7 @@ async fn stage(
     means: &Means,
     due: Due,
     bits: u32,
-    by: AuditActor,
+    by: By,
 ) -> Result<StageKeyOutcome, KeyRingError> {
     let (public, sealed_private) = match &due.file {
         Some(file) => (file.public().clone(), None),
@@ -545,10 +547,10 @@ async fn stage(
         retired_at: None,
         compromised: false,
     };
-    let mut audit = AuditEntry::new(now, by, "key.staged", format!("key:{}", key.kid));
-    audit.details = serde_json::json!({
+    let details = serde_json::json!({
         "algorithm": key.algorithm.as_str(), "signs_from": signs_from.to_rfc3339(),
     });
+    let audit = By { at: now, ..by }.entry("key.staged", format!("key:{}", key.kid), details);
     let outcome = apply(&means.writer, StageKey { key, newest: due.newest, audit }).await?;
     if outcome == StageKeyOutcome::Staged {
         tracing::info!(
@@ -559,13 +561,9 @@ async fn stage(
     Ok(outcome)
 }
 
-async fn activate(
-    means: &Means,
-    kid: &str,
-    at: Timestamp,
-    by: AuditActor,
-) -> Result<bool, KeyRingError> {
-    let audit = AuditEntry::new(at, by, "key.activated", format!("key:{kid}"));
+async fn activate(means: &Means, kid: &str, at: Timestamp, by: By) -> Result<bool, KeyRingError> {
+    let by = By { at, ..by };
+    let audit = by.entry("key.activated", format!("key:{kid}"), serde_json::Value::Null);
     Ok(apply(&means.writer, ActivateKey { kid: kid.to_owned(), at, audit }).await?)
 }
 
@@ -634,7 +632,7 @@ async fn retire(means: &Means, request: Retire) -> Result<RetireKeyOutcome, KeyR
             algorithm: Some(key.algorithm),
             bits: None,
             now: true,
-            by: request.by.clone(),
+            by: By::local(request.by.clone(), now),
         };
         match rotate(means, rotation).await {
             Ok(_) => {}

@@ -12,12 +12,15 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::actors::key_ring::{Reseal, Retire, RotateKey, RotateReport};
+use crate::administration::By;
 use crate::cli::{Failure, Format, output};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::Settings;
 use crate::protocol::jwt::Algorithm;
 use crate::protocol::key::{SigningKey, generate};
 use crate::protocol::key_life::{KeyState, life};
+use crate::routes::admin::keys::{KeyBody, RotationBody};
+use crate::routes::openapi::operation::Page;
 use crate::startup::{self, KeyActors};
 use crate::store::Store;
 use crate::store::model::{Actor, StoredKey};
@@ -43,8 +46,7 @@ pub async fn generate_staged(
     algorithm: Option<Algorithm>,
     bits: Option<u32>,
 ) -> Result<(), Failure> {
-    rotate_key(settings, format, RotateKey { algorithm, bits, now: false, by: Actor::CommandLine })
-        .await
+    rotate_key(settings, format, algorithm, bits, false).await
 }
 
 /// `keys rotate [--now]`.
@@ -52,29 +54,23 @@ pub async fn generate_staged(
 /// # Errors
 /// A sentence on what stood in the way.
 pub async fn rotate(settings: &Settings, format: Format, now: bool) -> Result<(), Failure> {
-    rotate_key(
-        settings,
-        format,
-        RotateKey { algorithm: None, bits: None, now, by: Actor::CommandLine },
-    )
-    .await
+    rotate_key(settings, format, None, None, now).await
 }
 
 async fn rotate_key(
     settings: &Settings,
     format: Format,
-    request: RotateKey,
+    algorithm: Option<Algorithm>,
+    bits: Option<u32>,
+    now: bool,
 ) -> Result<(), Failure> {
     let clock = Clock::system();
     let (_store, actors) = open(settings, &clock).await?;
+    let by = By::local(Actor::CommandLine, clock.now());
+    let request = RotateKey { algorithm, bits, now, by };
     let report = actors.key_ring.ask(request).await.map_err(Failure::of)?.map_err(Failure::of)?;
     match format {
-        Format::Json => output::json(&json!({
-            "kid": report.kid, "algorithm": report.algorithm, "is_new": report.is_new,
-            "signs_from": report.signs_from,
-            "replaces": report.replaces.as_ref().map(|(kid, _)| kid),
-            "replaced_published_until": report.replaces.as_ref().and_then(|(_, until)| *until),
-        })),
+        Format::Json => output::json(&json!(RotationBody::from(report))),
         Format::Text => tell(settings, &report, clock.now()),
     }
     Ok(())
@@ -199,18 +195,8 @@ pub async fn list(settings: &Settings, format: Format) -> Result<(), Failure> {
     let tokens_live_for = startup::key_tokens_live_for(settings);
     let lives: Vec<_> = keys.iter().map(|key| (key, life(key, &keys, tokens_live_for))).collect();
     if format == Format::Json {
-        let items: Vec<_> = lives
-            .iter()
-            .map(|(key, life)| {
-                json!({
-                    "kid": key.kid, "algorithm": key.algorithm, "state": life.state(now),
-                    "created_at": key.created_at, "signs_from": life.signs_from,
-                    "signs_until": life.signs_until, "published_until": life.published_until,
-                    "compromised": key.compromised,
-                })
-            })
-            .collect();
-        output::json(&json!({ "items": items, "next_cursor": null }));
+        let items: Vec<_> = lives.iter().map(|(key, life)| KeyBody::new(key, life, now)).collect();
+        output::json(&json!(Page::whole(items)));
         return Ok(());
     }
     if keys.is_empty() {

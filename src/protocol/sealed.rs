@@ -43,6 +43,10 @@ pub enum Purpose {
     DemoApp,
     /// Private halves of signing keys in the store.
     SigningKey,
+    /// Where a list goes on.
+    Cursor,
+    /// The answer to a request that is not done twice.
+    Answer,
     /// A code of the development provider.
     DevelopmentCode,
 }
@@ -61,6 +65,8 @@ impl Purpose {
             Self::EndSession => "end session",
             Self::DemoApp => "demo app",
             Self::SigningKey => "signing key",
+            Self::Cursor => "cursor",
+            Self::Answer => "answer",
             Self::DevelopmentCode => "development code",
         }
     }

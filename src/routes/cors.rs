@@ -31,7 +31,10 @@ pub fn preflight(request: &HttpRequest, server: &Server) -> Option<HttpResponse>
     if is_public(request.path()) || allowed_origin(request, server).is_some() {
         answer
             .insert_header((ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, PUT, DELETE"))
-            .insert_header((ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type"))
+            .insert_header((
+                ACCESS_CONTROL_ALLOW_HEADERS,
+                "Authorization, Content-Type, Idempotency-Key",
+            ))
             .insert_header((ACCESS_CONTROL_MAX_AGE, "600"));
     }
     Some(answer.finish())

@@ -241,7 +241,7 @@ pub struct Problem<'a> {
     detail: &'a str,
     /// The member or parameter that is at fault, where it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<&'static str>,
+    field: Option<&'a str>,
     /// The id of the request, as in `X-Request-Id`.
     request_id: &'a str,
     /// From when on it works, where it does from a certain moment on.
@@ -259,7 +259,7 @@ fn problem_answer(error: &ApiError, id: &str) -> HttpResponse {
         status: error.code.status().as_u16(),
         code: error.code.as_str(),
         detail: &error.detail,
-        field: error.field,
+        field: error.field.as_deref(),
         request_id: id,
         retry_at: match error.retry {
             Some(Retry::At(moment)) => Some(moment),

@@ -1,6 +1,7 @@
 //! HTTP: every route on one page. Handlers parse, ask, answer; rules live in `protocol`, state with
 //! the actors, SQL in the store.
 
+pub mod admin;
 pub mod auth;
 pub mod avatars;
 pub mod client_address;
@@ -137,6 +138,35 @@ pub fn endpoints() -> Vec<Endpoint> {
         // Clients.
         Endpoint::new(oauth::discovery::TOKEN, Limit::InHandler)
             .post(oauth::token::token, oauth::token::TOKEN),
+        // Administration.
+        Endpoint::new(admin::users::PATH, Limit::InHandler)
+            .get(admin::users::list, admin::users::LIST),
+        Endpoint::new("/admin/users/{id}", Limit::InHandler)
+            .get(admin::users::show, admin::users::SHOW)
+            .delete(admin::users::delete, admin::users::DELETE),
+        Endpoint::new("/admin/users/{id}/role", Limit::InHandler)
+            .patch(admin::users::set_role, admin::users::SET_ROLE),
+        Endpoint::new("/admin/users/{id}/lock", Limit::InHandler)
+            .post(admin::users::lock, admin::users::LOCK),
+        Endpoint::new("/admin/users/{id}/unlock", Limit::InHandler)
+            .post(admin::users::unlock, admin::users::UNLOCK),
+        Endpoint::new("/admin/users/{id}/revoke-sessions", Limit::InHandler)
+            .post(admin::users::revoke_sessions, admin::users::REVOKE_SESSIONS),
+        Endpoint::new(admin::clients::PATH, Limit::InHandler)
+            .get(admin::clients::list, admin::clients::LIST)
+            .post(admin::clients::register, admin::clients::REGISTER),
+        Endpoint::new("/admin/clients/{id}", Limit::InHandler)
+            .get(admin::clients::show, admin::clients::SHOW)
+            .patch(admin::clients::update, admin::clients::UPDATE)
+            .delete(admin::clients::remove, admin::clients::REMOVE),
+        Endpoint::new("/admin/clients/{id}/rotate-secret", Limit::InHandler)
+            .post(admin::clients::rotate_secret, admin::clients::ROTATE_SECRET),
+        Endpoint::new("/admin/keys", Limit::InHandler).get(admin::keys::show, admin::keys::SHOW),
+        Endpoint::new("/admin/keys/rotate", Limit::InHandler)
+            .post(admin::keys::rotate, admin::keys::ROTATE),
+        Endpoint::new("/admin/audit", Limit::InHandler).get(admin::audit::show, admin::audit::SHOW),
+        Endpoint::new("/admin/actors", Limit::InHandler)
+            .get(admin::actors::show, admin::actors::SHOW),
         // Pictures.
         Endpoint::new("/avatars/{name}", public).get(avatars::serve, avatars::SERVE),
         // Pages.

@@ -11,8 +11,11 @@ use actix_web::{HttpMessage, HttpRequest};
 use futures_util::StreamExt;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+use serde_json::{Map, Value};
 
 use crate::error::{ApiError, ErrorCode};
+use crate::providers::strict_json;
 
 /// How long a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
@@ -79,6 +82,11 @@ impl Parameters {
         }
         self.0.push((name, value));
         Ok(())
+    }
+
+    /// All of them as they were sent, the empty ones, too.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// How many there are.
@@ -177,6 +185,14 @@ pub(super) fn has_content_type(request: &HttpRequest, expected: &str) -> bool {
         && request.content_type().eq_ignore_ascii_case(expected)
 }
 
+fn check_json(request: &HttpRequest) -> Result<(), ApiError> {
+    if has_content_type(request, "application/json") {
+        return Ok(());
+    }
+    let detail = "This endpoint takes application/json.";
+    Err(ApiError::new(ErrorCode::UnsupportedMediaType, detail))
+}
+
 /// Reads a JSON body.
 ///
 /// # Errors
@@ -187,23 +203,54 @@ pub async fn read_json<T: DeserializeOwned>(
     payload: Payload,
     limit: usize,
 ) -> Result<T, ApiError> {
-    if !has_content_type(request, "application/json") {
-        return Err(ApiError::new(
-            ErrorCode::UnsupportedMediaType,
-            "This endpoint takes application/json.",
-        ));
-    }
+    check_json(request)?;
     let body = read_body(request, payload, limit).await?;
-    serde_json::from_slice(&body).map_err(|error| {
-        let (code, detail) = match error.classify() {
-            serde_json::error::Category::Data => {
-                (ErrorCode::InvalidField, "A member is missing, unknown or of the wrong type.")
-            }
-            _ => (ErrorCode::InvalidRequest, "The body is not well-formed JSON."),
-        };
-        ApiError::new(code, format!("{detail} (line {}, column {})", error.line(), error.column()))
-            .cause(error)
-    })
+    serde_json::from_slice(&body).map_err(malformed)
+}
+
+fn malformed(error: serde_json::Error) -> ApiError {
+    let (code, detail) = match error.classify() {
+        Category::Data => {
+            (ErrorCode::InvalidField, "A member is missing, unknown or of the wrong type.")
+        }
+        _ => (ErrorCode::InvalidRequest, "The body is not well-formed JSON."),
+    };
+    ApiError::new(code, format!("{detail} (line {}, column {})", error.line(), error.column()))
+        .cause(error)
+}
+
+/// Reads a body that is a JSON object, each of its members once. If it `may_be_absent`, nothing at all is an
+/// object without members.
+///
+/// # Errors
+/// As [`read_json`].
+pub async fn read_members(
+    request: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+    may_be_absent: bool,
+) -> Result<Map<String, Value>, ApiError> {
+    let body = read_body(request, payload, limit).await?;
+    if may_be_absent && body.is_empty() {
+        return Ok(Map::new());
+    }
+    check_json(request)?;
+    strict_json::from_slice(&body).map_err(malformed)
+}
+
+/// Refuses an object that has members beside these.
+///
+/// # Errors
+/// `invalid_field` with the member.
+pub fn refuse_others(members: &Map<String, Value>, known: &[&str]) -> Result<(), ApiError> {
+    match members.keys().find(|member| !known.contains(&member.as_str())) {
+        None => Ok(()),
+        Some(unknown) => Err(ApiError::new(
+            ErrorCode::InvalidField,
+            format!("There is no such member here; there is {}.", known.join(", ")),
+        )
+        .field(unknown.as_str())),
+    }
 }
 
 /// Reads a body of `application/x-www-form-urlencoded`.

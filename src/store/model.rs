@@ -102,7 +102,9 @@ impl Role {
 }
 
 /// Whether a person can sign in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum UserStatus {
     /// Can sign in.
     Active,

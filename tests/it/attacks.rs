@@ -2,6 +2,7 @@
 //! a test's name are those of the attack in our catalogue; where our rules give another answer than the
 //! catalogue, the test says so.
 
+mod admin;
 mod authorization;
 mod avatars;
 mod codes;

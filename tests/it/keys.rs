@@ -5,6 +5,7 @@ use std::time::Duration;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
 use latchkey::actors::key_ring::{KeySnapshot, Reload, Retire, RotateKey};
+use latchkey::administration::By;
 use latchkey::protocol::jwt::Algorithm;
 use latchkey::store::model::Actor;
 use latchkey::store::operation::RetireKeyOutcome;
@@ -12,11 +13,11 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::attacks::logout::key_file;
-use crate::harness::{Backend, Browser, Server, body, cookie};
+use crate::harness::{BEGIN, Backend, Browser, Server, body, cookie};
 use crate::registration::register;
 
 fn rotate(now: bool) -> RotateKey {
-    RotateKey { algorithm: None, bits: None, now, by: Actor::System }
+    RotateKey { algorithm: None, bits: None, now, by: By::local(Actor::System, BEGIN) }
 }
 
 async fn jwks(browser: &Browser) -> JwkSet {

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "nobody uses this binary as a library")]
 
 mod account_pages;
+mod admin_api;
 mod attacks;
 mod browser;
 mod buckets;

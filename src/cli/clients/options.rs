@@ -12,7 +12,7 @@ use crate::config::units::parse_duration;
 use crate::protocol::client::{ApplicationType, AuthMethod, GrantType};
 use crate::protocol::scope::Scope;
 use crate::providers::strict_json;
-use crate::registration::ANSWERED;
+use crate::registration::{ANSWERED, LONGEST_OVERLAP};
 
 /// What to do with clients.
 #[derive(Debug, Subcommand)]
@@ -139,9 +139,6 @@ fn assignment(text: &str) -> Result<(String, Value), String> {
     let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
     Ok((member.to_owned(), value))
 }
-
-/// Nobody overlaps for longer: a former secret that works for good is no former one.
-const LONGEST_OVERLAP: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 fn overlap(text: &str) -> Result<Duration, String> {
     let overlap =

@@ -73,6 +73,19 @@ pub const MEMBERS: [&str; KINDS.len()] = {
     names
 };
 
+/// The JSON Schema of a member of [`MEMBERS`].
+pub fn member_schema(name: &str) -> Value {
+    let text = || json!({ "type": "string" });
+    match kind(name) {
+        Ok(Kind::Text) | Err(_) => text(),
+        Ok(Kind::Texts) => json!({ "type": "array", "items": text() }),
+        Ok(Kind::Flag) => json!({ "type": "boolean" }),
+        Ok(Kind::Object) => json!({ "type": "object", "additionalProperties": true }),
+        Ok(Kind::Choice(words)) => json!({ "enum": words() }),
+        Ok(Kind::Choices(words)) => json!({ "type": "array", "items": { "enum": words() } }),
+    }
+}
+
 /// What a client may ask the authorization endpoint for: it follows from its grants (RFC 7591 §2.1).
 pub fn response_types(metadata: &ClientMetadata) -> &'static [&'static str] {
     if metadata.may_use(GrantType::AuthorizationCode) { &["code"] } else { &[] }

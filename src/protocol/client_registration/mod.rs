@@ -10,7 +10,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-pub use document::{MEMBERS, first, merged, response_types};
+pub use document::{MEMBERS, first, member_schema, merged, response_types};
 pub use rules::{Rules, check};
 
 use crate::store::model::FIRST_PARTY;

@@ -16,7 +16,7 @@ use crate::error::{ApiError, ErrorCode};
 use crate::routes::openapi::operation::{Access, Answer, Header, Operation, Tag};
 use crate::routes::session::{self, check_recent};
 use crate::routes::{csrf, edge};
-use crate::store::model::{Actor, AuditEntry, FamilyWithUser, UserId};
+use crate::store::model::{Actor, AuditEntry, FamilyWithUser, Revocation, User, UserId};
 use crate::store::operation::{DeleteUser, DeleteUserOutcome};
 
 /// A token may be signed for a moment longer: by a refresh that was committed just before.
@@ -66,21 +66,18 @@ pub async fn delete(
     // Without the address: it would be the first personal value of a person who is gone.
     let mut entry = AuditEntry::new(now, Actor::User(user), "user.deleted", format!("user:{user}"));
     entry.request_id = Some(edge::request_id(request));
-    let tokens_live_for = session::tokens_live_for(app.settings.tokens.access_ttl);
+    let Times { held_until, tokens_live_until } = Times::of(app, now);
     let write = DeleteUser {
         user,
         asked_in: Some(live.family.id),
         by_admin: false,
-        held_until: held_until(now, app.settings.usernames.hold),
-        tokens_live_until: now.plus(tokens_live_for).plus(BEING_SIGNED),
+        held_until,
+        tokens_live_until,
         audit: entry,
     };
     match apply(&app.writer, write).await? {
         DeleteUserOutcome::Deleted { avatar, revocations } => {
-            app.outbox.tell(Wake);
-            app.revocations.ask(Add(revocations)).await?;
-            remove_pictures(app, user, avatar.as_ref().or(live.user.avatar.as_ref())).await;
-            Ok(())
+            finish(app, &live.user, avatar, revocations).await
         }
         DeleteUserOutcome::NotAllowed => Err(session::unauthenticated()),
         DeleteUserOutcome::LastAdmin => Err(ApiError::new(
@@ -88,6 +85,43 @@ pub async fn delete(
             "You are the only admin, and nobody could run this service without one. Make somebody else an admin first.",
         )),
     }
+}
+
+/// Until when something stays that a deletion leaves behind.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// The person's name is held; `None` frees it at once.
+    pub held_until: Option<Timestamp>,
+    /// The last token that names the person has expired.
+    pub tokens_live_until: Timestamp,
+}
+
+impl Times {
+    /// Of a deletion at this moment.
+    pub fn of(app: &App, now: Timestamp) -> Self {
+        let tokens_live_for = session::tokens_live_for(app.settings.tokens.access_ttl);
+        Self {
+            held_until: held_until(now, app.settings.usernames.hold),
+            tokens_live_until: now.plus(tokens_live_for).plus(BEING_SIGNED),
+        }
+    }
+}
+
+/// What comes after the deletion of a person, as they were before: this node refuses their tokens, their apps
+/// are told, their pictures go.
+///
+/// # Errors
+/// 503; they are deleted all the same, and it is known within a second.
+pub async fn finish(
+    app: &App,
+    person: &User,
+    avatar: Option<String>,
+    revocations: Vec<Revocation>,
+) -> Result<(), ApiError> {
+    app.outbox.tell(Wake);
+    app.revocations.ask(Add(revocations)).await?;
+    remove_pictures(app, person.id, avatar.as_ref().or(person.avatar.as_ref())).await;
+    Ok(())
 }
 
 /// Rounded up to the hour: to the millisecond it would tell which of the deleted people had the name.

@@ -10,11 +10,11 @@ use crate::clock::Timestamp;
 use crate::error::ApiError;
 use crate::routes::openapi::operation::{Access, Answer, Operation, Page, Tag};
 use crate::routes::session::Authenticated;
-use crate::store::model::{Email, Identity};
+use crate::store::model::{Email, Identity, UserId};
 
 /// One of them.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Link {
+pub struct Link {
     /// The provider's name in the configuration.
     provider: String,
     /// The provider's name on its button; its plain name if it is not configured any more.
@@ -59,8 +59,14 @@ pub const LINKS: Operation = Operation {
 /// # Errors
 /// `unauthenticated`; 503 if the store cannot be asked.
 pub async fn links(session: Authenticated, app: Data<App>) -> Result<HttpResponse, ApiError> {
-    let identities = app.store.read.identities(session.claims.sub).await?;
-    let items: Vec<Link> =
-        identities.into_iter().map(|identity| Link::new(&app, identity)).collect();
-    Ok(HttpResponse::Ok().json(Page::whole(items)))
+    Ok(HttpResponse::Ok().json(Page::whole(list(&app, session.claims.sub).await?)))
+}
+
+/// The ways to sign in that a person has, oldest first.
+///
+/// # Errors
+/// 503 if the store cannot be asked.
+pub async fn list(app: &App, user: UserId) -> Result<Vec<Link>, ApiError> {
+    let identities = app.store.read.identities(user).await?;
+    Ok(identities.into_iter().map(|identity| Link::new(app, identity)).collect())
 }

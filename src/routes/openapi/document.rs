@@ -11,6 +11,7 @@ use super::operation::{
 };
 use crate::config::settings::Settings;
 use crate::error::ErrorCode;
+use crate::routes::admin::idempotency;
 use crate::routes::cookies::{Cookies, Kind};
 use crate::routes::edge::{PROBLEM, Problem, in_oauth};
 use crate::routes::endpoint::{Endpoint, Limit};
@@ -150,6 +151,9 @@ impl<'a> Writer<'a> {
         let (media_type, schema, is_required) = match operation.body {
             Body::None => return None,
             Body::Json(schema) => ("application/json", schema(&mut self.read).into(), true),
+            Body::OptionalJson(schema) => {
+                ("application/json", schema(&mut self.read).into(), false)
+            }
             Body::Form(fields) => (FORM, form(fields, operation.access), true),
             Body::OptionalForm(fields) => (FORM, form(fields, operation.access), false),
             Body::Multipart(fields) => {
@@ -497,9 +501,12 @@ fn implied(endpoint: &Endpoint, method: &str, operation: &Operation) -> Vec<Erro
     if operation.parameters.iter().any(|parameter| parameter.place == "query") {
         codes.extend([E::InvalidRequest, E::DuplicateParameter]);
     }
+    if operation.parameters.iter().any(|parameter| parameter.name == idempotency::NAME) {
+        codes.extend([E::InvalidRequest, E::IdempotencyKeyReused, E::IdempotencyKeyInUse]);
+    }
     match operation.body {
         Body::None => {}
-        Body::Json(_) | Body::Multipart(_) => codes.push(E::InvalidField),
+        Body::Json(_) | Body::OptionalJson(_) | Body::Multipart(_) => codes.push(E::InvalidField),
         Body::Form(_) | Body::OptionalForm(_) => codes.push(E::DuplicateParameter),
     }
     if !matches!(operation.body, Body::None) {

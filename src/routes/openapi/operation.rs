@@ -220,6 +220,8 @@ pub enum Body {
     None,
     /// `application/json`.
     Json(SchemaOf),
+    /// The same, but all of it may be left out.
+    OptionalJson(SchemaOf),
     /// `application/x-www-form-urlencoded`, with these fields.
     Form(&'static [Field]),
     /// `multipart/form-data`, with these fields.
@@ -232,6 +234,11 @@ impl Body {
     /// The JSON of a type.
     pub const fn json<T: JsonSchema>() -> Self {
         Self::Json(schema::<T>)
+    }
+
+    /// The JSON of a type, which may be left out.
+    pub const fn optional_json<T: JsonSchema>() -> Self {
+        Self::OptionalJson(schema::<T>)
     }
 }
 

@@ -126,7 +126,10 @@ mod tests {
         }
         for typed in ["", "Riv", "rivka2", "ri vka"] {
             let error = check_typed(typed, &user).unwrap_err();
-            assert_eq!((error.code, error.field), (ErrorCode::InvalidField, Some("username")));
+            assert_eq!(
+                (error.code, error.field.as_deref()),
+                (ErrorCode::InvalidField, Some("username"))
+            );
         }
     }
 }

@@ -78,7 +78,9 @@ async fn show(
     error: Option<&ApiError>,
 ) -> Result<HttpResponse, ApiError> {
     let of_field = |field: &str| {
-        error.filter(|error| error.field == Some(field)).map(|error| error.detail.as_str())
+        error
+            .filter(|error| error.field.as_deref() == Some(field))
+            .map(|error| error.detail.as_str())
     };
     let provider = app.providers.get(&ticket.provider);
     let masked_email = ticket.masked_email();

@@ -450,6 +450,12 @@ fn way_on(code: ErrorCode, here: Option<&str>) -> Action<'_> {
         | E::CsrfRejected
         | E::Forbidden
         | E::NotFound
+        | E::ClientIdTaken
+        | E::ClientChanged
+        | E::NoClientSecret
+        | E::KeysFromFiles
+        | E::IdempotencyKeyInUse
+        | E::IdempotencyKeyReused
         | E::MethodNotAllowed
         | E::RequestTimeout
         | E::PayloadTooLarge

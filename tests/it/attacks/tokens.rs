@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use latchkey::actors::key_ring::{Reload, Retire, RotateKey};
+use latchkey::administration::By;
 use latchkey::protocol::jwt::{
     ACCESS_TOKEN, Algorithm, ClientAccessClaims, ID_TOKEN, LOGOUT_TOKEN,
 };
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use super::resources::assert_invalid;
 use crate::forged::signed;
 use crate::grants::{Granted, claims, grant, introspected, send, send_as, userinfo};
-use crate::harness::{Backend, Browser, Server, body};
+use crate::harness::{BEGIN, Backend, Browser, Server, body};
 use crate::identity::{access_of, me_by_bearer};
 use crate::registration::{Registered, register};
 
@@ -452,7 +453,8 @@ pub async fn e17_a_key_is_published_before_it_signs_and_while_its_tokens_live(ba
         (header["kid"].as_str().unwrap().to_owned(), token)
     };
     server.clock.advance(Duration::from_secs(1));
-    let rotate = RotateKey { algorithm: None, bits: None, now: false, by: Actor::System };
+    let by = By::local(Actor::System, BEGIN);
+    let rotate = RotateKey { algorithm: None, bits: None, now: false, by };
     let report = server.app.key_ring.ask(rotate).await.unwrap().unwrap();
     let (old, new) = (report.replaces.unwrap().0, report.kid);
     assert_eq!(published().await, [old.clone(), new.clone()]);
@@ -480,7 +482,8 @@ pub async fn e19_tokens_of_a_stolen_key_are_dead_at_once(backend: Backend) {
     scene.server.stop_tickers();
     let kid = scene.header()["kid"].as_str().unwrap().to_owned();
     scene.server.clock.advance(Duration::from_secs(1));
-    let rotate = RotateKey { algorithm: None, bits: None, now: true, by: Actor::System };
+    let by = By::local(Actor::System, BEGIN);
+    let rotate = RotateKey { algorithm: None, bits: None, now: true, by };
     scene.server.app.key_ring.ask(rotate).await.unwrap().unwrap();
     assert_eq!(scene.opens(&scene.granted.access).await, (true, true), "retired, not stolen");
     let retire = Retire { kid, compromised: true, by: Actor::System };
