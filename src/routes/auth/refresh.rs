@@ -54,7 +54,7 @@ pub async fn refresh(request: HttpRequest, app: Data<App>) -> Result<HttpRespons
     let cookies = session::issue(&app, &rotated.live, app.clock.now())?;
     Ok(HttpResponse::Ok().cookie(cookies.access).cookie(cookies.refresh).json(Refreshed {
         expires_in: cookies.expires_in.as_secs(),
-        user: UserBody::new(&rotated.live.user, &app),
+        user: UserBody::new(&rotated.live.user, &app.settings),
     }))
 }
 

@@ -156,7 +156,7 @@ pub async fn setup(
         None => ticket.display_name.as_deref(),
     };
     let created = create(&request, &app, &ticket, &body.username, display_name).await?;
-    let user = UserBody::new(&created.live.user, &app).with_emails(ticket.emails());
+    let user = UserBody::new(&created.live.user, &app.settings).with_emails(ticket.emails());
     Ok(created.answer(&app, &ticket, HttpResponse::Created()).json(user))
 }
 
