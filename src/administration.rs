@@ -11,11 +11,17 @@ use uuid::Uuid;
 
 use crate::actors::db_writer::{DbWriter, WriteError, apply};
 use crate::actors::mailbox::Mailbox;
+use crate::avatars::name::AvatarName;
+use crate::avatars::storage::{AvatarStorage, StorageError};
 use crate::clock::Timestamp;
 use crate::protocol::username::comparison_key;
+use crate::routes::session::tokens_live_for;
 use crate::store::ReadStore;
 use crate::store::error::StoreError;
-use crate::store::model::{Actor, AuditEntry, Revocation, Role, User, UserId, UserStatus};
+use crate::store::model::{
+    Actor, AuditEntry, Email, KeyRange, LONGEST_COMMAND_LINE_TOKEN, Revocation, Role, User, UserId,
+    UserSearch, UserStatus,
+};
 use crate::store::operation::{
     DeleteUser, DeleteUserOutcome, LockUser, LockUserOutcome, Revoke, RevokeOutcome, RevokeTarget,
     SetRole, SetRoleOutcome, UnlockUser,
@@ -75,11 +81,24 @@ pub enum AdministrationError {
 /// # Errors
 /// [`StoreError`].
 pub async fn find(read: &dyn ReadStore, who: &str) -> Result<Option<User>, StoreError> {
-    let found = match Uuid::parse_str(who) {
+    let by_id = match Uuid::parse_str(who) {
         Ok(id) => read.user(UserId(id)).await?,
-        Err(_) => read.user_by_name(&comparison_key(who)).await?,
+        Err(_) => None,
+    };
+    // A name may look like an id, and is then found where nobody has that id.
+    let found = match by_id {
+        None => read.user_by_name(&comparison_key(who)).await?,
+        known => known,
     };
     Ok(found.filter(|user| user.status != UserStatus::Deleted))
+}
+
+/// Who is meant by the beginning of a username, a display name or a verified address.
+pub fn search(beginning: &str) -> UserSearch {
+    UserSearch {
+        name: KeyRange::beginning_with(&comparison_key(beginning)),
+        address: KeyRange::beginning_with(&Email::comparison_key(beginning)),
+    }
 }
 
 fn about(user: UserId) -> String {
@@ -157,6 +176,39 @@ pub async fn revoke_sessions(
     Ok(apply(writer, write).await?)
 }
 
+/// A token may be signed for a moment longer: by a refresh that was committed just before.
+const BEING_SIGNED: Duration = Duration::from_secs(60);
+
+/// The step in which the end of a hold is told.
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Until when tokens can live of a person who is deleted now.
+pub fn tokens_live_until(now: Timestamp, access_ttl: Duration) -> Timestamp {
+    now.plus(tokens_live_for(access_ttl.max(LONGEST_COMMAND_LINE_TOKEN))).plus(BEING_SIGNED)
+}
+
+/// Until when a name is held that is given up now; `None` if it is not. Rounded up to the hour: to the
+/// millisecond it would tell which of the deleted people had the name.
+pub fn held_until(now: Timestamp, hold: Duration) -> Option<Timestamp> {
+    let hour = i64::try_from(HOUR.as_secs()).ok()?;
+    let end = now.plus(hold).plus(HOUR).minus(Duration::from_millis(1)).seconds();
+    (!hold.is_zero()).then(|| Timestamp::from_seconds(end.div_euclid(hour) * hour))
+}
+
+/// Removes the pictures of a person who was deleted.
+///
+/// # Errors
+/// [`StorageError`]. The account is gone all the same: what is left is no more than a file without an owner.
+pub async fn remove_pictures(
+    storage: &AvatarStorage,
+    avatar: Option<&String>,
+) -> Result<(), StorageError> {
+    match avatar.and_then(|avatar| AvatarName::parse(avatar)) {
+        Some(name) => storage.remove(name).await,
+        None => Ok(()),
+    }
+}
+
 /// What is left to do after a person was deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deleted {
@@ -184,5 +236,22 @@ pub async fn delete(
         DeleteUserOutcome::Deleted { avatar, revocations } => Ok(Deleted { avatar, revocations }),
         DeleteUserOutcome::NotAllowed => Err(AdministrationError::Unknown),
         DeleteUserOutcome::LastAdmin => Err(AdministrationError::LastAdmin),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_ends_with_a_full_hour_and_never_early() {
+        let now = Timestamp::from_millis(3_600_000 * 10 + 1);
+        for (hold, hours) in [(1, 11), (3_599, 11), (3_600, 12)] {
+            let expected = Timestamp::from_seconds(3_600 * hours);
+            assert_eq!(held_until(now, Duration::from_secs(hold)), Some(expected), "{hold}");
+        }
+        let full = Timestamp::from_seconds(36_000);
+        assert_eq!(held_until(full, HOUR), Some(full.plus(HOUR)));
+        assert_eq!(held_until(now, Duration::ZERO), None);
     }
 }

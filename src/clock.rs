@@ -54,6 +54,13 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// The moment that an RFC 3339 text says; `None` for anything else.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        let millis = moment.unix_timestamp_nanos().div_euclid(1_000_000);
+        i64::try_from(millis).ok().map(Self)
+    }
+
     /// RFC 3339 in UTC, to the second, as every JSON answer shows it.
     pub fn to_rfc3339(self) -> String {
         OffsetDateTime::from_unix_timestamp(self.seconds())
@@ -204,5 +211,15 @@ mod tests {
     #[test]
     fn times_are_written_as_rfc_3339_in_utc() {
         assert_eq!(Timestamp::from_seconds(1_700_000_000).to_rfc3339(), "2023-11-14T22:13:20Z");
+    }
+
+    #[test]
+    fn moments_are_read_with_any_offset_and_nothing_else_is() {
+        let parse = |text| Timestamp::parse_rfc3339(text).map(Timestamp::millis);
+        assert_eq!(parse("1970-01-01T00:00:01Z"), Some(1_000));
+        assert_eq!(parse("1970-01-01T02:00:00.25+02:00"), Some(250));
+        for wrong in ["", "1970-01-01", "1970-01-01 00:00:00Z", "1970-13-01T00:00:00Z", "1"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
     }
 }

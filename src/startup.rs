@@ -22,7 +22,7 @@ use crate::actors::client_keys::ClientKeys;
 use crate::actors::clients::Clients;
 use crate::actors::db_writer::DbWriter;
 use crate::actors::janitor::{self, Janitor};
-use crate::actors::key_ring::{self, KeyRing, KeyRingError, Reload};
+use crate::actors::key_ring::{self, KeyRing, KeyRingError, Keys, Reload};
 use crate::actors::mailbox::Mailbox;
 use crate::actors::outbox::{self, Outbox};
 use crate::actors::picture_decoder::PictureDecoder;
@@ -116,6 +116,8 @@ pub struct KeyActors {
     pub writer: Mailbox<DbWriter>,
     /// Owner of the keys.
     pub key_ring: Mailbox<KeyRing>,
+    /// The keys that it published; none before it was told to.
+    pub keys: Keys,
 }
 
 /// A running server.
@@ -269,11 +271,11 @@ pub fn start_key_actors(
     let writer =
         start_writer(&mut supervision, &writer_arbiter, store, &Arc::default(), &settings.audit);
     let means = key_ring_means(settings, clock, store, &writer, None, KeyRingUse::CommandLine)?;
-    let (publish, _) = KeyRing::channel();
+    let (publish, keys) = KeyRing::channel();
     let terms = terms("key_ring", 0, 16, Duration::from_secs(60));
     let key_ring =
         supervision.start(&arbiter, terms, move |status| KeyRing::new(means, publish, status));
-    Ok(KeyActors { writer, key_ring })
+    Ok(KeyActors { writer, key_ring, keys })
 }
 
 /// The owner of the writes alone, for a command.

@@ -155,6 +155,13 @@ pub fn make_fit(settings: &mut Settings) {
     );
     settings.providers.retain(|provider| provider.name != idp::PROVIDER_NAME);
     settings.providers.insert(0, development_provider(&settings.server.public_url));
+    // Nobody knows what the built-in provider makes of a name, so the name itself will do.
+    if let Some(admin) = &mut settings.bootstrap_admin
+        && admin.provider == idp::PROVIDER_NAME
+        && let Some(subject) = idp::subject_of(&admin.subject)
+    {
+        admin.subject = subject;
+    }
 }
 
 /// The built-in provider, as any other OpenID Connect provider is configured.

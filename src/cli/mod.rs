@@ -3,14 +3,18 @@
 pub mod clients;
 pub mod completions;
 pub mod config;
+mod desk;
 pub mod dev;
 pub mod failure;
 pub mod healthcheck;
 pub mod keys;
+pub mod man;
 pub mod migrate;
 pub mod openapi;
 pub mod output;
+mod progress;
 pub mod serve;
+pub mod sessions;
 pub mod users;
 pub mod validate;
 
@@ -35,6 +39,7 @@ pub use failure::Failure;
         latchkey serve                         the server, from the configuration\n  \
         latchkey validate                      what is wrong with the configuration, all of it\n  \
         latchkey keys list --format json       the signing keys, for a script\n  \
+        latchkey users promote rivka           an admin, for a start\n  \
         latchkey users recover rivka           a way back for somebody who lost their provider\n  \
         latchkey clients register --help       how an app gets its id and secret\n\n\
         The configuration is found by --config, LATCHKEY_CONFIG, ./latchkey.toml,\n\
@@ -95,9 +100,12 @@ enum Command {
     /// List, rotate and retire signing keys
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Look after people
+    /// Look after people: find them, make them admins, lock them out, end their sessions
     #[command(subcommand)]
-    Users(UsersCommand),
+    Users(users::UsersCommand),
+    /// End everybody's sessions, after a restore
+    #[command(subcommand)]
+    Sessions(sessions::SessionsCommand),
     /// Register apps and services, and look after them
     #[command(subcommand)]
     Clients(clients::ClientsCommand),
@@ -106,9 +114,25 @@ enum Command {
     /// Exit with 0 if the local server is ready
     Healthcheck,
     /// Print completions for a shell
+    #[command(after_help = "\
+Examples:
+  latchkey completions bash > /etc/bash_completion.d/latchkey
+  latchkey completions zsh > ~/.zfunc/_latchkey
+  latchkey completions fish > ~/.config/fish/completions/latchkey.fish")]
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
+    },
+    /// Print the manual page of this program, or of one of its commands
+    #[command(after_help = "\
+Examples:
+  latchkey man | man -l -
+  latchkey man users token | man -l -
+  latchkey man > /usr/local/share/man/man1/latchkey.1")]
+    Man {
+        /// Which command; without it, the whole program
+        #[arg(value_name = "COMMAND")]
+        command: Vec<String>,
     },
 }
 
@@ -147,20 +171,6 @@ enum KeysCommand {
     Reseal,
 }
 
-#[derive(Debug, Subcommand)]
-enum UsersCommand {
-    /// Print a link, for one use within an hour, that attaches a new way to sign in to an account
-    #[command(
-        after_help = "For people whose only provider is lost. The link is noted in the audit \
-        trail, and so is its use.\n\nExample:\n  latchkey users recover rivka"
-    )]
-    Recover {
-        /// Username or id
-        #[arg(value_name = "USER")]
-        who: String,
-    },
-}
-
 fn parse_algorithm(text: &str) -> Result<Algorithm, String> {
     Algorithm::parse(text).ok_or_else(|| "it is one of RS256, ES256, EdDSA".to_owned())
 }
@@ -173,7 +183,7 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             anstream::eprintln!("{failure}");
-            ExitCode::FAILURE
+            failure.status()
         }
     }
 }
@@ -194,9 +204,8 @@ async fn dispatch(line: CommandLine) -> Result<(), Failure> {
             keys::retire(&settings()?, format, &kid, compromised).await
         }
         Command::Keys(KeysCommand::Reseal) => keys::reseal(&settings()?, format).await,
-        Command::Users(UsersCommand::Recover { who }) => {
-            users::recover(&settings()?, format, &who).await
-        }
+        Command::Users(command) => users::run(&settings()?, format, command).await,
+        Command::Sessions(command) => sessions::run(&settings()?, format, command).await,
         Command::Clients(command) => clients::run(&settings()?, format, command).await,
         Command::Healthcheck => healthcheck::run(&settings()?).await,
         Command::Openapi => {
@@ -207,6 +216,7 @@ async fn dispatch(line: CommandLine) -> Result<(), Failure> {
             completions::run(shell);
             Ok(())
         }
+        Command::Man { command } => man::run(&command),
     }
 }
 

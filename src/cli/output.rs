@@ -9,6 +9,7 @@ use time::format_description::FormatItem;
 use time::macros::format_description;
 
 use crate::clock::Timestamp;
+use crate::protocol::display_name::is_hidden;
 
 /// Addresses and names to copy.
 pub const ACCENT: Style = AnsiColor::Cyan.on_default();
@@ -70,6 +71,54 @@ pub fn short(id: &str) -> String {
     format!("{head}…{tail}")
 }
 
+/// What people or providers wrote, without characters that could change how the terminal shows the rest.
+pub fn visible(text: &str) -> String {
+    text.chars()
+        .map(|character| if is_hidden(character) { '\u{fffd}' } else { character })
+        .collect()
+}
+
+/// The name of a member and its values, one on each line.
+pub fn member(name: &str, values: &[String], width: usize) {
+    for (index, value) in values.iter().enumerate() {
+        let label = if index == 0 { name } else { "" };
+        anstream::println!("  {DIM}{label:<width$}{DIM:#} {value}");
+    }
+}
+
+/// The present command line again, at this place of its list.
+pub fn next_page(cursor: &str) -> String {
+    let arguments = std::env::args_os().skip(1);
+    let given = arguments.map(|argument| argument.to_string_lossy().into_owned());
+    continued(given, cursor)
+}
+
+/// A command line with another cursor.
+fn continued(given: impl Iterator<Item = String>, cursor: &str) -> String {
+    const OPTION: &str = "--cursor";
+    let mut words = vec!["latchkey".to_owned()];
+    let mut is_value = false;
+    for argument in given {
+        let is_former = std::mem::replace(&mut is_value, argument == OPTION);
+        let is_cursor = is_value || argument.starts_with("--cursor=");
+        if !is_former && !is_cursor {
+            words.push(quoted(&argument));
+        }
+    }
+    words.extend([OPTION.to_owned(), cursor.to_owned()]);
+    words.join(" ")
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let is_plain =
+        |character: char| character.is_ascii_alphanumeric() || "-_./:=@%+,".contains(character);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 /// Columns, aligned; headings dim.
 pub fn table(headings: &[&str], rows: &[Vec<String>]) {
     let width = |column: usize| {
@@ -112,6 +161,29 @@ mod tests {
         assert_eq!(short("7Qk3abcdefgfT"), "7Qk3…fT");
         assert_eq!(short("éééééééééééé"), "éééé…éé");
         assert_eq!(short("abc"), "abc");
+    }
+
+    #[test]
+    fn the_next_page_is_asked_for_as_this_one_was() {
+        for (given, expected) in [
+            (&["users", "list"] as &[&str], "latchkey users list --cursor new"),
+            (
+                &["users", "list", "--cursor", "old", "--limit", "2"],
+                "latchkey users list --limit 2 --cursor new",
+            ),
+            (
+                &["users", "list", "--cursor=old", "--query", "it's me"],
+                "latchkey users list --query 'it'\\''s me' --cursor new",
+            ),
+        ] {
+            let given = given.iter().map(|word| (*word).to_owned());
+            assert_eq!(continued(given, "new"), expected);
+        }
+    }
+
+    #[test]
+    fn nothing_that_people_write_controls_the_terminal() {
+        assert_eq!(visible("Ri\u{1b}[31mvka\u{202e}"), "Ri\u{fffd}[31mvka\u{fffd}");
     }
 
     #[test]

@@ -306,6 +306,23 @@ impl Reader {
         }
     }
 
+    /// A variable of our own that is no key, if it is set.
+    pub(super) fn variable<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Parsed<T>,
+    ) -> Option<T> {
+        let text = self.surroundings.environment.get(name).filter(|text| !text.is_empty())?.clone();
+        let effective = Json::from(text.as_str());
+        let (shown, provenance) = (effective.to_string(), Provenance::Variable(name.to_owned()));
+        let parsed = parse(&text).map_err(|refusal| {
+            self.problems.push(self.problem(name, Some(shown.clone()), &provenance, refusal));
+        });
+        let (key, shown) = (name.to_owned(), Some(shown));
+        self.records.push(Record { key, effective, shown, provenance, reference: None });
+        parsed.ok()
+    }
+
     pub(super) fn record_unset(&mut self, key: String, effective: Json, provenance: Provenance) {
         let shown = (!effective.is_null()).then(|| effective.to_string());
         self.records.push(Record { key, effective, shown, provenance, reference: None });

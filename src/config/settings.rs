@@ -43,6 +43,17 @@ pub struct Settings {
     pub rate_limits: RateLimits,
     /// `[telemetry]`
     pub telemetry: Telemetry,
+    /// Who becomes the first admin: LATCHKEY_BOOTSTRAP_ADMIN.
+    pub bootstrap_admin: Option<BootstrapAdmin>,
+}
+
+/// An identity whose person becomes an admin at sign-in while there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootstrapAdmin {
+    /// Name of the provider.
+    pub provider: String,
+    /// The provider's stable id of the person.
+    pub subject: String,
 }
 
 /// `[server]`

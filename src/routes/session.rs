@@ -20,8 +20,10 @@ use crate::actors::revocations::IsRevoked;
 use crate::app::App;
 use crate::avatars::name;
 use crate::clock::Timestamp;
+use crate::config::settings::{Origin, Settings};
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::jwt::{ACCESS_TOKEN, AccessClaims, LEEWAY_SECONDS, TokenError};
+use crate::protocol::key::SigningKey;
 use crate::protocol::refresh_token::{FamilyKind, Presented, RefreshTokenError};
 use crate::protocol::rotation::{self, Verdict};
 use crate::protocol::{key, random};
@@ -279,12 +281,37 @@ pub struct SessionCookies {
     pub expires_in: Duration,
 }
 
+/// A first-party access token of a session.
+pub fn access_token(
+    issuer: &Origin,
+    signer: &SigningKey,
+    FamilyWithUser { family, user }: &FamilyWithUser,
+    now: Timestamp,
+    life: Duration,
+) -> String {
+    let claims = AccessClaims {
+        iss: issuer.as_str().to_owned(),
+        sub: user.id,
+        aud: issuer.as_str().to_owned(),
+        client_id: FIRST_PARTY.to_owned(),
+        scope: family.scope.clone(),
+        exp: now.plus(life).seconds(),
+        iat: now.seconds(),
+        jti: random::text::<16>(),
+        sid: family.session,
+        auth_time: family.auth_time.seconds(),
+        username: Some(user.username.clone()),
+        role: Some(user.role),
+    };
+    signer.sign(ACCESS_TOKEN, &claims)
+}
+
 /// Signs an access token and writes both cookies.
 ///
 /// # Errors
 /// `temporarily_unavailable` while this node has no key to sign with.
 pub fn issue(app: &App, live: &FamilyWithUser, now: Timestamp) -> Result<SessionCookies, ApiError> {
-    let FamilyWithUser { family, user } = live;
+    let family = &live.family;
     let settings = &app.settings;
     let keys = app.key_snapshot();
     let signer = keys.signer(settings.keys.algorithm, now).ok_or_else(|| {
@@ -293,22 +320,7 @@ pub fn issue(app: &App, live: &FamilyWithUser, now: Timestamp) -> Result<Session
             .cause("there is no key to sign with")
     })?;
     let expires_in = settings.tokens.access_ttl;
-    let issuer = settings.server.public_url.as_str();
-    let claims = AccessClaims {
-        iss: issuer.to_owned(),
-        sub: user.id,
-        aud: issuer.to_owned(),
-        client_id: FIRST_PARTY.to_owned(),
-        scope: family.scope.clone(),
-        exp: now.plus(expires_in).seconds(),
-        iat: now.seconds(),
-        jti: random::text::<16>(),
-        sid: family.session,
-        auth_time: family.auth_time.seconds(),
-        username: Some(user.username.clone()),
-        role: Some(user.role),
-    };
-    let access = signer.sign(ACCESS_TOKEN, &claims);
+    let access = access_token(&settings.server.public_url, signer, live, now, expires_in);
     let presented =
         Presented { kind: FamilyKind::Session, family: family.id, generation: family.generation };
     let refresh = app.refresh_tokens.issue(presented, FIRST_PARTY);
@@ -343,9 +355,8 @@ pub struct UserBody {
 
 impl UserBody {
     /// Without addresses, as `/auth/refresh` answers.
-    pub fn new(user: &User, app: &App) -> Self {
-        let avatar_url =
-            user.avatar.as_ref().and_then(|avatar| name::address(&app.settings, avatar));
+    pub fn new(user: &User, settings: &Settings) -> Self {
+        let avatar_url = user.avatar.as_ref().and_then(|avatar| name::address(settings, avatar));
         Self {
             id: user.id,
             username: user.username.clone(),

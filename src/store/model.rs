@@ -4,6 +4,7 @@ mod administration;
 mod clients;
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -12,7 +13,7 @@ pub use administration::*;
 pub use clients::*;
 
 use crate::clock::Timestamp;
-use crate::protocol::jwt::Algorithm;
+use crate::protocol::jwt::{Algorithm, LEEWAY_SECONDS};
 use crate::protocol::scope::OFFLINE_ACCESS;
 
 macro_rules! id_type {
@@ -72,6 +73,12 @@ id_type!(
 
 /// The client id of first-party families and tokens (our own cookies). No client can register it.
 pub const FIRST_PARTY: &str = "latchkey";
+
+/// What stands for the provider in a session that the command line opened: nobody signed in.
+pub const COMMAND_LINE: &str = "cli";
+
+/// How long an access token of the command line lives, at most, whatever `tokens.access_ttl` is.
+pub const LONGEST_COMMAND_LINE_TOKEN: Duration = Duration::from_secs(60 * 60);
 
 /// What a person may do.
 #[derive(
@@ -239,6 +246,20 @@ pub struct NewFamily {
     pub network: String,
 }
 
+/// Until when access tokens are refused of a family that ends `now` and that `provider` opened: other tokens
+/// than those of the command line live for `tokens_live_for`.
+pub(crate) fn refused_until(
+    now: Timestamp,
+    tokens_live_for: Duration,
+    provider: &str,
+) -> Timestamp {
+    let leeway = Duration::from_secs(LEEWAY_SECONDS.unsigned_abs());
+    now.plus(match provider {
+        COMMAND_LINE => tokens_live_for.max(LONGEST_COMMAND_LINE_TOKEN + leeway),
+        _ => tokens_live_for,
+    })
+}
+
 impl NewFamily {
     /// Whether it outlives its session (OpenID Connect Core §11).
     pub(crate) fn is_offline(&self) -> bool {
@@ -257,6 +278,14 @@ pub struct Session {
     pub user_agent: String,
     /// A coarse network address.
     pub network: String,
+}
+
+impl Session {
+    /// When it was used last, to within the grace. What the command line opened counts as used before it was
+    /// opened, so that it is over with its only access token.
+    pub fn last_used_at(&self) -> Timestamp {
+        self.family.rotated_at.max(self.family.created_at)
+    }
 }
 
 /// A username that a person had.

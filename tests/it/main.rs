@@ -31,6 +31,7 @@ mod oauth_token;
 mod oauth_whole;
 mod openapi;
 mod openid_provider;
+mod operator;
 mod people_provider;
 mod pictures;
 mod postgres;
@@ -49,6 +50,7 @@ mod stub_server;
 mod supervision;
 mod tokens;
 mod uploads;
+mod users_command;
 
 /// Makes each case a test on SQLite and one on PostgreSQL.
 #[macro_export]

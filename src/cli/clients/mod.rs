@@ -6,21 +6,17 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::actors::db_writer::DbWriter;
-use crate::actors::mailbox::Mailbox;
-use crate::administration::By;
+use crate::cli::desk::Desk;
 use crate::cli::output::{self, ACCENT, DIM};
 use crate::cli::{Failure, Format};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 use crate::config::settings::Settings;
 use crate::protocol::client::{ClientMetadata, GrantType};
 use crate::protocol::client_registration::{IdError, first, merged};
 use crate::registration::{self, Registered, RegistrationError};
 use crate::routes::oauth;
 use crate::routes::session::tokens_live_for;
-use crate::startup;
-use crate::store::Store;
-use crate::store::model::{Actor, Client};
+use crate::store::model::Client;
 pub use options::{ClientsCommand, Register, Update};
 
 /// Does what the command says.
@@ -32,45 +28,23 @@ pub async fn run(
     format: Format,
     command: ClientsCommand,
 ) -> Result<(), Failure> {
-    let desk = Desk::open(settings, format).await?;
+    let clients = Clients(Desk::open(settings, format).await?);
     match command {
-        ClientsCommand::Register(request) => desk.register(request).await,
-        ClientsCommand::List => desk.list().await,
-        ClientsCommand::Show { id } => desk.show(&id).await,
-        ClientsCommand::Update(request) => desk.update(request).await,
-        ClientsCommand::RotateSecret { id, overlap } => desk.rotate_secret(&id, overlap).await,
-        ClientsCommand::Remove { id } => desk.remove(&id).await,
+        ClientsCommand::Register(request) => clients.register(request).await,
+        ClientsCommand::List => clients.list().await,
+        ClientsCommand::Show { id } => clients.show(&id).await,
+        ClientsCommand::Update(request) => clients.update(request).await,
+        ClientsCommand::RotateSecret { id, overlap } => clients.rotate_secret(&id, overlap).await,
+        ClientsCommand::Remove { id } => clients.remove(&id).await,
     }
 }
 
-/// What every one of these commands works with.
-struct Desk<'s> {
-    settings: &'s Settings,
-    format: Format,
-    clock: Clock,
-    store: Store,
-}
+/// These commands, at their clients.
+struct Clients<'s>(Desk<'s>);
 
-impl<'s> Desk<'s> {
-    async fn open(settings: &'s Settings, format: Format) -> Result<Self, Failure> {
-        let clock = Clock::system();
-        let store = startup::open_store(settings, &clock).await.map_err(Failure::of)?;
-        if let Ok(reference) = store.read.time().await {
-            clock.synchronize(reference);
-        }
-        Ok(Self { settings, format, clock, store })
-    }
-
-    fn writer(&self) -> Mailbox<DbWriter> {
-        startup::start_writer_alone(self.settings, &self.store)
-    }
-
-    fn by(&self) -> By {
-        By::local(Actor::CommandLine, self.clock.now())
-    }
-
+impl Clients<'_> {
     async fn find(&self, id: &str) -> Result<Client, Failure> {
-        let found = self.store.read.client(id).await.map_err(Failure::of)?;
+        let found = self.0.store.read.client(id).await.map_err(Failure::of)?;
         found.ok_or_else(|| self.failure(RegistrationError::Unknown(id.to_owned())))
     }
 
@@ -82,7 +56,7 @@ impl<'s> Desk<'s> {
             }
             RegistrationError::Id { problem: IdError::Taken, .. } => Failure::new(format!(
                 "{error} Another client has it, or had it less than {} ago, or it is of the form that ids of people have. Choose another.",
-                output::duration(tokens_live_for(self.settings.tokens.access_ttl))
+                output::duration(tokens_live_for(self.0.settings.tokens.access_ttl))
             )),
             RegistrationError::Metadata(_) => {
                 Failure::new(format!("{error}\nNothing was changed."))
@@ -94,12 +68,17 @@ impl<'s> Desk<'s> {
     async fn register(&self, request: Register) -> Result<(), Failure> {
         let named = request.named()?;
         let metadata = first(&named.members).map_err(|problems| self.failure(problems.into()))?;
-        let rules = registration::rules(self.settings).map_err(Failure::of)?;
-        let registered =
-            registration::register(&self.writer(), &rules, self.by(), named.client_id, metadata)
-                .await
-                .map_err(|error| self.failure(error))?;
-        match self.format {
+        let rules = registration::rules(self.0.settings).map_err(Failure::of)?;
+        let registered = registration::register(
+            &self.0.writer(),
+            &rules,
+            self.0.by(),
+            named.client_id,
+            metadata,
+        )
+        .await
+        .map_err(|error| self.failure(error))?;
+        match self.0.format {
             Format::Json => self.print_json(&registered),
             Format::Text => self.tell_registered(&registered),
         }
@@ -112,7 +91,7 @@ impl<'s> Desk<'s> {
 
     fn tell_registered(&self, Registered { client, secret }: &Registered) {
         let Client { client_id, metadata, .. } = client;
-        let url = &self.settings.server.public_url;
+        let url = &self.0.settings.server.public_url;
         anstream::println!("Registered {}, a {} client.\n", metadata.client_name, kind(metadata));
         row("Client id", client_id, "");
         if let Some(secret) = secret {
@@ -139,7 +118,7 @@ impl<'s> Desk<'s> {
     /// What to do with a new client.
     fn next_step(&self, Client { client_id, metadata, .. }: &Client) -> String {
         if !metadata.may_use(GrantType::AuthorizationCode) {
-            let token = self.settings.server.public_url.join(oauth::discovery::TOKEN);
+            let token = self.0.settings.server.public_url.join(oauth::discovery::TOKEN);
             return format!(
                 "Next, get a token:\n\n  curl -u {client_id}:SECRET -d grant_type=client_credentials {token}"
             );
@@ -156,8 +135,8 @@ impl<'s> Desk<'s> {
     }
 
     async fn list(&self) -> Result<(), Failure> {
-        let clients = registration::all(self.store.read.as_ref()).await.map_err(Failure::of)?;
-        if self.format == Format::Json {
+        let clients = registration::all(self.0.store.read.as_ref()).await.map_err(Failure::of)?;
+        if self.0.format == Format::Json {
             let items: Vec<_> =
                 clients.iter().map(|client| registration::document(client, None)).collect();
             output::json(&json!({ "items": items, "next_cursor": null }));
@@ -169,7 +148,7 @@ impl<'s> Desk<'s> {
             );
             return Ok(());
         }
-        let now = self.clock.now();
+        let now = self.0.clock.now();
         let rows: Vec<Vec<String>> = clients
             .iter()
             .map(|Client { client_id, metadata, created_at, updated_at, .. }| {
@@ -192,11 +171,11 @@ impl<'s> Desk<'s> {
     async fn show(&self, id: &str) -> Result<(), Failure> {
         let client = self.find(id).await?;
         let document = registration::document(&client, None);
-        if self.format == Format::Json {
+        if self.0.format == Format::Json {
             output::json(&document);
             return Ok(());
         }
-        let now = self.clock.now();
+        let now = self.0.clock.now();
         anstream::println!(
             "{}, a {} client\n",
             client.metadata.client_name,
@@ -220,12 +199,12 @@ impl<'s> Desk<'s> {
         let changes = request.named()?;
         let metadata =
             merged(&known.metadata, &changes).map_err(|problems| self.failure(problems.into()))?;
-        let rules = registration::rules(self.settings).map_err(Failure::of)?;
+        let rules = registration::rules(self.0.settings).map_err(Failure::of)?;
         let changed =
-            registration::update(&self.writer(), &rules, self.by(), &known, metadata.clone())
+            registration::update(&self.0.writer(), &rules, self.0.by(), &known, metadata.clone())
                 .await
                 .map_err(|error| self.failure(error))?;
-        if self.format == Format::Json {
+        if self.0.format == Format::Json {
             // As it is stored now: the time of the change is the store's to say.
             let client = self.find(&known.client_id).await?;
             output::json(&registration::document(&client, None));
@@ -250,12 +229,12 @@ impl<'s> Desk<'s> {
 
     async fn rotate_secret(&self, id: &str, overlap: Duration) -> Result<(), Failure> {
         let known = self.find(id).await?;
-        let by = self.by();
+        let by = self.0.by();
         let former_until = by.at.plus(overlap);
-        let rotated = registration::rotate_secret(&self.writer(), by, &known, former_until)
+        let rotated = registration::rotate_secret(&self.0.writer(), by, &known, former_until)
             .await
             .map_err(|error| self.failure(error))?;
-        if self.format == Format::Json {
+        if self.0.format == Format::Json {
             self.print_json(&rotated);
             return Ok(());
         }
@@ -285,13 +264,13 @@ impl<'s> Desk<'s> {
 
     async fn remove(&self, id: &str) -> Result<(), Failure> {
         let known = self.find(id).await?;
-        let by = self.by();
-        let access_ttl = self.settings.tokens.access_ttl;
+        let by = self.0.by();
+        let access_ttl = self.0.settings.tokens.access_ttl;
         let until = by.at.plus(tokens_live_for(access_ttl));
-        registration::remove(&self.writer(), by, id, until)
+        registration::remove(&self.0.writer(), by, id, until)
             .await
             .map_err(|error| self.failure(error))?;
-        match self.format {
+        match self.0.format {
             Format::Json => output::json(&json!({ "client_id": id, "outcome": "removed" })),
             Format::Text => anstream::println!(
                 "Removed {} ({id}), with its secret, what people allowed it, and all access that it had.\n\
@@ -345,8 +324,5 @@ fn lines(value: &Value) -> Vec<String> {
 fn member(name: &str, values: &[String]) {
     /// The longest name, and a gap.
     const WIDTH: usize = 36;
-    for (index, value) in values.iter().enumerate() {
-        let label = if index == 0 { name } else { "" };
-        anstream::println!("  {DIM}{label:<WIDTH$}{DIM:#} {value}");
-    }
+    output::member(name, values, WIDTH);
 }

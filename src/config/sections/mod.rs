@@ -15,8 +15,8 @@ use super::problem::{Refusal, nearest};
 use super::reader::Parsed;
 use super::section::Section;
 use super::settings::{
-    Audit, Branding, Cookies, LogFormat, Origin, RateLimitBackend, RateLimits, SameSite, Scope,
-    Server, Settings, Signup, SignupMode, Telemetry, Tier, Tokens, Usernames,
+    Audit, BootstrapAdmin, Branding, Cookies, LogFormat, Origin, RateLimitBackend, RateLimits,
+    SameSite, Scope, Server, Settings, Signup, SignupMode, Telemetry, Tier, Tokens, Usernames,
 };
 use super::source::Value;
 use super::values::{
@@ -27,6 +27,7 @@ use crate::protocol::claims::Claim;
 use crate::protocol::display_name::is_hidden;
 use crate::protocol::scope;
 use crate::protocol::username::DEFAULT_PATTERN;
+use crate::routes::dev::idp;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -47,6 +48,9 @@ pub(super) fn read(root: &mut Section<'_>) -> Option<Settings> {
     let avatars = root.section("avatars", avatars::read);
     let rate_limits = root.section("rate_limits", rate_limits);
     let telemetry = root.section("telemetry", |section| telemetry(section, server.as_ref()));
+    let names: Vec<&str> = providers.iter().map(|provider| provider.name.as_str()).collect();
+    let bootstrap_admin =
+        root.reader().variable(BOOTSTRAP_VARIABLE, |text| bootstrap_admin(text, &names));
     Some(Settings {
         server: server?,
         store,
@@ -62,7 +66,28 @@ pub(super) fn read(root: &mut Section<'_>) -> Option<Settings> {
         avatars,
         rate_limits,
         telemetry,
+        bootstrap_admin,
     })
+}
+
+/// Names the first admin. It is for one start and no key: a file that keeps it would make an admin of whoever
+/// has that identity after the last admin has gone.
+const BOOTSTRAP_VARIABLE: &str = "LATCHKEY_BOOTSTRAP_ADMIN";
+
+fn bootstrap_admin(text: &str, providers: &[&str]) -> Parsed<BootstrapAdmin> {
+    let example = "write it as google:108204268033311374519, with the id that the provider has for the person";
+    let parts = text.split_once(':').filter(|(name, id)| !name.is_empty() && !id.is_empty());
+    let (provider, subject) =
+        parts.ok_or_else(|| Refusal::new("is not PROVIDER:SUBJECT").remedy(example))?;
+    // The development provider is there in `latchkey dev` alone, whatever the configuration says.
+    if !providers.contains(&provider) && provider != idp::PROVIDER_NAME {
+        let nearest = nearest(provider, providers.iter().copied());
+        return Err(Refusal::new(format!(
+            "names {provider}, which is no provider of the configuration"
+        ))
+        .did_you_mean(nearest.map(|name| format!("{name}:{subject}"))));
+    }
+    Ok(BootstrapAdmin { provider: provider.to_owned(), subject: subject.to_owned() })
 }
 
 fn tokens(section: &mut Section<'_>) -> Tokens {

@@ -17,7 +17,7 @@ use crate::administration::{self, AdministrationError};
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::username::comparison_key;
-use crate::routes::auth::deletion::{self, Times};
+use crate::routes::auth::deletion;
 use crate::routes::auth::links::{self, Link};
 use crate::routes::auth::sessions::{self, SessionBody};
 use crate::routes::openapi::operation::{Access, Answer, Body, Operation, Page, Parameter, Tag};
@@ -206,7 +206,9 @@ pub async fn delete(
         // It would be the first personal value of a person who is gone.
         by.address = None;
     }
-    let Times { held_until, tokens_live_until } = Times::of(&app, by.at);
+    let held_until = administration::held_until(by.at, app.settings.usernames.hold);
+    let tokens_live_until =
+        administration::tokens_live_until(by.at, app.settings.tokens.access_ttl);
     let deleted =
         administration::delete(&app.writer, by, user.id, held_until, tokens_live_until).await?;
     deletion::finish(&app, &user, deleted.avatar, deleted.revocations).await?;

@@ -60,7 +60,7 @@ pub async fn upload(
     })?;
     let user = replace(&request, &app, session.claims.sub, picture).await?;
     let emails = app.store.read.emails(user.id).await?;
-    Ok(HttpResponse::Ok().json(UserBody::new(&user, &app).with_emails(emails)))
+    Ok(HttpResponse::Ok().json(UserBody::new(&user, &app.settings).with_emails(emails)))
 }
 
 /// How `DELETE /auth/me/avatar` is described.

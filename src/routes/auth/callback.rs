@@ -7,6 +7,7 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
+use super::bootstrap::promoted;
 use super::opening::{
     audit, last_provider, new_family, refuse_tokens_of, replaced, session_before,
 };
@@ -213,6 +214,7 @@ async fn sign_in(
     let ended = before.filter(|live| live.user.id != user.id);
     let ends = ended.map(|live| replaced(request, app, &live, now));
     let family = new_family(request, app, kept, user.id, &ticket.provider, identity.auth_time, now);
+    let named = identity.subject.clone();
     let mut audit = audit(request, app, user.id, "session.opened", now);
     audit.target = format!("session:{}", family.session);
     audit.details = serde_json::json!({ "provider": ticket.provider });
@@ -230,6 +232,7 @@ async fn sign_in(
     match apply(&app.writer, write).await? {
         SignInOutcome::Opened(live) => {
             refuse_tokens_of(app, ends.as_ref()).await?;
+            let live = promoted(request, app, (&ticket.provider, &named), *live, now).await?;
             let cookies = session::issue(app, &live, now)?;
             Ok(HttpResponse::SeeOther()
                 .insert_header((LOCATION, target))

@@ -182,7 +182,7 @@ impl<'a> ExportedSession<'a> {
         Self {
             id: family.session,
             created_at: family.created_at,
-            last_used_at: family.rotated_at,
+            last_used_at: session.last_used_at(),
             signed_in_at: family.auth_time,
             ended_at: family.revoked_at,
             provider: &session.provider,

@@ -10,6 +10,7 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
+use super::bootstrap::promoted;
 use super::newcomer::without_provider;
 use super::opening::{
     audit, fetch_picture, last_provider, new_family, refuse_tokens_of, replaced, session_before,
@@ -302,6 +303,8 @@ pub async fn confirm(
         answer.cookie(app.cookies.clear(over));
     }
     if let Some(live) = opened {
+        let identity = (ticket.provider.as_str(), ticket.subject.as_str());
+        let live = promoted(request, app, identity, *live, now).await?;
         let cookies = session::issue(app, &live, now)?;
         answer
             .cookie(cookies.access)

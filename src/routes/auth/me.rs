@@ -45,5 +45,5 @@ pub async fn active(app: &App, id: UserId) -> Result<User, ApiError> {
 /// 503 if the store cannot be asked.
 pub async fn shown(app: &App, user: &User) -> Result<UserBody, ApiError> {
     let emails = app.store.read.emails(user.id).await?;
-    Ok(UserBody::new(user, app).with_emails(emails))
+    Ok(UserBody::new(user, &app.settings).with_emails(emails))
 }

@@ -3,6 +3,7 @@
 pub mod account_form;
 pub mod apps;
 pub mod avatar;
+pub mod bootstrap;
 pub mod callback;
 pub mod deletion;
 pub mod export;

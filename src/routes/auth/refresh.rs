@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::callback::locked;
 use crate::actors::rate_limiter::Tier;
 use crate::actors::token_families::{Rotate, RotateError, Rotated};
 use crate::app::App;
@@ -14,6 +15,7 @@ use crate::routes::cookies::Kind;
 use crate::routes::openapi::operation::{Access, Answer, Header, Operation, Tag};
 use crate::routes::session::{self, UserBody};
 use crate::routes::{csrf, edge, rate_limit};
+use crate::store::model::{FamilyId, UserStatus};
 
 /// A renewed session.
 #[derive(Serialize, JsonSchema)]
@@ -33,13 +35,15 @@ pub const REFRESH: Operation = Operation {
     access: Access::Refresh,
     answers: &[Answer::json::<Refreshed>(200, "They are renewed.")
         .with(&[Header::Sets(&[Kind::Access, Kind::Refresh])])],
+    errors: &[ErrorCode::AccountLocked],
     ..Operation::PLAIN
 };
 
 /// `POST /auth/refresh`: 200 with `{"expires_in", "user"}` and both cookies.
 ///
 /// # Errors
-/// `session_ended`; `cookies_not_sent` where the browser kept them back; `csrf_rejected`; 503 where
+/// `session_ended`; `account_locked`, which clears the cookies; `cookies_not_sent` where the browser kept them
+/// back; `csrf_rejected`; 503 where
 /// it is unknown whether the token advanced: asking again with the same one is safe.
 pub async fn refresh(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
     csrf::check(&request, &app.settings.server)?;
@@ -54,14 +58,14 @@ pub async fn refresh(request: HttpRequest, app: Data<App>) -> Result<HttpRespons
     let cookies = session::issue(&app, &rotated.live, app.clock.now())?;
     Ok(HttpResponse::Ok().cookie(cookies.access).cookie(cookies.refresh).json(Refreshed {
         expires_in: cookies.expires_in.as_secs(),
-        user: UserBody::new(&rotated.live.user, &app),
+        user: UserBody::new(&rotated.live.user, &app.settings),
     }))
 }
 
 /// Exchanges a presented token for the live one.
 ///
 /// # Errors
-/// `session_ended`, `rate_limited`, 503.
+/// `session_ended`, `account_locked`, `rate_limited`, 503.
 pub async fn rotate(
     request: &HttpRequest,
     app: &App,
@@ -74,13 +78,25 @@ pub async fn rotate(
         request_id: Some(edge::request_id(request)),
         address: Some(rate_limit::client_address(request, app).ip.to_string()),
     };
-    app.families.of(&family).ask(rotate).await?.map_err(|error| match error {
-        RotateError::Unknown | RotateError::Ended | RotateError::Reused => {
-            session_ended().cause(error)
+    match app.families.of(&family).ask(rotate).await? {
+        Ok(rotated) => Ok(rotated),
+        Err(RotateError::Ended) if is_of_locked(app, family).await? => Err(locked_out(app)),
+        Err(error @ (RotateError::Unknown | RotateError::Ended | RotateError::Reused)) => {
+            Err(session_ended().cause(error))
         }
-        RotateError::Ask(error) => error.into(),
-        RotateError::Store(error) => error.into(),
-    })
+        Err(RotateError::Ask(error)) => Err(error.into()),
+        Err(RotateError::Store(error)) => Err(error.into()),
+    }
+}
+
+async fn is_of_locked(app: &App, family: FamilyId) -> Result<bool, ApiError> {
+    let found = app.store.read.family(family).await?;
+    Ok(found.is_some_and(|found| found.user.status == UserStatus::Locked))
+}
+
+/// The cookies go: there is no newer one while nobody can sign in.
+fn locked_out(app: &App) -> ApiError {
+    locked().cookie(&app.cookies.clear(Kind::Access)).cookie(&app.cookies.clear(Kind::Refresh))
 }
 
 /// The cookie is left alone: an answer that arrives late must not clear a newer one.

@@ -78,7 +78,9 @@ pub async fn resume(request: HttpRequest, app: Data<App>) -> Result<HttpResponse
                 answer.cookie(cookies.access).cookie(cookies.refresh);
                 Outcome::Refreshed
             }
-            Err(error) if error.code == ErrorCode::SessionEnded => Outcome::SignedOut,
+            Err(ApiError { code: ErrorCode::SessionEnded | ErrorCode::AccountLocked, .. }) => {
+                Outcome::SignedOut
+            }
             Err(error) => return Err(error),
         },
     };

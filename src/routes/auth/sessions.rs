@@ -1,5 +1,7 @@
 //! Where a person is signed in, and ending that.
 
+use std::cmp::Reverse;
+
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use schemars::JsonSchema;
@@ -11,10 +13,11 @@ use crate::actors::token_families::End;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::{ApiError, ErrorCode};
+use crate::protocol::rotation::Lifetimes;
 use crate::routes::csrf;
 use crate::routes::openapi::operation::{Access, Answer, Header, Operation, Page, Parameter, Tag};
 use crate::routes::session::Authenticated;
-use crate::store::model::{FIRST_PARTY, FamilyId, SessionId, UserId};
+use crate::store::model::{FIRST_PARTY, FamilyId, Session, SessionId, UserId};
 use crate::store::operation::RevokeTarget;
 
 /// A session as its person recognises it.
@@ -67,24 +70,32 @@ pub async fn list(
     user: UserId,
     current: SessionId,
 ) -> Result<Vec<SessionBody>, ApiError> {
-    let now = app.clock.now();
     let sessions = app.store.read.sessions(user).await?;
-    let live = sessions.into_iter().filter(|session| {
-        session.family.revoked_at.is_none() && now < app.lifetimes.expires(&session.family)
-    });
+    let mut items = live(sessions, &app.lifetimes, app.clock.now());
+    items.iter_mut().for_each(|item| item.current = item.id == current);
+    items.sort_by_key(|item| !item.current);
+    Ok(items)
+}
+
+/// Those of a person's sessions that are live, the newest use first; none of them asks.
+pub fn live(sessions: Vec<Session>, lifetimes: &Lifetimes, now: Timestamp) -> Vec<SessionBody> {
+    let is_live = |session: &Session| {
+        session.family.revoked_at.is_none() && now < lifetimes.expires(&session.family)
+    };
+    let live = sessions.into_iter().filter(is_live);
     let mut items: Vec<SessionBody> = live
         .map(|session| SessionBody {
             id: session.family.session,
             created_at: session.family.created_at,
-            last_used_at: session.family.rotated_at,
+            last_used_at: session.last_used_at(),
             user_agent: session.user_agent,
             network: session.network,
             provider: session.provider,
-            current: session.family.session == current,
+            current: false,
         })
         .collect();
-    items.sort_by_key(|item| !item.current);
-    Ok(items)
+    items.sort_by_key(|item| Reverse(item.last_used_at));
+    items
 }
 
 /// How `DELETE /auth/sessions/{id}` is described.

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
+use super::bootstrap::promoted;
 use super::newcomer::{closed, owner_of};
 use super::opening::{
     audit, fetch_picture, last_provider, new_family, refuse_tokens_of, replaced, session_before,
@@ -156,7 +157,7 @@ pub async fn setup(
         None => ticket.display_name.as_deref(),
     };
     let created = create(&request, &app, &ticket, &body.username, display_name).await?;
-    let user = UserBody::new(&created.live.user, &app).with_emails(ticket.emails());
+    let user = UserBody::new(&created.live.user, &app.settings).with_emails(ticket.emails());
     Ok(created.answer(&app, &ticket, HttpResponse::Created()).json(user))
 }
 
@@ -270,8 +271,10 @@ pub async fn create(
         CreateUserOutcome::Created(live) => {
             refuse_tokens_of(app, ends.as_ref()).await?;
             fetch_picture(app, live.user.id, ticket.picture.as_deref());
+            let identity = (ticket.provider.as_str(), ticket.subject.as_str());
+            let live = promoted(request, app, identity, *live, now).await?;
             let cookies = session::issue(app, &live, now)?;
-            Ok(Created { live: *live, return_to, cookies })
+            Ok(Created { live, return_to, cookies })
         }
         CreateUserOutcome::AlreadySpent => {
             Err(ApiError::new(ErrorCode::AlreadyUsed, SIGN_IN_AGAIN))

@@ -14,6 +14,9 @@ use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, ServiceConfig};
+use aws_lc_rs::digest::SHA256_OUTPUT_LEN;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -44,6 +47,14 @@ const LARGEST_FORM: usize = 64 * 1024;
 /// The provider's issuer.
 pub fn issuer(public_url: &Origin) -> String {
     public_url.join("/dev/idp")
+}
+
+/// The subject of whoever signs in by this name; `None` for what no name can be. A subject stands for itself.
+pub fn subject_of(name: &str) -> Option<String> {
+    if URL_SAFE_NO_PAD.decode(name).is_ok_and(|digest| digest.len() == SHA256_OUTPUT_LEN) {
+        return Some(name.to_owned());
+    }
+    Person::new(name, "").ok().map(|person| person.subject())
 }
 
 /// The provider's state: who it is, and a key that lives as long as the process.

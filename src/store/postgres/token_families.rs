@@ -1,6 +1,6 @@
 //! Table `token_families`: one row a family, one live token.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use deadpool_postgres::ClientWrapper;
 use futures_util::try_join;
@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::store::error::StoreError;
 use crate::store::model::{
     FIRST_PARTY, Family, FamilyId, FamilyWithUser, NewFamily, Revocation, RevocationKind, Session,
-    SessionId, User, UserId,
+    SessionId, User, UserId, refused_until,
 };
 use crate::store::operation::{
     AdvanceFamily, AdvanceOutcome, EndSessionsBefore, EndedSessions, RemoveExpired, Revoke,
@@ -223,6 +223,7 @@ struct Ended {
     id: FamilyId,
     session: SessionId,
     client_id: String,
+    provider: String,
 }
 
 fn ended_from_row(row: &Row) -> Result<Ended, Failure> {
@@ -230,6 +231,7 @@ fn ended_from_row(row: &Row) -> Result<Ended, Failure> {
         id: FamilyId(row.try_get("id")?),
         session: SessionId(row.try_get("session_id")?),
         client_id: row.try_get("client_id")?,
+        provider: row.try_get("provider")?,
     })
 }
 
@@ -311,7 +313,7 @@ pub(super) async fn end_before(
         &[&after, &last.0, &before.millis(), &now.millis(), &ENDED_BY_OPERATOR];
     let rows = query(db, END, parameters).await?;
     let ended: Vec<Ended> = rows.iter().map(ended_from_row).collect::<Result<_, _>>()?;
-    let outcome = refused(&ended, BTreeSet::new(), now.plus(*tokens_live_for));
+    let outcome = refused(&ended, BTreeMap::new(), *now, *tokens_live_for);
     refuse(db, &outcome, &ended, now).await?;
     Ok((outcome, (!is_end).then_some(last)))
 }
@@ -333,7 +335,7 @@ pub(super) async fn read_back_end_before(
     let rows = query(db, SQL, parameters).await?;
     let ended: Vec<Ended> = rows.iter().map(ended_from_row).collect::<Result<_, _>>()?;
     let after = ended.last().map(|family| family.id);
-    let ended = refused(&ended, BTreeSet::new(), entry.at.plus(*tokens_live_for));
+    let ended = refused(&ended, BTreeMap::new(), entry.at, *tokens_live_for);
     Ok(EndedSessions { ended, after })
 }
 
@@ -374,9 +376,9 @@ macro_rules! end_where {
             ), ended AS (
                 UPDATE token_families f SET revoked_at = $2, revoke_reason = $3
                   FROM ending WHERE f.id = ending.id
-                RETURNING f.id, f.session_id, f.client_id
+                RETURNING f.id, f.session_id, f.client_id, f.provider
             )
-            SELECT id, session_id, client_id FROM ended ORDER BY id"
+            SELECT id, session_id, client_id, provider FROM ended ORDER BY id"
         )
     };
 }
@@ -385,7 +387,7 @@ macro_rules! end_where {
 macro_rules! ended_where {
     ($condition:literal) => {
         concat!(
-            "SELECT f.id, f.session_id, f.client_id FROM token_families f WHERE ",
+            "SELECT f.id, f.session_id, f.client_id, f.provider FROM token_families f WHERE ",
             $condition,
             " AND f.revoked_at = $2 AND f.revoke_reason = $3 ORDER BY f.id"
         )
@@ -455,33 +457,38 @@ fn sessions_of(ended: &[Ended]) -> Vec<SessionId> {
     first_party.map(|family| family.session).collect()
 }
 
-/// Which access tokens die with these families.
+/// Which access tokens die with these families, and until when they are refused.
 fn outcome_of(revoke: &Revoke, ended: &[Ended]) -> RevokeOutcome {
-    let mut concerned = BTreeSet::new();
+    let mut concerned = BTreeMap::new();
     if let RevokeTarget::Session(session) = revoke.target {
-        concerned.insert((RevocationKind::Session, session.to_string()));
+        let until = revoke.now.plus(revoke.tokens_live_for);
+        concerned.insert((RevocationKind::Session, session.to_string()), until);
     }
-    refused(ended, concerned, revoke.now.plus(revoke.tokens_live_for))
+    refused(ended, concerned, revoke.now, revoke.tokens_live_for)
 }
 
 /// These families, and what refuses their access tokens beside `concerned`.
 fn refused(
     ended: &[Ended],
-    mut concerned: BTreeSet<(RevocationKind, String)>,
-    until: Timestamp,
+    mut concerned: BTreeMap<(RevocationKind, String), Timestamp>,
+    now: Timestamp,
+    tokens_live_for: Duration,
 ) -> RevokeOutcome {
-    concerned.extend(ended.iter().map(|family| {
-        if family.client_id == FIRST_PARTY {
+    for family in ended {
+        let name = if family.client_id == FIRST_PARTY {
             (RevocationKind::Session, family.session.to_string())
         } else {
             (RevocationKind::Family, family.id.to_string())
-        }
-    }));
+        };
+        let end = refused_until(now, tokens_live_for, &family.provider);
+        let until = concerned.entry(name).or_insert(end);
+        *until = end.max(*until);
+    }
     RevokeOutcome {
         families: ended.iter().map(|family| family.id).collect(),
         revocations: concerned
             .into_iter()
-            .map(|(kind, id)| Revocation { kind, id, until })
+            .map(|((kind, id), until)| Revocation { kind, id, until })
             .collect(),
     }
 }

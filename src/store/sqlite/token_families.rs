@@ -3,6 +3,8 @@
 //! Whoever changes a family holds SQLite's write lock from the start of the transaction, so what is
 //! read here stays true until it is written.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use uuid::Uuid;
 
@@ -12,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::store::error::StoreError;
 use crate::store::model::{
     FIRST_PARTY, Family, FamilyId, FamilyWithUser, NewFamily, RevocationKind, Session, SessionId,
-    UserId, UserStatus,
+    UserId, UserStatus, refused_until,
 };
 use crate::store::operation::{
     AdvanceFamily, AdvanceOutcome, RemoveExpired, Revoke, RevokeOutcome, RevokeTarget,
@@ -222,10 +224,11 @@ pub(super) fn end_and_refuse(
             ended.iter().filter(|family| family.first_party).map(|family| family.session).collect();
         deliveries::add_for_sessions(connection, &sessions, revoke.now)?;
     }
-    let until = revoke.now.plus(revoke.tokens_live_for);
-    let revocations = refused(revoke.target, &ended)
+    let revocations = refused(revoke, &ended)
         .into_iter()
-        .map(|(kind, id)| revocations::record(connection, kind, id.to_string(), until, revoke.now))
+        .map(|((kind, id), until)| {
+            revocations::record(connection, kind, id.to_string(), until, revoke.now)
+        })
         .collect::<Result<_, _>>()?;
     Ok(RevokeOutcome { families: ended.iter().map(|family| family.id).collect(), revocations })
 }
@@ -245,6 +248,7 @@ struct Ended {
     id: FamilyId,
     session: SessionId,
     first_party: bool,
+    refused_until: Timestamp,
 }
 
 fn end(connection: &Connection, revoke: &Revoke) -> Result<Vec<Ended>, StoreError> {
@@ -254,7 +258,7 @@ fn end(connection: &Connection, revoke: &Revoke) -> Result<Vec<Ended>, StoreErro
                 "UPDATE token_families SET revoked_at = ?2, revoke_reason = ?3
                   WHERE revoked_at IS NULL AND ",
                 $condition,
-                " RETURNING id, session_id, client_id"
+                " RETURNING id, session_id, client_id, provider"
             )
         };
     }
@@ -289,6 +293,11 @@ fn end(connection: &Connection, revoke: &Revoke) -> Result<Vec<Ended>, StoreErro
             id: FamilyId(row::id(row, 0)?),
             session: SessionId(row::id(row, 1)?),
             first_party: row.get_ref(2)?.as_str()? == FIRST_PARTY,
+            refused_until: refused_until(
+                revoke.now,
+                revoke.tokens_live_for,
+                row.get_ref(3)?.as_str()?,
+            ),
         })
     })?;
     let mut ended: Vec<Ended> = rows.collect::<Result<_, _>>()?;
@@ -296,19 +305,22 @@ fn end(connection: &Connection, revoke: &Revoke) -> Result<Vec<Ended>, StoreErro
     Ok(ended)
 }
 
-/// What access tokens are refused by: the session of first-party families, the others themselves.
-fn refused(target: RevokeTarget, ended: &[Ended]) -> Vec<(RevocationKind, Uuid)> {
-    let named = match target {
-        RevokeTarget::Session(session) => Some((RevocationKind::Session, session.0)),
-        RevokeTarget::Family(_) | RevokeTarget::User(_) | RevokeTarget::OtherSessions(..) => None,
-    };
-    let of_families = ended.iter().map(|family| match family.first_party {
-        true => (RevocationKind::Session, family.session.0),
-        false => (RevocationKind::Family, family.id.0),
-    });
-    let mut refused: Vec<_> = named.into_iter().chain(of_families).collect();
-    refused.sort_unstable();
-    refused.dedup();
+/// What access tokens are refused by, and until when: the session of first-party families, the others
+/// themselves.
+fn refused(revoke: &Revoke, ended: &[Ended]) -> BTreeMap<(RevocationKind, Uuid), Timestamp> {
+    let mut refused = BTreeMap::new();
+    if let RevokeTarget::Session(session) = revoke.target {
+        let until = revoke.now.plus(revoke.tokens_live_for);
+        refused.insert((RevocationKind::Session, session.0), until);
+    }
+    for family in ended {
+        let name = match family.first_party {
+            true => (RevocationKind::Session, family.session.0),
+            false => (RevocationKind::Family, family.id.0),
+        };
+        let until = refused.entry(name).or_insert(family.refused_until);
+        *until = family.refused_until.max(*until);
+    }
     refused
 }
 

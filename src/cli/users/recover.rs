@@ -1,9 +1,10 @@
-//! `latchkey users …`: people, for operators.
+//! `latchkey users recover`: a way back for somebody who lost their only provider.
 
 use serde_json::json;
 
+use super::Users;
 use crate::actors::db_writer::apply;
-use crate::administration;
+use crate::cli::desk::Desk;
 use crate::cli::{Failure, Format, output};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::Settings;
@@ -28,26 +29,25 @@ pub struct RecoveryLink {
     pub expires_at: Timestamp,
 }
 
-/// `users recover USER`: a link that attaches a new way to sign in to an account, once.
-///
-/// # Errors
-/// A sentence on what stood in the way.
-pub async fn recover(settings: &Settings, format: Format, who: &str) -> Result<(), Failure> {
-    let RecoveryLink { user, url, expires_at } =
-        make_recovery_link(settings, &Clock::system(), who).await?;
-    match format {
-        Format::Json => output::json(&json!({
-            "id": user.id, "username": user.username, "url": url, "expires_at": expires_at,
-        })),
-        Format::Text => {
-            let (name, until) = (&user.username, output::minute(expires_at));
-            let accent = output::ACCENT;
-            anstream::println!(
-                "A way back into the account {name}, for one use, until {until}:\n\n  {accent}{url}{accent:#}\n\nWhoever opens it can connect a new way to sign in to this account: hand it to {name} alone."
-            );
+impl Users<'_> {
+    /// Prints a link that attaches a new way to sign in to an account, once.
+    pub(super) async fn recover(&self, who: &str) -> Result<(), Failure> {
+        let Desk { settings, format, clock, store } = &self.0;
+        let RecoveryLink { user, url, expires_at } = make(settings, clock, store, who).await?;
+        match format {
+            Format::Json => output::json(&json!({
+                "id": user.id, "username": user.username, "url": url, "expires_at": expires_at,
+            })),
+            Format::Text => {
+                let (name, until) = (&user.username, output::minute(expires_at));
+                let accent = output::ACCENT;
+                anstream::println!(
+                    "A way back into the account {name}, for one use, until {until}:\n\n  {accent}{url}{accent:#}\n\nWhoever opens it can connect a new way to sign in to this account: hand it to {name} alone."
+                );
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Makes the link, and notes in the audit trail that it was made.
@@ -60,10 +60,16 @@ pub async fn make_recovery_link(
     who: &str,
 ) -> Result<RecoveryLink, Failure> {
     let store = startup::open_store(settings, clock).await.map_err(Failure::of)?;
-    if let Ok(reference) = store.read.time().await {
-        clock.synchronize(reference);
-    }
-    let user = find(&store, who).await?;
+    make(settings, clock, &store, who).await
+}
+
+async fn make(
+    settings: &Settings,
+    clock: &Clock,
+    store: &Store,
+    who: &str,
+) -> Result<RecoveryLink, Failure> {
+    let user = super::find(store, who).await?;
     if user.status == UserStatus::Locked {
         let name = &user.username;
         return Err(Failure::new(format!(
@@ -77,16 +83,10 @@ pub async fn make_recovery_link(
     let target = format!("user:{}", user.id);
     let mut entry = AuditEntry::new(now, Actor::CommandLine, "user.recovery_offered", target);
     entry.details = json!({ "expires_at": expires_at });
-    let writer = startup::start_writer_alone(settings, &store);
+    let writer = startup::start_writer_alone(settings, store);
     apply(&writer, AppendAudit(entry)).await.map_err(Failure::of)?;
     let sealer = Sealer::new(&settings.server.secret_key);
     let sealed = sealer.seal(Purpose::Recovery, &ticket, expires_at);
     let path = places::with_query(recover::PATH, &[("ticket", &sealed)]);
     Ok(RecoveryLink { user, url: settings.server.public_url.join(&path), expires_at })
-}
-
-/// A person by username or id.
-async fn find(store: &Store, who: &str) -> Result<User, Failure> {
-    let found = administration::find(store.read.as_ref(), who).await.map_err(Failure::of)?;
-    found.ok_or_else(|| Failure::new(format!("There is nobody with the username or id {who:?}.")))
 }
