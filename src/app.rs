@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use crate::actors::auditor::Auditor;
 use crate::actors::client_keys::ClientKeys;
 use crate::actors::clients::Clients;
 use crate::actors::db_writer::DbWriter;
@@ -71,6 +72,8 @@ pub struct Parts {
     pub families: Shards<TokenFamilies>,
     /// Owners of the rate-limit buckets.
     pub rate_limiters: Shards<RateLimiter>,
+    /// Owner of the checkpoints of the audit trail.
+    pub auditor: Mailbox<Auditor>,
     /// Owner of the timed removal.
     pub janitor: Mailbox<Janitor>,
     /// Owner of what providers say of themselves.

@@ -17,11 +17,12 @@ use actix_web::web::Data;
 use actix_web::{HttpServer, web};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::actors::auditor::{self, Auditor};
 use crate::actors::client_keys::ClientKeys;
 use crate::actors::clients::Clients;
 use crate::actors::db_writer::DbWriter;
 use crate::actors::janitor::{self, Janitor};
-use crate::actors::key_ring::{self, KeyRing, KeyRingError, Reload};
+use crate::actors::key_ring::{self, KeyRing, KeyRingError, Keys, Reload};
 use crate::actors::mailbox::Mailbox;
 use crate::actors::outbox::{self, Outbox};
 use crate::actors::picture_decoder::PictureDecoder;
@@ -38,6 +39,7 @@ use crate::app::{App, Parts};
 use crate::avatars::storage::{AvatarStorage, StorageError};
 use crate::clock::Clock;
 use crate::config::settings::{Audit, Settings, Tls};
+use crate::notary::Notary;
 use crate::protocol::key::SigningKey;
 use crate::protocol::refresh_token::RefreshTokens;
 use crate::protocol::rotation::Lifetimes;
@@ -114,6 +116,8 @@ pub struct KeyActors {
     pub writer: Mailbox<DbWriter>,
     /// Owner of the keys.
     pub key_ring: Mailbox<KeyRing>,
+    /// What it publishes.
+    pub keys: Keys,
 }
 
 /// A running server.
@@ -267,11 +271,31 @@ pub fn start_key_actors(
     let writer =
         start_writer(&mut supervision, &writer_arbiter, store, &Arc::default(), &settings.audit);
     let means = key_ring_means(settings, clock, store, &writer, None, KeyRingUse::CommandLine)?;
-    let (publish, _) = KeyRing::channel();
+    let (publish, keys) = KeyRing::channel();
     let terms = terms("key_ring", 0, 16, Duration::from_secs(60));
     let key_ring =
         supervision.start(&arbiter, terms, move |status| KeyRing::new(means, publish, status));
-    Ok(KeyActors { writer, key_ring })
+    Ok(KeyActors { writer, key_ring, keys })
+}
+
+/// What signs the audit trail.
+pub fn notary(
+    settings: &Settings,
+    clock: &Clock,
+    store: &Store,
+    writer: &Mailbox<DbWriter>,
+    keys: &Keys,
+) -> Notary {
+    Notary {
+        issuer: settings.server.public_url.as_str().to_owned(),
+        algorithm: settings.keys.algorithm,
+        every: settings.audit.checkpoint_every,
+        keys: keys.clone(),
+        sealer: Sealer::new(&settings.server.secret_key),
+        read: Arc::clone(&store.read),
+        writer: writer.clone(),
+        clock: clock.clone(),
+    }
 }
 
 /// The owner of the writes alone, for a command.
@@ -424,9 +448,17 @@ async fn start_actors(
     // A node that cannot open the store's keys does not start.
     key_ring.ask(Reload).await.map_err(KeyRingError::from)??;
 
+    let notary = notary(&settings, clock, &store, &writer, &keys);
+    let auditor = supervision.start(
+        &owners.handle(),
+        terms("auditor", 0, 16, Duration::from_secs(15)),
+        move |status| Auditor::new(notary, status),
+    );
+
     let avatars = AvatarStorage::open(&settings.avatars.store)?;
     let means = janitor::Means {
         writer: writer.clone(),
+        auditor: auditor.clone(),
         read: Arc::clone(&store.read),
         clock: clock.clone(),
         lifetimes,
@@ -497,6 +529,7 @@ async fn start_actors(
     let tickers = vec![
         ticker::start(&revocations, revocations::POLL),
         ticker::start(&key_ring, key_ring::POLL),
+        ticker::start(&auditor, auditor::period(settings.audit.checkpoint_every)),
         ticker::start(&janitor, janitor::PERIOD),
         ticker::start(&outbox, outbox::POLL),
         start_clock_ticker(clock.clone(), store.clone(), Arc::clone(&skew)),
@@ -534,6 +567,7 @@ async fn start_actors(
         revocations,
         families,
         rate_limiters,
+        auditor,
         janitor,
         provider_metadata,
         picture_decoder,
@@ -745,6 +779,7 @@ impl Running {
             drained &= shard.drain(grace).await;
         }
         drained &= app.janitor.drain(grace).await;
+        drained &= app.auditor.drain(grace).await;
         drained &= app.key_ring.drain(grace).await;
         drained &= app.provider_metadata.drain(grace).await;
         drained &= app.pictures.drain(grace).await;

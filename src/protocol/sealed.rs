@@ -43,6 +43,8 @@ pub enum Purpose {
     DemoApp,
     /// Private halves of signing keys in the store.
     SigningKey,
+    /// Marks signed statements about the audit trail as our own.
+    AuditStatement,
     /// A code of the development provider.
     DevelopmentCode,
 }
@@ -61,6 +63,7 @@ impl Purpose {
             Self::EndSession => "end session",
             Self::DemoApp => "demo app",
             Self::SigningKey => "signing key",
+            Self::AuditStatement => "audit statement",
             Self::DevelopmentCode => "development code",
         }
     }
