@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use crate::actors::auditor::Auditor;
 use crate::actors::change_listener::ChangeListener;
 use crate::actors::client_keys::ClientKeys;
 use crate::actors::clients::Clients;
@@ -74,6 +75,8 @@ pub struct Parts {
     pub families: Shards<TokenFamilies>,
     /// Owners of the rate-limit buckets.
     pub rate_limiters: Shards<RateLimiter>,
+    /// Owner of the checkpoints of the audit trail.
+    pub auditor: Mailbox<Auditor>,
     /// Owner of the timed removal.
     pub janitor: Mailbox<Janitor>,
     /// Owner of what providers say of themselves.

@@ -18,9 +18,10 @@
 //!          ├─ Fetch ────────▶ Pictures               pictures to be fetched from providers │
 //!          ├─ Wake ─────────▶ Outbox ◀─ Wake ─ TokenFamilies   clients to be told of an end│
 //!          ├─ TakePlace, … ─▶ PictureDecoder ◀─ Encode ─ Pictures    memory for pictures   │
+//!          │   Auditor ◀─ AnnounceRemoval ─ Janitor  checkpoints of the audit trail
 //!          ├─ RotateKey, … ─▶ KeyRing                keys and their life cycle ────────────┘
 //!          │                    │    ╰─▶ watch: KeySnapshot, with which every worker signs
-//!          ├─ Apply ──────────▶ DbWriter ◀── Apply ── TokenFamilies, KeyRing, Janitor, Pictures, Outbox
+//!          ├─ Apply ──────────▶ DbWriter ◀── Apply ── TokenFamilies, KeyRing, Auditor, Janitor, …
 //!          │                    │ batches: all that queued while one commit was under way
 //!          │                    │            Revocations, KeyRing, Clients ◀── look again ─ ChangeListener
 //!          ▼                    ▼                                                              ▲
@@ -40,6 +41,7 @@ pub mod clock;
 pub mod config;
 pub mod connections;
 pub mod error;
+pub mod notary;
 pub mod protocol;
 pub mod providers;
 pub mod registration;

@@ -17,6 +17,7 @@ use actix_web::web::Data;
 use actix_web::{HttpServer, web};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::actors::auditor::{self, Auditor};
 use crate::actors::change_listener::{self, ChangeListener, FirstTry};
 use crate::actors::client_keys::ClientKeys;
 use crate::actors::clients::Clients;
@@ -40,6 +41,7 @@ use crate::avatars::storage::{AvatarStorage, StorageError};
 use crate::clock::Clock;
 use crate::config::settings::{Audit, Settings, Tls};
 use crate::connections;
+use crate::notary::Notary;
 use crate::protocol::key::SigningKey;
 use crate::protocol::refresh_token::RefreshTokens;
 use crate::protocol::rotation::Lifetimes;
@@ -278,6 +280,26 @@ pub fn start_key_actors(
     Ok(KeyActors { writer, key_ring, keys })
 }
 
+/// What signs the audit trail.
+pub fn notary(
+    settings: &Settings,
+    clock: &Clock,
+    store: &Store,
+    writer: &Mailbox<DbWriter>,
+    keys: &Keys,
+) -> Notary {
+    Notary {
+        issuer: settings.server.public_url.as_str().to_owned(),
+        algorithm: settings.keys.algorithm,
+        every: settings.audit.checkpoint_every,
+        keys: keys.clone(),
+        sealer: Sealer::new(&settings.server.secret_key),
+        read: Arc::clone(&store.read),
+        writer: writer.clone(),
+        clock: clock.clone(),
+    }
+}
+
 /// The owner of the writes alone, for a command.
 pub fn start_writer_alone(settings: &Settings, store: &Store) -> Mailbox<DbWriter> {
     let mut supervision = Supervision::new(Policy::default());
@@ -453,9 +475,17 @@ async fn start_actors(
     // A node that cannot open the store's keys does not start.
     key_ring.ask(Reload).await.map_err(KeyRingError::from)??;
 
+    let notary = notary(&settings, clock, &store, &writer, &keys);
+    let auditor = supervision.start(
+        &owners.handle(),
+        terms("auditor", 0, 16, Duration::from_secs(15)),
+        move |status| Auditor::new(notary, status),
+    );
+
     let avatars = AvatarStorage::open(&settings.avatars.store)?;
     let means = janitor::Means {
         writer: writer.clone(),
+        auditor: auditor.clone(),
         read: Arc::clone(&store.read),
         clock: clock.clone(),
         lifetimes,
@@ -520,6 +550,7 @@ async fn start_actors(
     let tickers = vec![
         ticker::start(&revocations, revocations::POLL),
         ticker::start(&key_ring, key_ring::POLL),
+        ticker::start(&auditor, auditor::period(settings.audit.checkpoint_every)),
         ticker::start(&janitor, janitor::PERIOD),
         ticker::start(&outbox, outbox::POLL),
         start_clock_ticker(clock.clone(), store.clone(), Arc::clone(&skew)),
@@ -559,6 +590,7 @@ async fn start_actors(
         revocations,
         families,
         rate_limiters,
+        auditor,
         janitor,
         provider_metadata,
         picture_decoder,
@@ -764,6 +796,7 @@ impl Running {
         }
         drained &= app.change_listener.drain(grace).await;
         drained &= app.janitor.drain(grace).await;
+        drained &= app.auditor.drain(grace).await;
         drained &= app.key_ring.drain(grace).await;
         drained &= app.provider_metadata.drain(grace).await;
         drained &= app.pictures.drain(grace).await;

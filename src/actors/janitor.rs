@@ -9,6 +9,7 @@ use actix::{
     WrapFuture,
 };
 
+use super::auditor::{AnnounceRemoval, Auditor};
 use super::db_writer::{DbWriter, WriteError, apply};
 use super::mailbox::{Drain, Mailbox};
 use super::status::ActorStatus;
@@ -16,6 +17,7 @@ use super::ticker::Tick;
 use crate::avatars::name::ObjectName;
 use crate::avatars::storage::{AvatarStorage, Mark, StorageError};
 use crate::clock::{Clock, Timestamp};
+use crate::notary::Checkpointed;
 use crate::protocol::key_life::{KeyState, life};
 use crate::protocol::rotation::Lifetimes;
 use crate::store::ReadStore;
@@ -69,6 +71,8 @@ pub struct Means {
     pub clock: Clock,
     /// From `[tokens]`.
     pub lifetimes: Lifetimes,
+    /// Signs what may be missing of the audit trail before it goes.
+    pub auditor: Mailbox<Auditor>,
     /// How long audit entries are kept.
     pub audit_retention: Duration,
     /// How long a token can be valid after it was signed, with leeway.
@@ -109,7 +113,7 @@ async fn run(means: Means) -> Result<Removed, WriteError> {
         idle_since: now.minus(means.lifetimes.idle),
         created_before: now.minus(means.lifetimes.absolute),
         revoked_before: now.minus(KEEP_ENDED),
-        audited_before: None,
+        audited_before: announced(&means, now).await,
         wipe_keys,
         families_after: None,
         limit: STEP,
@@ -135,6 +139,25 @@ async fn run(means: Means) -> Result<Removed, WriteError> {
             return Ok(total);
         }
     }
+}
+
+/// Up to when audit entries may go: what is missing must be signed for before. A moment more is signed than
+/// goes, since the last entry of a chain is not always the one with the latest time.
+async fn announced(means: &Means, now: Timestamp) -> Option<Timestamp> {
+    let before = now.minus(means.audit_retention);
+    let slack = (means.audit_retention / 10).min(Duration::from_secs(300));
+    let ended_by = before.minus(slack);
+    match means.auditor.ask(AnnounceRemoval { ended_by, before }).await {
+        Ok(Ok(Checkpointed::Written(_))) => Some(ended_by),
+        Ok(Ok(Checkpointed::NotNeeded | Checkpointed::Outrun)) => None,
+        Ok(Err(error)) => not_announced(&error),
+        Err(error) => not_announced(&error),
+    }
+}
+
+fn not_announced(error: &dyn std::fmt::Display) -> Option<Timestamp> {
+    tracing::warn!(%error, "old audit entries stay, since what is missing could not be signed for; trying again");
+    None
 }
 
 /// What a round came to.

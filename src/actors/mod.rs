@@ -1,5 +1,6 @@
 //! The actors: owners of all shared mutable state. One file each, its messages on top.
 
+pub mod auditor;
 pub mod change_listener;
 pub mod client_keys;
 pub mod clients;

@@ -19,7 +19,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::jwt::{Algorithm, LEEWAY_SECONDS, TokenError, read_header};
+use super::jwt::{
+    Algorithm, LEEWAY_SECONDS, StrictHeader, TokenError, read_header, read_long_header,
+};
 
 /// Why a key cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -215,6 +217,31 @@ impl SigningKey {
 }
 
 impl PublicKey {
+    /// From a public JWK. The id is the key's own thumbprint, whatever its `kid` says.
+    ///
+    /// # Errors
+    /// [`KeyError::Unreadable`].
+    pub fn of_jwk(jwk: &Value) -> Result<Self, KeyError> {
+        let word = |name: &str| jwk.get(name).and_then(Value::as_str).unwrap_or_default();
+        let (algorithm, required): (_, &[&'static str]) = match (word("kty"), word("crv")) {
+            ("RSA", _) => (Algorithm::RS256, &["e", "kty", "n"]),
+            ("EC", "P-256") => (Algorithm::ES256, &["crv", "kty", "x", "y"]),
+            ("OKP", "Ed25519") => (Algorithm::EdDsa, &["crv", "kty", "x"]),
+            _ => return Err(KeyError::Unreadable("not RSA, P-256 or Ed25519".to_owned())),
+        };
+        let members: Vec<(&str, String)> =
+            required.iter().map(|name| (*name, word(name).to_owned())).collect();
+        // What is no base64url would make a thumbprint of something else.
+        let is_plain = |value: &String| {
+            let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+            !value.is_empty() && value.bytes().all(is_word)
+        };
+        if !members.iter().all(|(_, value)| is_plain(value)) {
+            return Err(KeyError::Unreadable("a member is missing or not base64url".to_owned()));
+        }
+        Ok(Self::new(algorithm, &members))
+    }
+
     /// `members`: the required ones of RFC 7638 §3.2, in lexicographic order.
     fn new(algorithm: Algorithm, members: &[(&str, String)]) -> Self {
         let required: Vec<String> =
@@ -291,7 +318,26 @@ pub fn verify<'a, T: DeserializeOwned>(
     typ: &str,
     find: impl FnOnce(&str) -> Option<&'a VerificationKey>,
 ) -> Result<T, TokenError> {
-    let header = read_header(token, typ)?;
+    verify_by(&read_header(token, typ)?, token, find)
+}
+
+/// As [`verify`], for tokens whose length is bounded elsewhere.
+///
+/// # Errors
+/// [`TokenError`].
+pub fn verify_long<'a, T: DeserializeOwned>(
+    token: &str,
+    typ: &str,
+    find: impl FnOnce(&str) -> Option<&'a VerificationKey>,
+) -> Result<T, TokenError> {
+    verify_by(&read_long_header(token, typ)?, token, find)
+}
+
+fn verify_by<'a, T: DeserializeOwned>(
+    header: &StrictHeader,
+    token: &str,
+    find: impl FnOnce(&str) -> Option<&'a VerificationKey>,
+) -> Result<T, TokenError> {
     let key = find(&header.kid).ok_or(TokenError::UnknownKey)?;
     if header.alg != key.algorithm.as_str() {
         return Err(TokenError::WrongKind);

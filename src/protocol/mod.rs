@@ -1,6 +1,7 @@
 //! Pure rules of the protocols: no I/O, no clock, no actor.
 
 pub mod audit_chain;
+pub mod audit_trail;
 pub mod authorization_code;
 pub mod claims;
 pub mod client;

@@ -47,6 +47,8 @@ pub enum Purpose {
     Cursor,
     /// The answer to a request that is not done twice.
     Answer,
+    /// Marks signed statements about the audit trail as our own.
+    AuditStatement,
     /// A code of the development provider.
     DevelopmentCode,
 }
@@ -67,6 +69,7 @@ impl Purpose {
             Self::SigningKey => "signing key",
             Self::Cursor => "cursor",
             Self::Answer => "answer",
+            Self::AuditStatement => "audit statement",
             Self::DevelopmentCode => "development code",
         }
     }

@@ -97,6 +97,7 @@ each_actor_survives! {
     a_panic_in_the_key_ring_loses_nothing_acknowledged: "key_ring", "panic";
     a_panic_in_the_revocations_loses_nothing_acknowledged: "revocations", "panic";
     a_panic_in_the_rate_limiter_loses_nothing_acknowledged: "rate_limiter", "panic";
+    a_panic_in_the_auditor_loses_nothing_acknowledged: "auditor", "panic";
     a_panic_in_the_janitor_loses_nothing_acknowledged: "janitor", "panic";
     a_panic_in_the_provider_metadata_loses_nothing_acknowledged: "provider_metadata", "panic";
     a_panic_in_the_change_listener_loses_nothing_acknowledged: "change_listener", "panic";

@@ -44,6 +44,7 @@ async fn inject(
         "dbwriter" => break_all(from_ref(&app.writer), fault).await,
         "keyring" => break_all(from_ref(&app.key_ring), fault).await,
         "revocations" => break_all(from_ref(&app.revocations), fault).await,
+        "auditor" => break_all(from_ref(&app.auditor), fault).await,
         "janitor" => break_all(from_ref(&app.janitor), fault).await,
         "tokenfamilies" => break_all(app.families.all(), fault).await,
         "ratelimiter" => break_all(app.rate_limiters.all(), fault).await,
