@@ -19,7 +19,7 @@ use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::oauth::error::{OAuthCode, OAuthError, OAuthProblem, plain};
+use super::oauth::error::{OAuthCode, OAuthError, OAuthProblem};
 use super::{cors, pages, unread};
 use crate::app::App;
 use crate::clock::{Stopwatch, Timestamp};

@@ -44,7 +44,7 @@ struct PersonBody {
 
 impl PersonBody {
     fn new(app: &App, user: &User, emails: Vec<Email>) -> Self {
-        Self { user: UserBody::new(user, app).with_emails(emails), status: user.status }
+        Self { user: UserBody::new(user, &app.settings).with_emails(emails), status: user.status }
     }
 }
 

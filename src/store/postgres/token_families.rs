@@ -1,6 +1,7 @@
 //! Table `token_families`: one row a family, one live token.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use deadpool_postgres::ClientWrapper;
 use futures_util::try_join;
@@ -313,7 +314,7 @@ pub(super) async fn end_before(
         &[&after, &last.0, &before.millis(), &now.millis(), &ENDED_BY_OPERATOR];
     let rows = query(db, END, parameters).await?;
     let ended: Vec<Ended> = rows.iter().map(ended_from_row).collect::<Result<_, _>>()?;
-    let outcome = refused(&ended, BTreeMap::new(), *now, *tokens_live_for);
+    let outcome = refused(&ended, BTreeMap::new(), now, *tokens_live_for);
     refuse(db, &outcome, &ended, now).await?;
     Ok((outcome, (!is_end).then_some(last)))
 }
