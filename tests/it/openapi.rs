@@ -65,7 +65,7 @@ async fn the_document_tells_of_every_route_and_of_no_other() {
     assert_eq!(told, registered);
     // The router agrees: it names the same methods where another is tried.
     for endpoint in endpoints() {
-        let address = endpoint.path.replace('{', "").replace('}', "");
+        let address = endpoint.path.replace(['{', '}'], "");
         let request = browser.client.request(Method::PUT, format!("{}{address}", server.url));
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{address}");
