@@ -209,6 +209,7 @@ async fn a_run_at_trace_level_tells_no_secret(log_format: &str) {
         ),
         ("/oauth/introspect", form(&[("token", "a-forged-token-of-an-attacker")])),
     ];
+    let tokens = Regex::new("\"(?:access|refresh|id)_token\":\"([^\"]+)").unwrap();
     for (path, parameters) in bodies {
         let answer = http()
             .post(format!("{url}{path}?{parameters}"))
@@ -219,9 +220,7 @@ async fn a_run_at_trace_level_tells_no_secret(log_format: &str) {
             .await
             .unwrap();
         let text = secrets.keep_all_of(answer).await;
-        for token in
-            Regex::new("\"(?:access|refresh|id)_token\":\"([^\"]+)").unwrap().captures_iter(&text)
-        {
+        for token in tokens.captures_iter(&text) {
             secrets.keep(&token[1]);
         }
     }
@@ -290,6 +289,9 @@ const INJECTED: &[&str] = &[
 
 #[actix_web::test]
 async fn l11_nothing_that_is_sent_begins_a_line_or_commands_a_terminal() {
+    let begins =
+        Regex::new(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*\s+(TRACE|DEBUG|INFO|WARN|ERROR)\s")
+            .unwrap();
     for log_format in ["text", "json"] {
         let directory = tempfile::tempdir().unwrap();
         let server = Logged::start(directory.path(), log_format).await;
@@ -338,9 +340,6 @@ async fn l11_nothing_that_is_sent_begins_a_line_or_commands_a_terminal() {
             exchange(authority, line.as_bytes()).await;
         }
         let said = server.said();
-        let begins =
-            Regex::new(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*\s+(TRACE|DEBUG|INFO|WARN|ERROR)\s")
-                .unwrap();
         let (_greeting, logged) = said.split_once("Ready in").unwrap();
         assert!(logged.lines().count() > 1_000);
         for line in logged.lines().skip(1).filter(|line| !line.trim().is_empty()) {
