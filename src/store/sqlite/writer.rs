@@ -106,6 +106,13 @@ fn transact(
             counters.count_commit(answers.iter().filter(|answer| answer.is_ok()).count());
             answers
         }
+        // The entry of one of them cannot be written: the others are applied all the same.
+        Err(StoreError::Refused(_)) if operations.len() > 1 => {
+            roll_back(connection);
+            counters.count_retried_alone();
+            let mut alone = |one| transact(connection, std::slice::from_ref(one), counters, trail);
+            operations.iter().flat_map(&mut alone).collect()
+        }
         Err(error) => {
             roll_back(connection);
             vec![Err(error); operations.len()]
