@@ -26,6 +26,10 @@ CREATE INDEX audit_events_actor ON audit_events (actor, id);
 CREATE INDEX audit_events_action ON audit_events (action, id);
 CREATE INDEX audit_events_target ON audit_events (target, id);
 
+-- Those who do much, but seldom some of it. Everybody else is found by what they did.
+CREATE INDEX audit_events_actor_action ON audit_events (actor, action, id)
+    WHERE actor IN ('anonymous', 'cli', 'system');
+
 -- The signed statements about the trail. Their number is given once, however many nodes sign.
 CREATE TABLE audit_checkpoints (
     number         bigint PRIMARY KEY,
@@ -51,6 +55,9 @@ UPDATE users SET display_name_key = lower(display_name) WHERE display_name IS NO
 CREATE INDEX users_display_name_key ON users (display_name_key, id) WHERE display_name_key IS NOT NULL;
 CREATE INDEX users_admins ON users (id) WHERE role = 'admin';
 CREATE INDEX users_locked ON users (id) WHERE status = 'locked';
+CREATE INDEX users_locked_username_key ON users (username_key) WHERE status = 'locked';
+CREATE INDEX users_locked_display_name_key ON users (display_name_key, id)
+    WHERE status = 'locked' AND display_name_key IS NOT NULL;
 CREATE INDEX users_deleted ON users (id) WHERE status = 'deleted';
 
 -- An older binary would write entries without a place.

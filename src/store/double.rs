@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::error::StoreError;
 use super::model::{
     AppAccess, AuditPage, ChainHead, ChainedRow, Client, Consent, Email, FamilyId, FamilyWithUser,
-    FormerUsername, FoundUser, GrantWithPerson, HeldUsername, Identity, Revocation, Session,
-    StoredCheckpoint, StoredKey, User, UserId, UserPage,
+    FormerUsername, GrantWithPerson, HeldUsername, Identity, Revocation, Session, StoredCheckpoint,
+    StoredKey, User, UserId, UserList, UserPage,
 };
 use super::{AuditRow, ReadStore};
 use crate::clock::Timestamp;
@@ -135,7 +135,7 @@ impl ReadStore for ScriptedReads {
         let Some(revocations) = scripted else { return silent() };
         Ok(revocations.into_iter().filter(|revocation| now < revocation.until).collect())
     }
-    async fn users(&self, _: &UserPage) -> Result<Vec<FoundUser>, StoreError> {
+    async fn users(&self, _: &UserPage) -> Result<UserList, StoreError> {
         silent()
     }
     async fn audit(&self, _: &AuditPage) -> Result<Vec<AuditRow>, StoreError> {

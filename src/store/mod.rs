@@ -26,8 +26,8 @@ use crate::protocol::jwt::Algorithm;
 use error::{OpenError, StoreError};
 use model::{
     AppAccess, AuditEntry, AuditPage, ChainHead, ChainedRow, Client, Consent, Email, FamilyId,
-    FamilyWithUser, FormerUsername, FoundUser, GrantWithPerson, HeldUsername, Identity, Revocation,
-    Session, StoredCheckpoint, StoredKey, User, UserId, UserPage,
+    FamilyWithUser, FormerUsername, GrantWithPerson, HeldUsername, Identity, Revocation, Session,
+    StoredCheckpoint, StoredKey, User, UserId, UserList, UserPage,
 };
 use operation::{Operation, Outcome};
 use trail::Trail;
@@ -139,7 +139,7 @@ pub trait ReadStore: Send + Sync {
     /// People, a page of them, in an order in which those who come or go move nobody else: the newest
     /// first; where something is searched for, those whose username matches first, by it, then those whose
     /// display name, then those whose verified address does. Everybody is there once.
-    async fn users(&self, page: &UserPage) -> Result<Vec<FoundUser>, StoreError>;
+    async fn users(&self, page: &UserPage) -> Result<UserList, StoreError>;
 
     /// Audit entries, a page of them, the newest first.
     async fn audit(&self, page: &AuditPage) -> Result<Vec<AuditRow>, StoreError>;

@@ -8,6 +8,7 @@
 #![allow(unreachable_pub, reason = "nobody uses this binary as a library")]
 
 pub mod accounts;
+pub mod administration;
 pub mod audit;
 pub mod avatars;
 pub mod batches;
@@ -23,9 +24,11 @@ pub mod keys;
 pub mod links;
 pub mod migrations;
 pub mod odd_text;
+pub mod people;
 pub mod races;
 pub mod revocation;
 pub mod sign_in;
+pub mod trail;
 
 use latchkey::config::settings::Store as StoreSettings;
 
@@ -69,6 +72,17 @@ macro_rules! store_contract {
                 nothing_brings_a_deleted_person_back,
                 sessions_are_listed_by_their_last_use,
                 all_sessions_but_one_end,
+            }
+            administration::{
+                a_role_is_given_and_taken_but_never_the_last_admins,
+                the_first_admin_is_made_once,
+                of_two_admins_who_stop_each_other_one_stays,
+                a_locked_person_is_kept_out_until_they_are_unlocked,
+                an_administrator_deletes_whoever_is_locked,
+                a_session_is_opened_that_is_over_when_it_says,
+                sessions_that_were_opened_before_a_moment_end_step_by_step,
+                of_two_who_claim_a_request_one_does_it,
+                a_request_that_was_made_is_answered_again_and_not_done_again,
             }
             audit::{
                 an_entry_is_read_as_it_was_written,
@@ -201,6 +215,12 @@ macro_rules! store_contract {
                 odd_text_breaks_nothing,
                 odd_questions_break_nothing,
             }
+            people::{
+                everybody_who_matches_is_found_once_and_in_order,
+                a_tombstone_is_found_by_its_status_alone,
+                people_who_come_and_go_between_pages_move_nobody_else,
+                a_display_name_is_found_as_it_is_now,
+            }
             races::{
                 of_many_who_present_one_generation_one_moves_it,
                 of_two_who_want_a_name_one_gets_it,
@@ -230,6 +250,16 @@ macro_rules! store_contract {
                 another_session_ends_in_the_same_browser,
                 an_identity_of_somebody_else_is_not_allowed,
                 only_an_active_person_is_allowed,
+            }
+            trail::{
+                entries_follow_each_other_in_the_order_of_their_operations,
+                each_process_writes_a_chain_of_its_own,
+                what_is_refused_or_fails_leaves_no_entry_and_no_gap,
+                entries_from_before_the_chains_are_given_places,
+                where_there_are_chains_nobody_elses_entry_gets_into_one,
+                a_checkpoint_of_a_number_is_written_once,
+                an_old_chain_goes_from_its_end_on_and_others_stay_whole,
+                a_page_of_the_trail_shows_what_it_was_asked_for,
             }
         }
         $crate::store_contract::store_contract! { @with_settings

@@ -24,17 +24,21 @@ pub struct UserPage {
 impl UserPage {
     /// By what people are found, in the order in which they are shown.
     pub(crate) fn sources(&self) -> &'static [FoundBy] {
-        match self.search {
-            Some(_) => &[FoundBy::Username, FoundBy::DisplayName, FoundBy::Address],
-            None => &[FoundBy::Nothing],
+        match (&self.search, self.status) {
+            // Of a tombstone nothing is left to search by.
+            (Some(_), Some(UserStatus::Deleted)) => &[],
+            (Some(_), _) => &[FoundBy::Username, FoundBy::DisplayName, FoundBy::Address],
+            (None, _) => &[FoundBy::Nothing],
         }
     }
 
-    /// Whether few people have the role or status that is asked for: then it is quicker to look at all of
-    /// them than at all whose name begins so.
+    /// How many keys of a kind one page looks at, at most, where it passes over people whom it has shown.
+    pub(crate) const WALK: i64 = 500;
+
+    /// Whether few people have the role that is asked for: then it is quicker to look at all of them than at
+    /// all whose key begins so.
     pub(crate) fn asks_for_few(&self) -> bool {
         self.role == Some(Role::Admin)
-            || matches!(self.status, Some(UserStatus::Locked | UserStatus::Deleted))
     }
 }
 
@@ -58,6 +62,12 @@ pub struct KeyRange {
 }
 
 impl KeyRange {
+    /// What of it a page can still show that goes on here.
+    pub(crate) fn from(&self, after: Option<&UserPosition>) -> Self {
+        let start = after.map_or(&self.start, |after| &after.key).clone();
+        Self { start, end: self.end.clone() }
+    }
+
     /// All keys that begin so.
     pub fn beginning_with(beginning: &str) -> Self {
         // The last character that there is stands behind all that can follow.
@@ -91,6 +101,34 @@ pub enum FoundBy {
     DisplayName,
     /// A verified address.
     Address,
+}
+
+/// A page of people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserList {
+    /// Who is on it.
+    pub people: Vec<FoundUser>,
+    /// Where the next page goes on; `None` at the end. No page looks at more than so many people, so that one
+    /// can be short, or empty, and others follow.
+    pub next: Option<UserPosition>,
+}
+
+impl UserList {
+    /// A page of at most `limit` of those who were found, of whom one more was asked for; the walk ended at
+    /// `ended_at`, unless there was nobody left.
+    pub(crate) fn new(
+        mut people: Vec<FoundUser>,
+        limit: u32,
+        ended_at: Option<UserPosition>,
+    ) -> Self {
+        let limit = limit as usize;
+        if people.len() <= limit {
+            return Self { people, next: ended_at };
+        }
+        people.truncate(limit);
+        let next = people.last().map(|last| last.position.clone());
+        Self { people, next }
+    }
 }
 
 /// Somebody on a page.

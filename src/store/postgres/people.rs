@@ -5,95 +5,113 @@ use std::collections::HashMap;
 use deadpool_postgres::ClientWrapper;
 use uuid::Uuid;
 
-use super::connect::TypedQuery;
+use super::connect::{Typed, TypedQuery};
 use super::failure::Failure;
 use super::identities;
 use super::users::{self, user_columns};
 use crate::store::model::{
-    Email, FoundBy, FoundUser, KeyRange, User, UserId, UserPage, UserPosition, UserSearch,
-    UserStatus,
+    Email, FoundBy, FoundUser, KeyRange, User, UserId, UserList, UserPage, UserPosition,
+    UserSearch, UserStatus,
 };
 
 /// A page of people.
-pub(super) async fn page(db: &ClientWrapper, page: &UserPage) -> Result<Vec<FoundUser>, Failure> {
+pub(super) async fn page(db: &ClientWrapper, page: &UserPage) -> Result<UserList, Failure> {
     let goes_on_at = page.after.as_ref().map_or(FoundBy::Nothing, |after| after.found_by);
     let mut found: Vec<(User, UserPosition)> = Vec::new();
+    let mut ended_at = None;
     for found_by in page.sources().iter().copied().filter(|found_by| *found_by >= goes_on_at) {
-        let left = page.limit as usize - found.len();
-        if left > 0 {
-            found.extend(matches(db, page, found_by, left).await?);
+        // One more tells whether there is another page.
+        let left = page.limit as usize + 1 - found.len();
+        if left > 0 && ended_at.is_none() {
+            let (more, end) = matches(db, page, found_by, left).await?;
+            found.extend(more);
+            ended_at = end;
         }
     }
     let ids: Vec<Uuid> = found.iter().map(|(user, _)| user.id.0).collect();
     let mut emails: HashMap<UserId, Vec<Email>> = identities::emails_of_users(db, &ids).await?;
-    let with_emails = found.into_iter().map(|(user, position)| {
+    let people = found.into_iter().map(|(user, position)| {
         let emails = emails.remove(&user.id).unwrap_or_default();
         FoundUser { user, emails, position }
     });
-    Ok(with_emails.collect())
+    Ok(UserList::new(people.collect(), page.limit, ended_at))
 }
 
-/// A statement under construction.
+/// A statement under construction: a walk along an index, and what is passed over on the way.
 #[derive(Default)]
 struct Query {
     conditions: Vec<String>,
+    unless: Vec<String>,
     values: TypedQuery,
 }
 
 impl Query {
+    /// The parameter that has this value.
+    fn bind(&mut self, value: impl Typed) -> String {
+        self.values.bind(value)
+    }
+
     fn require(&mut self, condition: impl Into<String>) {
         self.conditions.push(condition.into());
     }
 
     fn within(&mut self, key: &str, range: &KeyRange) -> String {
-        let start = self.values.bind(range.start.clone());
-        let end = self.values.bind(range.end.clone());
+        let (start, end) = (self.bind(range.start.clone()), self.bind(range.end.clone()));
         format!("{key} >= {start} AND {key} < {end}")
     }
 
-    /// Only what stands behind a key, and among those of the same key behind a person.
-    fn behind(&mut self, key: &str, after: Option<&UserPosition>) {
+    /// Only keys in the range, and only what stands behind where the last page ended.
+    fn walk(&mut self, key: &str, range: &KeyRange, after: Option<&UserPosition>) {
+        let in_range = self.within(key, &range.from(after));
+        self.require(in_range);
         if let Some(UserPosition { key: last, id, .. }) = after {
-            let (last, id) = (self.values.bind(last.clone()), self.values.bind(id.0));
-            self.require(format!("{key} >= {last} AND ({key}, u.id) > ({last}, {id})"));
+            let (last, id) = (self.bind(last.clone()), self.bind(id.0));
+            self.require(format!("({key}, u.id) > ({last}, {id})"));
         }
     }
 }
 
-/// Those who are found by one of their keys, behind where the last page ended.
+/// What a search walks along.
+struct Walk {
+    key: &'static str,
+    source: &'static str,
+    order: &'static str,
+}
+
+/// Those who are found by one of their keys, behind where the last page ended; and where the walk ended, if
+/// it ended before it reached the last of them.
 async fn matches(
     db: &ClientWrapper,
     page: &UserPage,
     found_by: FoundBy,
     limit: usize,
-) -> Result<Vec<(User, UserPosition)>, Failure> {
+) -> Result<(Vec<(User, UserPosition)>, Option<UserPosition>), Failure> {
     let mut query = Query::default();
-    // Written out, so that the indexes of the few who are not like all others can be used.
-    if page.status != Some(UserStatus::Deleted) {
-        query.require("u.status <> 'deleted'");
-    }
-    if let Some(status) = page.status {
-        query.require(format!("u.status = '{}'", status.as_str()));
-    }
-    if let Some(role) = page.role {
-        query.require(format!("u.role = '{}'", role.as_str()));
-    }
     let after = page.after.as_ref().filter(|after| after.found_by == found_by);
-    let (key, source, order) = match &page.search {
-        Some(search) => searched(&mut query, found_by, search, after),
+    let Walk { key, source, order } = match &page.search {
+        Some(search) => searched(&mut query, page, found_by, search, after),
         None => {
-            if let Some(after) = after {
-                let id = query.values.bind(after.id.0);
+            query.conditions = filters(page);
+            if let Some(UserPosition { id, .. }) = after {
+                let id = query.bind(id.0);
                 query.require(format!("u.id < {id}"));
             }
-            ("''", "users u", "u.id DESC")
+            Walk { key: "''", source: "users u", order: "u.id DESC" }
         }
     };
-    let limit = query.values.bind(i64::try_from(limit).unwrap_or(i64::MAX));
-    let sql = format!(
-        "SELECT {}, {key} AS key FROM {source} WHERE {} ORDER BY {order} LIMIT {limit}",
-        user_columns!(),
+    let length = i64::try_from(limit).unwrap_or(i64::MAX);
+    let further =
+        if found_by == FoundBy::Address { ", e.provider, e.subject, e.address" } else { "" };
+    let walk = format!(
+        "SELECT u.*, {key} AS key{further} FROM {source} WHERE {} ORDER BY {order} LIMIT {}",
         query.conditions.join(" AND "),
+        if query.unless.is_empty() { length } else { UserPage::WALK },
+    );
+    let meant = if query.unless.is_empty() { "true" } else { &query.unless.join(" AND ") };
+    let order = if page.search.is_some() { "u.key, u.id" } else { order };
+    let sql = format!(
+        "SELECT {}, u.key FROM ({walk}) AS u WHERE {meant} ORDER BY {order} LIMIT {length}",
+        user_columns!(),
     );
     let rows = query.values.run(db, &sql).await?;
     let found = rows.iter().map(|row| {
@@ -101,46 +119,87 @@ async fn matches(
         let position = UserPosition { found_by, key: row.try_get("key")?, id: user.id };
         Ok((user, position))
     });
-    found.collect()
+    let found: Vec<(User, UserPosition)> = found.collect::<Result<_, Failure>>()?;
+    if query.unless.is_empty() || found.len() >= limit {
+        return Ok((found, None));
+    }
+    // Nobody knows yet whether the walk reached the end.
+    let sql = format!("SELECT u.key, u.id FROM ({walk}) AS u OFFSET {}", UserPage::WALK - 1);
+    let last = query.values.run(db, &sql).await?;
+    let ended_at = last.first().map(|row| {
+        let (key, id) = (row.try_get("key")?, UserId(row.try_get("id")?));
+        Ok::<_, Failure>(UserPosition { found_by, key, id })
+    });
+    Ok((found, ended_at.transpose()?))
 }
 
-/// The key that is searched, where from, and in which order.
+/// Who is asked for. Written out, so that the indexes of the few who are not like all others can be used.
+fn filters(page: &UserPage) -> Vec<String> {
+    let mut filters = Vec::new();
+    if page.status != Some(UserStatus::Deleted) {
+        filters.push("u.status <> 'deleted'".to_owned());
+    }
+    filters.extend(page.status.map(|status| format!("u.status = '{}'", status.as_str())));
+    filters.extend(page.role.map(|role| format!("u.role = '{}'", role.as_str())));
+    filters
+}
+
+/// What is walked along, and whom it passes over: those who were found by another of their keys before.
 fn searched(
     query: &mut Query,
+    page: &UserPage,
     found_by: FoundBy,
     UserSearch { name, address }: &UserSearch,
     after: Option<&UserPosition>,
-) -> (&'static str, &'static str, &'static str) {
-    let by_username = query.within("u.username_key", name);
-    if found_by == FoundBy::Username {
-        query.require(by_username);
-        query.behind("u.username_key", after);
-        return ("u.username_key", "users u", "u.username_key, u.id");
+) -> Walk {
+    let few = page.asks_for_few();
+    if few || found_by != FoundBy::Address {
+        query.conditions = filters(page);
+    } else {
+        // No index of addresses knows whose they are.
+        query.unless = filters(page);
     }
-    query.require(format!("NOT ({by_username})"));
-    let by_display_name = query.within("u.display_name_key", name);
-    if found_by == FoundBy::DisplayName {
-        query.require(by_display_name);
-        query.behind("u.display_name_key", after);
-        return ("u.display_name_key", "users u", "u.display_name_key, u.id");
+    // As an expression a column is compared without its index.
+    let username = if few { "(u.username_key || '')" } else { "u.username_key" };
+    let display_name = if few { "(u.display_name_key || '')" } else { "u.display_name_key" };
+    let address_key = if few { "(e.address_key || '')" } else { "e.address_key" };
+    match found_by {
+        FoundBy::DisplayName => query.walk(display_name, name, after),
+        FoundBy::Address => query.walk(address_key, address, after),
+        FoundBy::Username | FoundBy::Nothing => query.walk(username, name, after),
     }
-    query.require(format!("({by_display_name}) IS NOT TRUE"));
-    let by_address = query.within("e.address_key", address);
-    // Whoever has several addresses that match is found by the first of them.
-    let by_another = by_address.replace("e.address_key", "other.address_key");
-    query.require(format!(
-        "e.verified AND {by_address} AND NOT EXISTS (
-            SELECT FROM identities also
-              JOIN emails other ON other.provider = also.provider AND other.subject = also.subject
-             WHERE also.user_id = u.id AND other.verified AND {by_another}
-               AND (other.address_key, other.provider, other.subject, other.address)
-                 < (e.address_key, e.provider, e.subject, e.address))"
-    ));
-    query.behind("e.address_key", after);
-    (
-        "e.address_key",
-        "emails e JOIN identities i ON i.provider = e.provider AND i.subject = e.subject
-                  JOIN users u ON u.id = i.user_id",
-        "e.address_key, u.id",
-    )
+    if matches!(found_by, FoundBy::DisplayName | FoundBy::Address) {
+        let by_username = query.within("u.username_key", name);
+        query.unless.push(format!("NOT ({by_username})"));
+    }
+    match found_by {
+        FoundBy::DisplayName => {
+            Walk { key: "u.display_name_key", source: "users u", order: "u.display_name_key, u.id" }
+        }
+        FoundBy::Address => {
+            let by_display_name = query.within("u.display_name_key", name);
+            query.unless.push(format!("({by_display_name}) IS NOT TRUE"));
+            query.require("e.verified");
+            // Whoever has several addresses that match is found by the first of them.
+            let by_another = query.within("other.address_key", address);
+            query.unless.push(format!(
+                "NOT EXISTS (SELECT FROM identities also
+                   JOIN emails other ON other.provider = also.provider AND other.subject = also.subject
+                  WHERE also.user_id = u.id AND other.verified AND {by_another}
+                    AND (other.address_key, other.provider, other.subject, other.address)
+                      < (u.key, u.provider, u.subject, u.address))"
+            ));
+            let source = if few {
+                "users u JOIN identities i ON i.user_id = u.id
+                 JOIN emails e ON e.provider = i.provider AND e.subject = i.subject"
+            } else {
+                "emails e JOIN identities i ON i.provider = e.provider AND i.subject = e.subject
+                          JOIN users u ON u.id = i.user_id"
+            };
+            Walk { key: "e.address_key", source, order: "e.address_key, u.id" }
+        }
+        FoundBy::Username | FoundBy::Nothing => {
+            Walk { key: "u.username_key", source: "users u", order: "u.username_key, u.id" }
+        }
+    }
 }

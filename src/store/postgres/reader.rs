@@ -18,8 +18,8 @@ use crate::protocol::jwt::Algorithm;
 use crate::store::error::StoreError;
 use crate::store::model::{
     AppAccess, AuditPage, ChainHead, ChainedRow, Client, Consent, Email, FamilyId, FamilyWithUser,
-    FormerUsername, FoundUser, GrantWithPerson, HeldUsername, Identity, Revocation, Session,
-    StoredCheckpoint, StoredKey, User, UserId, UserPage,
+    FormerUsername, GrantWithPerson, HeldUsername, Identity, Revocation, Session, StoredCheckpoint,
+    StoredKey, User, UserId, UserList, UserPage,
 };
 use crate::store::{AuditRow, Counters, ReadStore};
 
@@ -212,7 +212,7 @@ impl ReadStore for Reader {
         put_back(db, answer)
     }
 
-    async fn users(&self, page: &UserPage) -> Result<Vec<FoundUser>, StoreError> {
+    async fn users(&self, page: &UserPage) -> Result<UserList, StoreError> {
         let db = self.connection().await?;
         let answer = within(STATEMENT_LIMIT, people::page(&db, page)).await;
         put_back(db, answer)

@@ -58,6 +58,10 @@ pub(super) fn page(connection: &Connection, page: &AuditPage) -> Result<Vec<Audi
     let (start, end, last_seen) = (start.as_bytes(), end.as_bytes(), last_seen.as_bytes());
     let mut parameters: Vec<&dyn ToSql> = vec![limit, &start, &end, &last_seen];
     let mut filters = String::new();
+    if let Some(word @ ("anonymous" | "cli" | "system")) = actor.as_deref() {
+        // Written out, so that their own index can be used.
+        filters.push_str(&format!(" AND actor = '{word}'"));
+    }
     for (column, value) in [("actor", actor), ("action", action), ("target", target)] {
         if let Some(value) = value {
             parameters.push(value);

@@ -20,8 +20,8 @@ use crate::protocol::jwt::Algorithm;
 use crate::store::error::{OpenError, StoreError};
 use crate::store::model::{
     AppAccess, AuditPage, ChainHead, ChainedRow, Client, Consent, Email, FamilyId, FamilyWithUser,
-    FormerUsername, FoundUser, GrantWithPerson, HeldUsername, Identity, Revocation, Session,
-    StoredCheckpoint, StoredKey, User, UserId, UserPage,
+    FormerUsername, GrantWithPerson, HeldUsername, Identity, Revocation, Session, StoredCheckpoint,
+    StoredKey, User, UserId, UserList, UserPage,
 };
 use crate::store::{AuditRow, Counters, ReadStore};
 
@@ -201,7 +201,7 @@ impl ReadStore for Readers {
         self.ask(move |connection| revocations::since(connection, since, now)).await
     }
 
-    async fn users(&self, page: &UserPage) -> Result<Vec<FoundUser>, StoreError> {
+    async fn users(&self, page: &UserPage) -> Result<UserList, StoreError> {
         let page = page.clone();
         self.ask(move |connection| people::page(connection, &page)).await
     }

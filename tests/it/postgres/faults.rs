@@ -6,12 +6,15 @@ use std::time::Duration;
 use latchkey::clock::Clock;
 use latchkey::protocol::jwt::Algorithm;
 use latchkey::store::error::StoreError;
-use latchkey::store::model::FamilyId;
+use latchkey::store::model::{FamilyId, Role, UserStatus};
 use latchkey::store::operation::{
-    AdvanceOutcome, AppendAudit, ChangeUsernameOutcome, ConsentOutcome, CreateUserOutcome,
-    DeleteUserOutcome, Operation, Outcome, RedeemOutcome, RevokeOutcome, RevokeTarget,
-    SettleDelivery, SignInOutcome, Spend, StageKey, StageKeyOutcome, Write,
+    AdvanceOutcome, AppendAudit, AppendCheckpoint, ChangeUsernameOutcome, ClaimOutcome,
+    ConsentOutcome, CreateUserOutcome, DeleteUserOutcome, EndSessionsBefore, EndedSessions,
+    LockUserOutcome, OpenSession, Operation, Outcome, RedeemOutcome, RevokeOutcome, RevokeTarget,
+    SetRoleOutcome, SettleDelivery, SettleRequest, SignInOutcome, Spend, StageKey, StageKeyOutcome,
+    Write,
 };
+use latchkey::store::trail::Trail;
 use latchkey::store::{self, Store};
 
 use super::cluster::PrivateCluster;
@@ -19,12 +22,15 @@ use super::proxy::{Cut, Proxy, by_proxy};
 use super::{Guard, fresh_store, fresh_store_on};
 use crate::store_contract::Database;
 use crate::store_contract::accounts::{change, deletion};
+use crate::store_contract::administration::{claim as claim_of, lock, role, unlock};
 use crate::store_contract::deliveries::{claim, due, settle};
 use crate::store_contract::fixtures::{
-    advance, apply, at, audited, client, consent, created, creation, entry, key, redeemed,
-    redemption, registered, removal, replay, revoke, sign_in, ticket, try_apply,
+    TOKENS_LIVE_FOR, advance, apply, at, audited, client, consent, created, creation, entry,
+    family, key, redeemed, redemption, registered, removal, replay, revoke, sign_in, ticket,
+    try_apply,
 };
 use crate::store_contract::grants::withdrawal;
+use crate::store_contract::trail::verified;
 
 /// A store whose connections go through a proxy, and one that looks at the same schema directly.
 pub(super) async fn stores_by_proxy() -> (Store, Store, Proxy, Guard) {
@@ -258,6 +264,82 @@ async fn deliveries_whose_commit_was_lost_are_settled_once() {
     assert!(proxy.was_cut());
     assert_eq!(audited(&direct, "delivery.failed").await, 1);
     assert_eq!(guard.number("SELECT count(*) FROM deliveries").await, 1);
+}
+
+#[tokio::test]
+async fn a_trail_has_no_gap_and_no_fork_whatever_becomes_of_commits() {
+    let (store, direct, proxy, _guard) = stores_by_proxy().await;
+    let mut trail = Trail::default();
+    let noted = || AppendAudit(entry("test.noted")).into_operation();
+    // Before the first, and after each whose outcome was unknown, a chain begins.
+    let cuts = [
+        Cut::Never,
+        Cut::Answer("COMMIT"),
+        Cut::Never,
+        Cut::Request("COMMIT"),
+        Cut::Request("BEGIN"),
+        Cut::Never,
+    ];
+    for cut in cuts {
+        proxy.cut(cut);
+        let answers = store.write.apply(vec![noted(), noted()], &mut trail).await;
+        assert!(proxy.was_cut() && answers.iter().all(Result::is_ok), "{cut:?}: {answers:?}");
+    }
+    let mut lengths: Vec<usize> = verified(&direct).await.iter().map(Vec::len).collect();
+    lengths.sort_unstable();
+    assert_eq!(lengths, [2, 4, 6]);
+    assert_eq!(store.counters.read_back(), 2);
+}
+
+#[tokio::test]
+async fn what_administration_wrote_by_a_commit_that_was_lost_is_read_back() {
+    let (store, direct, proxy, _guard) = stores_by_proxy().await;
+    let ada = created(&store, "ada").await;
+    let id = ada.user.id;
+    macro_rules! lost {
+        ($request:expr) => {{
+            proxy.cut(Cut::Answer("COMMIT"));
+            let answer = apply(&store, $request).await;
+            assert!(proxy.was_cut());
+            answer
+        }};
+    }
+    let SetRoleOutcome::Set(person) = lost!(role(id, Role::Admin)) else { panic!("it was set") };
+    assert_eq!(person.role, Role::Admin);
+    assert_eq!(apply(&store, role(id, Role::User)).await, SetRoleOutcome::LastAdmin);
+    let ben = created(&store, "ben").await;
+    let LockUserOutcome::Locked(person, ended) = lost!(lock(ben.user.id)) else {
+        panic!("ben was locked")
+    };
+    assert_eq!((person.status, ended.families), (UserStatus::Locked, vec![ben.family.id]));
+    let person = lost!(unlock(ben.user.id)).expect("ben is there");
+    assert_eq!(person.status, UserStatus::Active);
+    let (family, last_used) = (family(ben.user.id), at(-500));
+    let opened = lost!(OpenSession { family, last_used, audit: entry("session.opened") });
+    assert_eq!(opened.expect("ben is active").family.rotated_at, at(-500));
+    let statement =
+        AppendCheckpoint { number: 1, removed_before: None, audit: entry("audit.checkpoint") };
+    assert!(lost!(statement));
+    let ending = EndSessionsBefore {
+        before: at(50),
+        after: None,
+        limit: 100,
+        tokens_live_for: TOKENS_LIVE_FOR,
+        audit: entry("sessions.ended"),
+    };
+    let EndedSessions { ended, after } = lost!(ending.clone());
+    assert_eq!((ended.families.len(), ended.revocations.len()), (2, 2));
+    assert_eq!(after, ended.families.last().copied());
+    let rest = apply(&store, EndSessionsBefore { after, audit: entry("sessions.ended"), ..ending });
+    assert_eq!(rest.await, EndedSessions::default());
+    assert_eq!(direct.read.live_families().await.unwrap(), []);
+
+    // Nobody knows whose the claim is: it is not taken twice.
+    assert_eq!(lost!(claim_of(1, 0)), ClaimOutcome::UnderWay);
+    let answer = Some(("sealed".to_owned(), at(500)));
+    lost!(SettleRequest { id: [1; 32], answer });
+    assert_eq!(apply(&direct, claim_of(1, 0)).await, ClaimOutcome::Answered("sealed".to_owned()));
+    verified(&direct).await;
 }
 
 #[tokio::test]
