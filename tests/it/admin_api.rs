@@ -142,7 +142,10 @@ async fn each_endpoint_is_for_admins_alone(backend: Backend) {
     assert_eq!(of_bob.len(), refused, "each refusal of who is signed in is in the trail");
     let last = of_bob[0];
     assert_eq!(last.actor, format!("user:{}", id_of(&bob).await));
-    assert_eq!((last.target.as_str(), &last.details["method"]), ("route:/admin/actors", &json!("GET")));
+    assert_eq!(
+        (last.target.as_str(), &last.details["method"]),
+        ("route:/admin/actors", &json!("GET"))
+    );
     assert!(last.request_id.is_some() && last.address.as_deref() == Some("127.0.0.1"));
     let untouched = server.app.store.read.client(&client.id).await.unwrap();
     assert_eq!(untouched.unwrap().metadata.client_name, "Example app");

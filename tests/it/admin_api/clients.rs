@@ -84,7 +84,8 @@ async fn what_must_not_be_registered_is_refused_with_its_member(backend: Backend
         ("role", json!("admin")),
         ("redirect_uri", json!("https://app.example/")),
     ] {
-        let mut members = json!({ "client_name": "App", "redirect_uris": ["https://app.example/"] });
+        let mut members =
+            json!({ "client_name": "App", "redirect_uris": ["https://app.example/"] });
         members[member] = value.clone();
         let answer = alice.post_json("/admin/clients", &members).await;
         assert_refused(answer, 422, "invalid_field", Some(member)).await;
@@ -148,8 +149,9 @@ async fn a_former_secret_works_as_long_as_it_says(backend: Backend) {
     let unknown = alice.post_json(&path, &json!({ "secret": "mine" })).await;
     assert_refused(unknown, 422, "invalid_field", Some("secret")).await;
     let public = register_public(&server).await;
-    let none = send(&alice, &Method::POST, &format!("/admin/clients/{}/rotate-secret", public.id), &Value::Null);
-    assert_refused(none.await, 409, "no_client_secret", None).await;
+    let of_public = format!("/admin/clients/{}/rotate-secret", public.id);
+    let none = send(&alice, &Method::POST, &of_public, &Value::Null).await;
+    assert_refused(none, 409, "no_client_secret", None).await;
     assert!(works(&server, &fourth).await);
 }
 

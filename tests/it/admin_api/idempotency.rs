@@ -35,7 +35,10 @@ async fn the_same_request_gets_the_same_answer_and_is_done_once(backend: Backend
     // In whatever order its members stand, and with the key quoted.
     for key in ["key-1", "\"key-1\""] {
         let again = post(&alice, CLIENTS, key, &app("One")).await;
-        assert_eq!((again.status(), &again.headers()["location"]), (StatusCode::CREATED, &location));
+        assert_eq!(
+            (again.status(), &again.headers()["location"]),
+            (StatusCode::CREATED, &location)
+        );
         assert_eq!(again.headers()["cache-control"], "no-store");
         assert_eq!(again.text().await.unwrap(), answered, "with the secret");
     }
@@ -67,7 +70,8 @@ async fn a_refused_request_gives_its_key_back(backend: Backend) {
     let client = register(&server, |_| {}).await;
     let taken = json!({ "client_name": "App", "client_id": client.id, "redirect_uris": ["https://app.example/"] });
     for _ in 0..2 {
-        assert_refused(post(&alice, CLIENTS, "k", &taken).await, 409, "client_id_taken", None).await;
+        assert_refused(post(&alice, CLIENTS, "k", &taken).await, 409, "client_id_taken", None)
+            .await;
     }
     let unknown = "/admin/users/01890a5d-ac96-774b-bcce-b302099a8057/lock";
     assert_refused(post(&alice, unknown, "k", &Value::Null).await, 404, "not_found", None).await;

@@ -11,8 +11,6 @@ use super::{ES256, admin, assert_refused, got, id_of, send};
 use crate::attacks::logout::key_file;
 use crate::harness::{BEGIN, Backend, Server, body};
 
-
-
 async fn keys_are_rotated_and_shown(backend: Backend) {
     let server = Server::start(backend, ES256).await;
     let alice = admin(&server, "alice").await;
@@ -34,7 +32,10 @@ async fn keys_are_rotated_and_shown(backend: Backend) {
     let state = |at: usize| states["items"][at]["state"].as_str().unwrap().to_owned();
     assert_eq!((state(0), state(1)), ("retired".to_owned(), "active".to_owned()));
     let other = alice.post_json("/admin/keys/rotate", &json!({ "algorithm": "EdDSA" })).await;
-    assert_eq!((other.status(), body(other).await["algorithm"].clone()), (StatusCode::OK, json!("EdDSA")));
+    assert_eq!(
+        (other.status(), body(other).await["algorithm"].clone()),
+        (StatusCode::OK, json!("EdDSA"))
+    );
 
     let page = AuditPage { action: Some("key.activated".to_owned()), ..AuditPage::newest(9) };
     let rows = server.app.store.read.audit(&page).await.unwrap();

@@ -14,7 +14,12 @@ fn items<'a>(page: &'a Value, member: &str) -> Vec<&'a str> {
 }
 
 /// All of a list, by parts; `between` happens after each.
-async fn all(browser: &Browser, path: &str, member: &str, between: impl AsyncFn(usize)) -> Vec<String> {
+async fn all(
+    browser: &Browser,
+    path: &str,
+    member: &str,
+    between: impl AsyncFn(usize),
+) -> Vec<String> {
     let mut found = Vec::new();
     let mut next = path.to_owned();
     for part in 0..100 {
