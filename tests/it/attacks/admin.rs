@@ -1,5 +1,7 @@
 //! Attacks on the interface of admins.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use latchkey::administration::{self, By};
 use latchkey::store::model::{Actor, Role, UserId, UserPage, UserStatus};
@@ -54,7 +56,7 @@ async fn k02_a_demoted_or_locked_admin_is_out_at_once(backend: Backend) {
     assert_eq!(asks().await.status(), StatusCode::OK, "and the other way round");
     // By another process, whose revocations this node has yet to hear of.
     let by = By::local(Actor::CommandLine, server.clock.now());
-    administration::lock(&server.app.writer, by, id, std::time::Duration::ZERO).await.unwrap();
+    administration::lock(&server.app.writer, by, id, Duration::ZERO).await.unwrap();
     assert!(matches!(asks().await.status(), StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED));
     assert_eq!(got(&alice, &format!("/admin/users/{id}")).await["status"], "locked");
 }
@@ -165,8 +167,10 @@ async fn k03_the_last_admin_stays_one(backend: Backend) {
 async fn k05_cursors_and_limits_that_are_made_up_are_refused(backend: Backend) {
     let server = Server::start(backend, ES256).await;
     let alice = admin(&server, "alice").await;
-    server.signed_in("bob").await;
-    server.signed_in("carol").await;
+    for name in ["bob", "carol"] {
+        server.clock.advance(Duration::from_millis(2));
+        server.signed_in(name).await;
+    }
     for _ in 0..2 {
         register(&server, |_| {}).await;
     }
@@ -209,7 +213,7 @@ async fn k05_cursors_and_limits_that_are_made_up_are_refused(backend: Backend) {
     // It holds no personal value that could be read, and is good for a day.
     let path = format!("/admin/users?limit=1&cursor={users}");
     assert_eq!(got(&alice, &path).await["items"][0]["username"], "bob");
-    server.clock.advance(std::time::Duration::from_secs(24 * 60 * 60));
+    server.clock.advance(Duration::from_secs(24 * 60 * 60));
     alice.refresh().await.unwrap();
     assert_refused(alice.get(&path).await, 400, "invalid_request", Some("cursor")).await;
 }
