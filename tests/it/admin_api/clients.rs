@@ -149,13 +149,9 @@ async fn a_former_secret_works_as_long_as_it_says(backend: Backend) {
     let unknown = alice.post_json(&path, &json!({ "secret": "mine" })).await;
     assert_refused(unknown, 422, "invalid_field", Some("secret")).await;
     let public = register_public(&server).await;
-    let none = send(
-        &alice,
-        &Method::POST,
-        &format!("/admin/clients/{}/rotate-secret", public.id),
-        &Value::Null,
-    );
-    assert_refused(none.await, 409, "no_client_secret", None).await;
+    let of_public = format!("/admin/clients/{}/rotate-secret", public.id);
+    let none = send(&alice, &Method::POST, &of_public, &Value::Null).await;
+    assert_refused(none, 409, "no_client_secret", None).await;
     assert!(works(&server, &fourth).await);
 }
 

@@ -1,5 +1,7 @@
 //! What admins do with signing keys.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use latchkey::protocol::jwt::Algorithm;
@@ -58,6 +60,7 @@ async fn keys_are_rotated_and_shown(backend: Backend) {
 async fn keys_from_files_are_not_made_here(backend: Backend) {
     let folder = tempfile::tempdir().unwrap();
     let file = key_file(&folder, "key.pem", Algorithm::ES256);
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     let further = format!("{ES256}files = [\"{}\"]\n", file.display());
     let server = Server::start(backend, &further).await;
     let alice = admin(&server, "alice").await;

@@ -7,7 +7,7 @@ use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{ES256, admin, assert_refused, got, id_of, send, set_role};
-use crate::grants::{grant, is_revoked, userinfo};
+use crate::grants::{grant, userinfo};
 use crate::harness::{Backend, Browser, Server, body, code};
 use crate::identity::{access_of, further, me_by_bearer};
 use crate::pictures::{objects, picture};
@@ -81,7 +81,6 @@ async fn sessions_end_and_their_person_can_sign_in_again(backend: Backend) {
     assert_eq!(me_by_bearer(&server.url, &token).await, StatusCode::UNAUTHORIZED);
     assert!(bob.refresh().await.is_err() && other.refresh().await.is_err());
     assert!(alice.is_signed_in().await);
-    assert!(is_revoked(&server, &token).await);
     assert!(further(&server, "bob").await.is_signed_in().await);
 }
 
@@ -119,8 +118,10 @@ async fn changes_are_in_the_trail_with_who_whom_and_from_where(backend: Backend)
     let answer = alice.patch_json(&role, &json!({ "role": "admin" })).await;
     let request_id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
     assert_eq!(body(answer).await["role"], "admin");
-    act(&alice, &id, "revoke-sessions").await;
-    act(&alice, &id, "lock").await;
+    for what in ["revoke-sessions", "lock"] {
+        server.clock.advance(Duration::from_secs(1));
+        act(&alice, &id, what).await;
+    }
     let page = AuditPage { actor: Some(format!("user:{own}")), ..AuditPage::newest(3) };
     let rows = server.app.store.read.audit(&page).await.unwrap();
     let actions: Vec<&str> = rows.iter().map(|row| row.action.as_str()).collect();
