@@ -15,6 +15,7 @@ use crate::clock::{Clock, Stopwatch};
 use crate::config::settings::{Origin, Provider, Settings, Telemetry};
 use crate::protocol::random;
 use crate::routes::dev::{app as demo_app, idp};
+use crate::routes::openapi;
 use crate::startup::{self, Running, StopSignals};
 use crate::{config, telemetry};
 
@@ -218,6 +219,7 @@ async fn greet(
         ("Sign in", url.join("/login"), "any name works: this is the built-in provider"),
         ("Demo app", url.join(demo_app::PATH), "signs in by OAuth, shows the tokens it gets"),
         ("Keys (JWKS)", url.join("/.well-known/jwks.json"), ""),
+        ("API", url.join(openapi::PATH), ""),
         ("Discovery", url.join("/.well-known/openid-configuration"), ""),
     ];
     let width = rows.iter().map(|(_, address, _)| address.len()).max().unwrap_or(0);
@@ -235,8 +237,10 @@ async fn greet(
         anstream::println!();
     }
     anstream::println!("\n  {:<14} {directory} {dim}({contents}){dim:#}", "Data");
+    let latchkey = format!("latchkey --config {directory}/latchkey.toml");
+    anstream::println!("  {:<14} {latchkey} users promote NAME", "Admin");
     anstream::println!(
-        "  {:<14} latchkey --config {directory}/latchkey.toml clients register NAME --redirect-uri URI",
+        "  {:<14} {latchkey} clients register NAME --redirect-uri URI",
         "Your own app"
     );
     if cfg!(feature = "fault-injection") {
