@@ -15,12 +15,11 @@ use crate::avatars::name::AvatarName;
 use crate::avatars::storage::{AvatarStorage, StorageError};
 use crate::clock::Timestamp;
 use crate::protocol::username::comparison_key;
-use crate::routes::session::tokens_live_for;
 use crate::store::ReadStore;
 use crate::store::error::StoreError;
 use crate::store::model::{
-    Actor, AuditEntry, Email, KeyRange, LONGEST_COMMAND_LINE_TOKEN, Revocation, Role, User, UserId,
-    UserSearch, UserStatus,
+    Actor, AuditEntry, COMMAND_LINE, Email, KeyRange, Revocation, Role, User, UserId, UserSearch,
+    UserStatus, refused_until,
 };
 use crate::store::operation::{
     DeleteUser, DeleteUserOutcome, LockUser, LockUserOutcome, Revoke, RevokeOutcome, RevokeTarget,
@@ -182,9 +181,10 @@ const BEING_SIGNED: Duration = Duration::from_secs(60);
 /// The step in which the end of a hold is told.
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Until when tokens can live of a person who is deleted now.
-pub fn tokens_live_until(now: Timestamp, access_ttl: Duration) -> Timestamp {
-    now.plus(tokens_live_for(access_ttl.max(LONGEST_COMMAND_LINE_TOKEN))).plus(BEING_SIGNED)
+/// Until when tokens can live of a person who is deleted now, those of the command line, too.
+/// `tokens_live_for` is how long the others can that were issued until now.
+pub fn tokens_live_until(now: Timestamp, tokens_live_for: Duration) -> Timestamp {
+    refused_until(now, tokens_live_for, COMMAND_LINE).plus(BEING_SIGNED)
 }
 
 /// Until when a name is held that is given up now; `None` if it is not. Rounded up to the hour: to the

@@ -15,6 +15,7 @@ use crate::clock::{Clock, Stopwatch};
 use crate::config::settings::{Origin, Provider, Settings, Telemetry};
 use crate::protocol::random;
 use crate::routes::dev::{app as demo_app, idp};
+use crate::routes::openapi;
 use crate::startup::{self, Running, StopSignals};
 use crate::{config, telemetry};
 
@@ -219,7 +220,7 @@ async fn greet(
         ("Demo app", url.join(demo_app::PATH), "signs in by OAuth, shows the tokens it gets"),
         ("Keys (JWKS)", url.join("/.well-known/jwks.json"), ""),
         ("Discovery", url.join("/.well-known/openid-configuration"), ""),
-        ("API", url.join("/openapi.json"), ""),
+        ("API", url.join(openapi::PATH), ""),
     ];
     let width = rows.iter().map(|(_, address, _)| address.len()).max().unwrap_or(0);
     let (accent, dim) = (output::ACCENT, output::DIM);
@@ -236,10 +237,10 @@ async fn greet(
         anstream::println!();
     }
     anstream::println!("\n  {:<14} {directory} {dim}({contents}){dim:#}", "Data");
-    let command = format!("latchkey --config {directory}/latchkey.toml");
-    anstream::println!("  {:<14} {command} users promote NAME", "Admin");
+    let latchkey = format!("latchkey --config {directory}/latchkey.toml");
+    anstream::println!("  {:<14} {latchkey} users promote NAME", "Admin");
     anstream::println!(
-        "  {:<14} {command} clients register NAME --redirect-uri URI",
+        "  {:<14} {latchkey} clients register NAME --redirect-uri URI",
         "Your own app"
     );
     if cfg!(feature = "fault-injection") {

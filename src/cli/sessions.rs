@@ -105,7 +105,7 @@ async fn revoke(desk: &Desk<'_>, before: Before) -> Result<(), Failure> {
         let tokens_live_for = tokens_live_for(desk.settings.tokens.access_ttl);
         let step = EndSessionsBefore { before, after, limit: STEP, tokens_live_for, audit };
         let done = apply(&writer, step).await.map_err(|error| {
-            Failure::new(format!("{error}. {} until then; the same command goes on.", told(ended)))
+            Failure::new(format!("{} before this: {error}. The same command goes on.", told(ended)))
         })?;
         ended += done.ended.families.len() as u64;
         let Some(last) = done.after else { break true };
@@ -132,8 +132,8 @@ async fn revoke(desk: &Desk<'_>, before: Before) -> Result<(), Failure> {
             );
         }
         Format::Text => anstream::println!(
-            "{} that were opened before {}. A running server refuses their tokens within a second.",
-            told(ended),
+            "Ended {}, here and at apps, that were opened before {}.\nA running server refuses their tokens within a second.",
+            output::count(ended, "sign-in"),
             output::minute(before)
         ),
     }
@@ -141,7 +141,7 @@ async fn revoke(desk: &Desk<'_>, before: Before) -> Result<(), Failure> {
 }
 
 fn told(ended: u64) -> String {
-    format!("{ended} sessions and grants of apps have ended")
+    format!("Ended {}, here and at apps", output::count(ended, "sign-in"))
 }
 
 fn made_at(id: FamilyId) -> Timestamp {

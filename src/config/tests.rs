@@ -614,6 +614,32 @@ fn problems_of_the_environment_name_the_variable() {
 }
 
 #[test]
+fn the_first_admin_is_named_by_the_environment_alone() {
+    let named = |value: &str| {
+        Place::new(&provider("issuer = 'https://id.example'\n"))
+            .with("LATCHKEY_BOOTSTRAP_ADMIN", value)
+            .load()
+            .map(|loaded| loaded.settings.bootstrap_admin)
+    };
+    assert_eq!(named("").unwrap(), None);
+    let admin = named("work:a:b").unwrap().unwrap();
+    assert_eq!((admin.provider.as_str(), admin.subject.as_str()), ("work", "a:b"));
+    assert_eq!(named("dev:rivka").unwrap().unwrap().provider, "dev");
+    for (value, reason) in [
+        ("rivka", "is not PROVIDER:SUBJECT"),
+        ("work:", "is not PROVIDER:SUBJECT"),
+        ("worf:1", "did you mean work:1?"),
+    ] {
+        let said = named(value).unwrap_err().to_string();
+        assert!(said.contains(reason), "{value}: {said}");
+    }
+    let problems = Place::new("").with("LATCHKEY_BOOTSTRAP_ADMIN", "rivka").problems();
+    assert!(problems.len() > 1, "told with all others: {problems:?}");
+    let place = Place::new(&minimal("bootstrap_admin = 'work:1'\n"));
+    assert_eq!(place.problems()[0].reason, "is not a key of [server]");
+}
+
+#[test]
 fn every_value_knows_where_it_came_from() {
     let place = Place::new(&provider(
         "issuer = 'env:ISSUER'\n[[providers]]\nname = 'google'\nclient_id = 'x'\n",

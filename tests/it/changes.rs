@@ -2,6 +2,7 @@
 //! these tests the server under test does not look by itself.
 
 use crate::store_contract::fixtures::apply_batch;
+use latchkey::administration::By;
 use std::time::Duration;
 
 use latchkey::actors::key_ring::RotateKey;
@@ -48,7 +49,12 @@ async fn access_token(browser: &Browser) -> String {
 
 /// Makes a key that signs at once.
 pub async fn rotate(server: &Server) {
-    let rotation = RotateKey { algorithm: None, bits: None, now: true, by: Actor::System };
+    let rotation = RotateKey {
+        algorithm: None,
+        bits: None,
+        now: true,
+        by: By::local(Actor::System, server.clock.now()),
+    };
     server.app.key_ring.ask(rotation).await.unwrap().unwrap();
 }
 

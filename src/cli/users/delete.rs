@@ -9,6 +9,7 @@ use crate::administration;
 use crate::avatars::storage::AvatarStorage;
 use crate::cli::{Failure, Format, output};
 use crate::protocol::username::comparison_key;
+use crate::routes::session::tokens_live_for;
 
 impl Users<'_> {
     /// Deletes a person, once it is sure that this is meant.
@@ -31,7 +32,8 @@ impl Users<'_> {
         }
         let by = self.0.by();
         let held_until = administration::held_until(by.at, hold);
-        let live_until = administration::tokens_live_until(by.at, settings.tokens.access_ttl);
+        let live_until =
+            administration::tokens_live_until(by.at, tokens_live_for(settings.tokens.access_ttl));
         let deleted = administration::delete(&self.0.writer(), by, user.id, held_until, live_until)
             .await
             .map_err(|error| Self::failure(name, &error))?;

@@ -49,7 +49,7 @@ async fn find(store: &Store, who: &str) -> Result<User, Failure> {
     let found = administration::find(store.read.as_ref(), who).await.map_err(Failure::of)?;
     found.ok_or_else(|| {
         Failure::new(format!(
-            "There is nobody with the username or id {who:?}. `latchkey users list --query {who}` looks for the beginning of names and addresses."
+            "There is nobody with the username or id {who:?}. `latchkey users list --query TEXT` finds people by the beginning of a name or address."
         ))
     })
 }

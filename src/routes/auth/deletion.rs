@@ -62,7 +62,10 @@ pub async fn delete(
         asked_in: Some(live.family.id),
         by_admin: false,
         held_until: administration::held_until(now, app.settings.usernames.hold),
-        tokens_live_until: administration::tokens_live_until(now, app.settings.tokens.access_ttl),
+        tokens_live_until: administration::tokens_live_until(
+            now,
+            session::tokens_live_for(app.settings.tokens.access_ttl),
+        ),
         audit: entry,
     };
     match apply(&app.writer, write).await? {
