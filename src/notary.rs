@@ -238,7 +238,9 @@ impl Notary {
         }
         let is_new = |head: &ChainHead| {
             head.at >= since
-                && covered.get(&head.place.chain).is_none_or(|covered| *covered < head.place.position)
+                && covered
+                    .get(&head.place.chain)
+                    .is_none_or(|covered| *covered < head.place.position)
         };
         let new = heads.into_iter().filter(is_new);
         Ok(new.map(|head| Head::new(head.place, head.at)).collect())
@@ -277,7 +279,8 @@ impl Notary {
         let mut audit =
             AuditEntry::new(now, Actor::System, statement::ACTION, survey::target(number));
         audit.details = serde_json::json!({ "statement": signed.statement, "seal": signed.seal });
-        let written = apply(&self.writer, AppendCheckpoint { number, removed_before, audit }).await?;
+        let written =
+            apply(&self.writer, AppendCheckpoint { number, removed_before, audit }).await?;
         Ok(if written { Checkpointed::Written(number) } else { Checkpointed::Outrun })
     }
 }

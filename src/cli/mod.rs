@@ -1,5 +1,6 @@
 //! The command line: one function a command, one file a topic.
 
+pub mod audit;
 pub mod clients;
 pub mod completions;
 pub mod config;
@@ -98,6 +99,9 @@ enum Command {
     /// Look after people
     #[command(subcommand)]
     Users(UsersCommand),
+    /// Read, export and verify the audit trail
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Register apps and services, and look after them
     #[command(subcommand)]
     Clients(clients::ClientsCommand),
@@ -197,6 +201,7 @@ async fn dispatch(line: CommandLine) -> Result<(), Failure> {
         Command::Users(UsersCommand::Recover { who }) => {
             users::recover(&settings()?, format, &who).await
         }
+        Command::Audit(command) => audit::run(settings, format, command).await,
         Command::Clients(command) => clients::run(&settings()?, format, command).await,
         Command::Healthcheck => healthcheck::run(&settings()?).await,
         Command::Openapi => {

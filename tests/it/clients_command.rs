@@ -64,6 +64,11 @@ impl Desk {
         );
     }
 
+    /// Runs any command.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        run(arguments, &self.config)
+    }
+
     /// Runs `latchkey clients …`.
     pub fn clients(&self, arguments: &[&str]) -> Output {
         run(&[&["clients"], arguments].concat(), &self.config)

@@ -5,6 +5,7 @@
 
 mod account_pages;
 mod attacks;
+mod audit_trail;
 mod browser;
 mod buckets;
 mod clients_command;

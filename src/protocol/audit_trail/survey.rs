@@ -144,7 +144,8 @@ impl Surveyor {
     fn note(&mut self, line: &[u8]) {
         // No text inside an entry can hold these: its quotation marks are escaped.
         let is_needed = std::str::from_utf8(line).is_ok_and(|line| {
-            line.contains("\"action\":\"audit.checkpoint\"") || line.contains("\"action\":\"user.deleted\"")
+            line.contains("\"action\":\"audit.checkpoint\"")
+                || line.contains("\"action\":\"user.deleted\"")
         });
         if !is_needed {
             return;

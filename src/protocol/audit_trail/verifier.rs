@@ -114,7 +114,12 @@ enum Verdict {
     /// Nothing is wrong so far.
     Open,
     /// An entry is missed; if it comes later, what stands here was moved.
-    Looking { chain: Uuid, position: u64, removed: Finding, inserted: Finding },
+    Looking {
+        chain: Uuid,
+        position: u64,
+        removed: Finding,
+        inserted: Finding,
+    },
     Rivals(Box<Rivals>),
     Settled(Finding),
 }
@@ -126,6 +131,8 @@ pub struct Verifier {
     line: u64,
     current: Option<Current>,
     verdict: Verdict,
+    /// What is wrong unless something is found later that explains it: a damaged checkpoint covers nothing.
+    unexplained: Option<Finding>,
     entries: u64,
     chains: u64,
     since: Option<Moment>,
@@ -140,6 +147,7 @@ impl Verifier {
             line: 0,
             current: None,
             verdict: Verdict::Open,
+            unexplained: None,
             entries: 0,
             chains: 0,
             since: None,
@@ -191,7 +199,7 @@ impl Verifier {
         if let Err(Verdict::Looking { removed: finding, .. } | Verdict::Settled(finding)) = ended {
             return Err(Box::new(finding));
         }
-        self.conclude()
+        self.unexplained.take().map_or_else(|| self.conclude(), |finding| Err(Box::new(finding)))
     }
 
     /// What the closing statement says of the whole.
@@ -253,7 +261,10 @@ impl Verifier {
         match (goes_on, &self.current) {
             (Some(current), _) if position == current.position + 1 => {
                 if !follows(chain, position, current.hash) {
-                    return Err(self.changed(entry, "its hash fits neither what it says nor what stands before it"));
+                    return Err(self.changed(
+                        entry,
+                        "its hash fits neither what it says nor what stands before it",
+                    ));
                 }
             }
             (_, Some(current)) if follows(current.chain, current.position + 1, current.hash) => {
@@ -305,10 +316,13 @@ impl Verifier {
         found: Digest,
     ) -> Result<(), Verdict> {
         let line = self.line;
-        let Some(current) = &mut self.current else { return Ok(()) };
-        if position > current.end {
-            return Err(self.inserted(entry, "no signed statement covers it: it was added behind the end of its chain"));
+        let is_covered = self.current.as_ref().is_some_and(|current| position <= current.end);
+        if !is_covered {
+            let reason = "no signed statement covers it: it was added behind the end of its chain, or the whole chain was";
+            let finding = self.finding(Tampering::Inserted, entry, reason.to_owned());
+            self.unexplained.get_or_insert(finding);
         }
+        let Some(current) = &mut self.current else { return Ok(()) };
         current.before = current.hash;
         (current.position, current.hash) = (position, found);
         let named =
@@ -347,21 +361,25 @@ impl Verifier {
     }
 
     /// Personal values fit what covers them, and are gone only where they may be.
-    fn judge_personal(&self, entry: &ExportedEntry) -> Result<(), Verdict> {
+    fn judge_personal(&mut self, entry: &ExportedEntry) -> Result<(), Verdict> {
         match (&entry.commitment, &entry.personal, &entry.salt) {
             (None, None, None) => Ok(()),
             (Some(covers), Some(personal), Some(salt)) => {
                 let fits = commitment(&salt.0, personal) == *covers;
-                fits.then_some(()).ok_or_else(|| self.changed(entry, "its personal values are others"))
+                fits.then_some(())
+                    .ok_or_else(|| self.changed(entry, "its personal values are others"))
             }
             (Some(_), None, None) => {
                 let deleted = &self.survey.deleted;
                 let may_be_gone = deleted.contains(&entry.actor)
                     || deleted.contains(&entry.target)
                     || self.survey.may_be_removed(entry.at.0);
-                may_be_gone.then_some(()).ok_or_else(|| {
-                    self.changed(entry, "its personal values were removed, though nobody whom it is about was deleted")
-                })
+                if !may_be_gone {
+                    let reason = "its personal values were removed, though nobody whom it is about was deleted";
+                    let finding = self.finding(Tampering::Changed, entry, reason.to_owned());
+                    self.unexplained.get_or_insert(finding);
+                }
+                Ok(())
             }
             _ => Err(self.changed(entry, "its personal values are not those that it had")),
         }
@@ -407,10 +425,13 @@ impl Verifier {
 
     /// The last of these places whose entry must still be there.
     fn must_go_on_to(&self, required: &BTreeMap<u64, Vec<Required>>) -> Option<u64> {
-        let must_be = |required: &Required| {
-            required.by.is_none() || !self.survey.may_be_removed(required.at)
-        };
-        required.iter().rev().find(|(_, all)| all.iter().any(must_be)).map(|(position, _)| *position)
+        let must_be =
+            |required: &Required| required.by.is_none() || !self.survey.may_be_removed(required.at);
+        required
+            .iter()
+            .rev()
+            .find(|(_, all)| all.iter().any(must_be))
+            .map(|(position, _)| *position)
     }
 
     /// Goes on after something was missed, until it is clear what happened.
@@ -474,10 +495,9 @@ impl Verifier {
         here: Option<&ExportedEntry>,
         until: Option<u64>,
     ) -> Verdict {
-        let was_signed = self
-            .current
-            .as_ref()
-            .is_some_and(|current| current.chain == chain && current.required.contains_key(&position));
+        let was_signed = self.current.as_ref().is_some_and(|current| {
+            current.chain == chain && current.required.contains_key(&position)
+        });
         let removed = Finding {
             outcome: Tampering::Removed,
             line: self.line,
@@ -496,7 +516,8 @@ impl Verifier {
         let inserted = here.map_or_else(
             || removed.clone(),
             |entry| {
-                let reason = "it stands before entries that it follows: it was moved or copied here";
+                let reason =
+                    "it stands before entries that it follows: it was moved or copied here";
                 self.finding(Tampering::Inserted, entry, reason.to_owned())
             },
         );

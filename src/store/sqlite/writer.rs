@@ -108,6 +108,8 @@ fn transact(
         }
         Err(error) => {
             roll_back(connection);
+            // Whatever stood in the way, an entry of others at our next place among it, is not met again.
+            trail.begin_anew();
             vec![Err(error); operations.len()]
         }
     }
