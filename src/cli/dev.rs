@@ -43,7 +43,8 @@ pub async fn run(mut options: Options) -> Result<(), Failure> {
     let is_new = prepare(&options)?;
     let settings = settings(&options)?;
     let clock = Clock::system();
-    telemetry::init(&quiet_start(&settings.telemetry), clock.clone()).map_err(Failure::of)?;
+    telemetry::init(&quiet_start(&settings.telemetry), settings.audit.log, clock.clone())
+        .map_err(Failure::of)?;
     let signals = StopSignals::listen().map_err(Failure::of)?;
     let mut running = startup::start(settings, true, clock).await.map_err(Failure::of)?;
     running.signing_key_is_there().await;

@@ -1,5 +1,6 @@
 //! The command line: one function a command, one file a topic.
 
+pub mod audit;
 pub mod clients;
 pub mod completions;
 pub mod config;
@@ -106,6 +107,9 @@ enum Command {
     /// End everybody's sessions, after a restore
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
+    /// Read, export and verify the audit trail
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Register apps and services, and look after them
     #[command(subcommand)]
     Clients(clients::ClientsCommand),
@@ -206,6 +210,7 @@ async fn dispatch(line: CommandLine) -> Result<(), Failure> {
         Command::Keys(KeysCommand::Reseal) => keys::reseal(&settings()?, format).await,
         Command::Users(command) => users::run(&settings()?, format, command).await,
         Command::Sessions(command) => sessions::run(&settings()?, format, command).await,
+        Command::Audit(command) => audit::run(settings, format, command).await,
         Command::Clients(command) => clients::run(&settings()?, format, command).await,
         Command::Healthcheck => healthcheck::run(&settings()?).await,
         Command::Openapi => {

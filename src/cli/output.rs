@@ -28,6 +28,11 @@ pub fn count(count: u64, noun: &str) -> String {
     format!("{count} {noun}{plural}")
 }
 
+/// "1 entry", "2 entries".
+pub fn entries(count: u64) -> String {
+    if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
+}
+
 /// A duration in its largest unit that divides it well: "90d", "2h", "15m", "40s".
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();

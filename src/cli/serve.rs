@@ -12,7 +12,7 @@ use crate::telemetry;
 /// A sentence on why it did not start, or that something was not finished in time.
 pub async fn run(settings: Settings) -> Result<(), Failure> {
     let clock = Clock::system();
-    telemetry::init(&settings.telemetry, clock.clone()).map_err(Failure::of)?;
+    telemetry::init(&settings.telemetry, settings.audit.log, clock.clone()).map_err(Failure::of)?;
     let public_url = settings.server.public_url.clone();
     let signals = StopSignals::listen().map_err(Failure::of)?;
     let running = startup::start(settings, false, clock).await.map_err(Failure::of)?;

@@ -12,6 +12,7 @@ use super::AuditRow;
 use super::model::{AuditEntry, ChainedRow};
 use crate::clock::Timestamp;
 use crate::protocol::audit_chain::{Content, Digest, Place, SALT_LENGTH, commitment, hash};
+use crate::protocol::audit_trail::statement::Moment;
 use crate::protocol::random;
 
 /// The entries of a transaction that is under way.
@@ -117,8 +118,8 @@ impl Trail {
         for LinkedEntry { entry, place, details, .. } in entries {
             tracing::info!(
                 target: "latchkey::audit",
-                id = %entry.id, at = %entry.at.to_rfc3339(), actor = %entry.actor, action = entry.action,
-                target = entry.target, request_id = entry.request_id, details,
+                action = entry.action, target = entry.target, actor = %entry.actor,
+                at = %Moment(entry.at), request_id = entry.request_id, details, id = %entry.id,
                 chain = %place.chain, position = place.position, hash = %place.hash,
                 "audit"
             );

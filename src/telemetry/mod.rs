@@ -33,13 +33,15 @@ pub enum TelemetryError {
     Twice,
 }
 
-/// Sends log lines to standard error, in the configured format.
+/// Sends log lines to standard error, in the configured format. The copy of the audit trail is wanted whole
+/// (`audit.log`), whatever else `log_level` leaves out; a filter for `latchkey::audit` has the last word.
 ///
 /// # Errors
 /// [`TelemetryError`].
-pub fn init(settings: &Telemetry, clock: Clock) -> Result<(), TelemetryError> {
+pub fn init(settings: &Telemetry, copies_trail: bool, clock: Clock) -> Result<(), TelemetryError> {
     // The HTTP library tells of each of its workers; a plain level does not ask for that.
-    let filter = EnvFilter::try_new(format!("actix_server=warn,{}", settings.log_level))
+    let trail = if copies_trail { "latchkey::audit=info," } else { "" };
+    let filter = EnvFilter::try_new(format!("actix_server=warn,{trail}{}", settings.log_level))
         .map_err(|error| TelemetryError::Filter(settings.log_level.clone(), error.to_string()))?;
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let ansi = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

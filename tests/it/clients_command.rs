@@ -70,6 +70,11 @@ impl Desk {
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
     }
 
+    /// Runs any command.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        run(arguments, &self.config)
+    }
+
     /// Runs `latchkey clients …`.
     pub fn clients(&self, arguments: &[&str]) -> Output {
         run(&[&["clients"], arguments].concat(), &self.config)

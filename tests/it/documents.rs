@@ -219,6 +219,33 @@ fn every_provider_in_the_documents_is_a_configuration_that_works() {
     }
 }
 
+#[test]
+fn every_action_of_the_audit_trail_is_explained() {
+    let document = read("docs/audit.md");
+    let table = document.split("## Chains").next().unwrap();
+    let explained: BTreeSet<String> =
+        rows(table).iter().map(|row| quoted(&row[0])[0].to_owned()).collect();
+    let nouns =
+        "session user family identity consent grant token logout client key audit administration";
+    let mut written = BTreeSet::new();
+    for path in files("rs") {
+        if !path.starts_with(root().join("src")) || path.starts_with(root().join("src/config")) {
+            continue;
+        }
+        let source = std::fs::read_to_string(path).unwrap();
+        let code = source.split("#[cfg(test)]\nmod tests").next().unwrap();
+        for literal in code.split('"') {
+            let Some((noun, verb)) = literal.split_once('.') else { continue };
+            let is_verb = !verb.is_empty()
+                && verb.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            if is_verb && verb != "html" && nouns.split(' ').any(|known| known == noun) {
+                written.insert(literal.to_owned());
+            }
+        }
+    }
+    assert_eq!(explained, written);
+}
+
 /// All files of the project with an extension.
 fn files(extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();

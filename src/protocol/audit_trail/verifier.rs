@@ -131,6 +131,8 @@ pub struct Verifier {
     line: u64,
     current: Option<Current>,
     verdict: Verdict,
+    /// What is wrong unless something is found later that explains it: a damaged checkpoint covers nothing.
+    unexplained: Option<Finding>,
     entries: u64,
     chains: u64,
     since: Option<Moment>,
@@ -145,6 +147,7 @@ impl Verifier {
             line: 0,
             current: None,
             verdict: Verdict::Open,
+            unexplained: None,
             entries: 0,
             chains: 0,
             since: None,
@@ -196,7 +199,7 @@ impl Verifier {
         if let Err(Verdict::Looking { removed: finding, .. } | Verdict::Settled(finding)) = ended {
             return Err(Box::new(finding));
         }
-        self.conclude()
+        self.unexplained.take().map_or_else(|| self.conclude(), |finding| Err(Box::new(finding)))
     }
 
     /// What the closing statement says of the whole.
@@ -313,13 +316,13 @@ impl Verifier {
         found: Digest,
     ) -> Result<(), Verdict> {
         let line = self.line;
-        let Some(current) = &mut self.current else { return Ok(()) };
-        if position > current.end {
-            return Err(self.inserted(
-                entry,
-                "no signed statement covers it: it was added behind the end of its chain",
-            ));
+        let is_covered = self.current.as_ref().is_some_and(|current| position <= current.end);
+        if !is_covered {
+            let reason = "no signed statement covers it: it was added behind the end of its chain, or the whole chain was";
+            let finding = self.finding(Tampering::Inserted, entry, reason.to_owned());
+            self.unexplained.get_or_insert(finding);
         }
+        let Some(current) = &mut self.current else { return Ok(()) };
         current.before = current.hash;
         (current.position, current.hash) = (position, found);
         let named =
@@ -358,7 +361,7 @@ impl Verifier {
     }
 
     /// Personal values fit what covers them, and are gone only where they may be.
-    fn judge_personal(&self, entry: &ExportedEntry) -> Result<(), Verdict> {
+    fn judge_personal(&mut self, entry: &ExportedEntry) -> Result<(), Verdict> {
         match (&entry.commitment, &entry.personal, &entry.salt) {
             (None, None, None) => Ok(()),
             (Some(covers), Some(personal), Some(salt)) => {
@@ -371,9 +374,12 @@ impl Verifier {
                 let may_be_gone = deleted.contains(&entry.actor)
                     || deleted.contains(&entry.target)
                     || self.survey.may_be_removed(entry.at.0);
-                may_be_gone.then_some(()).ok_or_else(|| {
-                    self.changed(entry, "its personal values were removed, though nobody whom it is about was deleted")
-                })
+                if !may_be_gone {
+                    let reason = "its personal values were removed, though nobody whom it is about was deleted";
+                    let finding = self.finding(Tampering::Changed, entry, reason.to_owned());
+                    self.unexplained.get_or_insert(finding);
+                }
+                Ok(())
             }
             _ => Err(self.changed(entry, "its personal values are not those that it had")),
         }

@@ -26,9 +26,9 @@ use crate::providers::identity::ProviderIdentity;
 use crate::routes::cookies::Kind;
 use crate::routes::openapi::operation::{Answer, Header, Operation, Parameter, Tag};
 use crate::routes::parameters::Parameters;
-use crate::routes::{return_to, session};
-use crate::store::model::{User, UserStatus};
-use crate::store::operation::{IdentityRefresh, SignIn, SignInOutcome};
+use crate::routes::{edge, rate_limit, return_to, session};
+use crate::store::model::{Actor, AuditEntry, User, UserId, UserStatus};
+use crate::store::operation::{AppendAudit, IdentityRefresh, SignIn, SignInOutcome};
 
 /// How `GET /auth/{provider}/callback` is described.
 pub const CALLBACK: Operation = Operation {
@@ -36,7 +36,7 @@ pub const CALLBACK: Operation = Operation {
     tag: Tag::SignIn,
     summary: "Come back from a provider",
     description: "A known identity is signed in; an unknown one chooses a name, or is offered to be connected to the \
-        account that has its verified address. Refusals leave nothing behind.",
+        account that has its verified address. Who is refused leaves nothing behind but a line of the audit trail.",
     parameters: &[
         Parameter::path("provider", "The provider's name."),
         Parameter::query("state", "As it was sent.").required(),
@@ -78,7 +78,8 @@ pub const CALLBACK: Operation = Operation {
 /// # Errors
 /// `invalid_state`, `provider_denied`, `provider_token_invalid`, `provider_error`,
 /// `provider_timeout`, `signup_closed`, `account_locked`, `identity_taken`, `invalid_return_to` where
-/// it is not allowed any more. Refusals leave no row behind.
+/// it is not allowed any more. Refusals leave no row behind; where the provider vouches for somebody whom we
+/// do not let in, the audit trail says so.
 pub async fn callback(
     request: HttpRequest,
     name: Path<String>,
@@ -178,7 +179,14 @@ async fn finish(
     let known = app.store.read.user_by_identity(&ticket.provider, &identity.subject).await?;
     match (&ticket.intent, known) {
         (Intent::SignIn, Some(user)) => sign_in(request, app, user, identity, ticket).await,
-        (Intent::SignIn, None) => newcomer::welcome(app, provider, identity, ticket).await,
+        (Intent::SignIn, None) => {
+            let answer = newcomer::welcome(app, provider, identity, ticket).await;
+            if answer.as_ref().is_err_and(|error| error.code == ErrorCode::SignupClosed) {
+                let target = format!("provider:{}", ticket.provider);
+                note_refusal(request, app, target, &ticket.provider, "signup_closed").await?;
+            }
+            answer
+        }
         (Intent::Link { user, session }, known) => {
             link::ask(request, app, identity, ticket, (*user, *session), known).await
         }
@@ -205,7 +213,7 @@ async fn sign_in(
     ticket: &LoginTicket,
 ) -> Result<HttpResponse, ApiError> {
     if user.status != UserStatus::Active {
-        return Err(locked());
+        return Err(keep_out(request, app, user.id, ticket).await?);
     }
     let target = return_to::check(&ticket.return_to, &app.settings.server)?;
     let now = app.clock.now();
@@ -244,8 +252,37 @@ async fn sign_in(
                 .finish())
         }
         SignInOutcome::AlreadySpent => Err(ApiError::new(ErrorCode::InvalidState, SIGN_IN_AGAIN)),
-        SignInOutcome::NotAllowed => Err(locked()),
+        SignInOutcome::NotAllowed => Err(keep_out(request, app, user.id, ticket).await?),
     }
+}
+
+/// Notes that a person who is locked, or was deleted a moment ago, wanted to sign in; the answer to them.
+async fn keep_out(
+    request: &HttpRequest,
+    app: &App,
+    user: UserId,
+    ticket: &LoginTicket,
+) -> Result<ApiError, ApiError> {
+    let target = format!("user:{user}");
+    note_refusal(request, app, target, &ticket.provider, "account_locked").await?;
+    Ok(locked())
+}
+
+/// Notes that somebody for whom a provider vouches was not let in. Sign-ins are limited by address, and so
+/// are these.
+async fn note_refusal(
+    request: &HttpRequest,
+    app: &App,
+    target: String,
+    provider: &str,
+    reason: &'static str,
+) -> Result<(), ApiError> {
+    let now = app.clock.now();
+    let mut entry = AuditEntry::new(now, Actor::Anonymous, "session.refused", target);
+    entry.request_id = Some(edge::request_id(request));
+    entry.address = Some(rate_limit::client_address(request, app).ip.to_string());
+    entry.details = serde_json::json!({ "provider": provider, "reason": reason });
+    Ok(apply(&app.writer, AppendAudit(entry)).await?)
 }
 
 /// The answer to who is locked out.

@@ -140,7 +140,8 @@ fn transact(
         }
         Err(error) => {
             roll_back(connection);
-            // Should a commit that failed be there all the same, its places are taken.
+            // Should a commit that failed be there all the same, or others stand at our next place, that place is
+            // not met again.
             trail.begin_anew();
             vec![Err(error); operations.len()]
         }
