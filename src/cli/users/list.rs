@@ -9,7 +9,7 @@ use super::{Users, document};
 use crate::administration;
 use crate::cli::output::{self, DIM};
 use crate::cli::{Failure, Format};
-use crate::store::model::{Email, FoundUser, UserPage, UserPosition};
+use crate::store::model::{Email, FoundUser, UserList, UserPage, UserPosition};
 
 impl Users<'_> {
     /// Prints a page of people.
@@ -23,13 +23,11 @@ impl Users<'_> {
             role: role.map(Into::into),
             status: status.map(Into::into),
             after: cursor,
-            // One more tells whether there is another page.
-            limit: limit + 1,
+            limit,
         };
-        let mut found = self.0.store.read.users(&page).await.map_err(Failure::of)?;
-        let has_more = found.len() > limit as usize;
-        found.truncate(limit as usize);
-        let next = found.last().filter(|_| has_more).map(|last| write_cursor(&last.position));
+        let UserList { people: found, next } =
+            self.0.store.read.users(&page).await.map_err(Failure::of)?;
+        let next = next.as_ref().map(write_cursor);
         match self.0.format {
             Format::Json => {
                 let documents: Vec<_> = found
@@ -38,7 +36,9 @@ impl Users<'_> {
                     .collect();
                 output::json(&json!({ "items": documents, "next_cursor": next }));
             }
-            Format::Text if found.is_empty() => anstream::println!("{}", nobody(is_narrowed)),
+            Format::Text if found.is_empty() && next.is_none() => {
+                anstream::println!("{}", nobody(is_narrowed))
+            }
             Format::Text => self.print_page(&found, next.as_deref()),
         }
         Ok(())

@@ -147,11 +147,22 @@ impl Listing {
         let limit = self.limit as usize;
         let has_more = rows.len() > limit;
         rows.truncate(limit);
-        let next_cursor = rows.last().filter(|_| has_more).map(|last| {
-            let sealed = (&self.binding, position(last));
+        let next = rows.last().filter(|_| has_more).map(position);
+        self.part(app, rows.into_iter().map(shown).collect(), next)
+    }
+
+    /// The part, where the store says by itself where the next goes on.
+    pub fn part<T, P: Serialize>(&self, app: &App, items: Vec<T>, next: Option<P>) -> Page<T> {
+        let next_cursor = next.map(|next| {
+            let sealed = (&self.binding, next);
             app.sealer.seal(Purpose::Cursor, &sealed, app.clock.now().plus(CURSOR_LIFE))
         });
-        Page { items: rows.into_iter().map(shown).collect(), next_cursor }
+        Page { items, next_cursor }
+    }
+
+    /// How many rows the part has at most.
+    pub fn limit(&self) -> u32 {
+        self.limit
     }
 }
 

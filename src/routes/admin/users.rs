@@ -16,7 +16,6 @@ use crate::actors::revocations::Add;
 use crate::administration::{self, AdministrationError};
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
-use crate::protocol::username::comparison_key;
 use crate::routes::auth::deletion;
 use crate::routes::auth::links::{self, Link};
 use crate::routes::auth::sessions::{self, SessionBody};
@@ -24,8 +23,7 @@ use crate::routes::openapi::operation::{Access, Answer, Body, Operation, Page, P
 use crate::routes::parameters::{read_members, refuse_others};
 use crate::routes::session::{UserBody, tokens_live_for};
 use crate::store::model::{
-    Email, FoundBy, FoundUser, KeyRange, Role, User, UserId, UserPage, UserPosition, UserSearch,
-    UserStatus,
+    Email, FoundBy, FoundUser, Role, User, UserId, UserList, UserPage, UserPosition, UserStatus,
 };
 use crate::store::operation::RevokeOutcome;
 
@@ -100,21 +98,20 @@ pub async fn list(
     let status = listing.parsed("status", "It is active, locked or deleted.", UserStatus::parse)?;
     let query = listing.filter("query");
     let page = UserPage {
-        search: query.map(|query| UserSearch {
-            name: KeyRange::beginning_with(&comparison_key(query)),
-            address: KeyRange::beginning_with(&Email::comparison_key(query)),
-        }),
+        search: query.map(administration::search),
         role,
         status,
         after: listing.after(&app)?,
-        limit: listing.rows(),
+        limit: listing.limit(),
     };
     let found = match query.and_then(whole_id) {
-        Some(id) => by_id(&app, id, &page).await?.into_iter().collect(),
+        Some(id) => UserList { people: Vec::from_iter(by_id(&app, id, &page).await?), next: None },
         None => app.store.read.users(&page).await?,
     };
+    let UserList { people, next } = found;
     let shown = |FoundUser { user, emails, .. }| PersonBody::new(&app, &user, emails);
-    Ok(HttpResponse::Ok().json(listing.page(&app, found, |last| last.position.clone(), shown)))
+    let items = people.into_iter().map(shown).collect();
+    Ok(HttpResponse::Ok().json(listing.part(&app, items, next)))
 }
 
 /// An id in the one form in which we write it.

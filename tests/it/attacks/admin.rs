@@ -29,7 +29,7 @@ async fn admins(server: &Server) -> Vec<UserId> {
         ..UserPage::default()
     };
     let found = server.app.store.read.users(&page).await.unwrap();
-    found.into_iter().map(|found| found.user.id).collect()
+    found.people.into_iter().map(|found| found.user.id).collect()
 }
 
 async fn k02_a_demoted_or_locked_admin_is_out_at_once(backend: Backend) {
