@@ -16,6 +16,13 @@ use crate::store::model::{
 
 /// A page of people.
 pub(super) async fn page(db: &ClientWrapper, page: &UserPage) -> Result<UserList, Failure> {
+    let has_nul = |search: &UserSearch| {
+        // PostgreSQL's text cannot hold it, and refuses the question.
+        search.name.start.contains('\0') || search.address.start.contains('\0')
+    };
+    if page.search.as_ref().is_some_and(has_nul) {
+        return Ok(UserList::default());
+    }
     let goes_on_at = page.after.as_ref().map_or(FoundBy::Nothing, |after| after.found_by);
     let mut found: Vec<(User, UserPosition)> = Vec::new();
     let mut ended_at = None;

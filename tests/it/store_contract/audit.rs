@@ -7,12 +7,12 @@ use latchkey::store::{AuditRow, Store};
 use serde_json::json;
 
 use super::Database;
-use super::fixtures::{apply, at, entry};
+use super::fixtures::{apply, at, entry, entry_of};
 
 pub async fn an_entry_is_read_as_it_was_written(store: &Store, _: &impl Database) {
     let user = UserId::new(at(0));
-    let mut written = entry("session.refused");
-    (written.at, written.actor) = (at(7), Actor::User(user));
+    let mut written = entry_of(7, "session.refused");
+    written.actor = Actor::User(user);
     written.target = "provider:dev".to_owned();
     written.request_id = Some("request-1".to_owned());
     written.address = Some("203.0.113.9".to_owned());
@@ -31,9 +31,7 @@ pub async fn an_entry_is_read_as_it_was_written(store: &Store, _: &impl Database
     };
     assert_eq!(store.read.audit(&AuditPage::newest(10)).await.unwrap(), [expected]);
 
-    let mut bare = entry("store.opened");
-    bare.at = at(8);
-    apply(store, AppendAudit(bare)).await;
+    apply(store, AppendAudit(entry_of(8, "store.opened"))).await;
     let newest = store.read.audit(&AuditPage::newest(1)).await.unwrap().remove(0);
     assert_eq!((newest.actor.as_str(), newest.request_id, newest.address), ("system", None, None));
     assert_eq!(newest.details, serde_json::Value::Null);

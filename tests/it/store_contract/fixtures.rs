@@ -97,6 +97,11 @@ pub fn entry(action: &'static str) -> AuditEntry {
     AuditEntry::new(at(0), Actor::System, action, "store:test".to_owned())
 }
 
+/// An entry of second `seconds`: in the trail it stands where its id does.
+pub fn entry_of(seconds: i64, action: &'static str) -> AuditEntry {
+    AuditEntry::new(at(seconds), Actor::System, action, "store:test".to_owned())
+}
+
 /// An address of the provider `dev`.
 pub fn email(address: &str, verified: bool) -> Email {
     Email { address: address.to_owned(), verified, provider: "dev".to_owned() }

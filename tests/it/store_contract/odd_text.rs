@@ -1,12 +1,12 @@
 //! Text that people and providers make up. What a backend cannot hold is refused, not a panic.
 
 use latchkey::store::Store;
-use latchkey::store::model::AuditPage;
+use latchkey::store::model::{AuditPage, KeyRange, UserPage, UserSearch};
 use latchkey::store::operation::{AppendAudit, CreateUserOutcome, SignInOutcome};
 use serde_json::json;
 
 use super::Database;
-use super::fixtures::{at, created, creation, email, entry, sign_in, try_apply};
+use super::fixtures::{at, created, creation, email, entry_of, sign_in, try_apply};
 
 fn odd_texts() -> Vec<String> {
     let mut texts: Vec<String> = [
@@ -50,8 +50,7 @@ pub async fn odd_text_breaks_nothing(store: &Store, _: &impl Database) {
             assert_eq!(emails, [email(&text, false)]);
         }
 
-        let mut noted = entry("text.noted");
-        noted.at = at(seconds);
+        let mut noted = entry_of(seconds, "text.noted");
         noted.details = json!({ "text": text, "personal": { "text": text } });
         try_apply(store, AppendAudit(noted)).await.unwrap();
         let newest = store.read.audit(&AuditPage::newest(1)).await.unwrap().remove(0);
@@ -67,6 +66,13 @@ pub async fn odd_questions_break_nothing(store: &Store, _: &impl Database) {
         assert!(matches!(by_name, Ok(None) | Err(_)), "{by_name:?}");
         let by_identity = store.read.user_by_identity(&text, &text).await;
         assert!(matches!(by_identity, Ok(None) | Err(_)), "{by_identity:?}");
+        let range = KeyRange::beginning_with(&text);
+        let search = Some(UserSearch { name: range.clone(), address: range });
+        let people = store.read.users(&UserPage { search, limit: 5, ..UserPage::default() }).await;
+        assert!(people.is_ok_and(|list| list.people.is_empty() || text.is_empty()), "{text:?}");
+        let (actor, target) = (Some(text.clone()), Some(text.clone()));
+        let page = AuditPage { actor, target, limit: 5, ..AuditPage::default() };
+        assert_eq!(store.read.audit(&page).await.unwrap(), [], "{text:?}");
         let is_free = store.read.username_is_free(&text, at(0)).await;
         assert!(matches!(is_free, Ok(true) | Err(_)), "{is_free:?}");
     }
