@@ -113,7 +113,7 @@ fn command(words: &[&str], file: &Path, keys: Option<&Path>) -> (bool, Value, St
 
 #[derive(Debug)]
 enum Refusal {
-    File(SurveyError),
+    File(#[expect(dead_code, reason = "shown where a test fails")] SurveyError),
     Finding(Finding),
 }
 

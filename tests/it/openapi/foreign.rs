@@ -4,10 +4,11 @@
 use std::process::{Command, Stdio};
 
 use reqwest::StatusCode;
-use serde_json::json;
 
 use super::{PUBLIC_URL, document_of};
-use crate::harness::{Backend, Server, cookie};
+use crate::admin_api::admin;
+use crate::harness::{Backend, Server};
+use crate::identity::access_of;
 use crate::real_clients::program::installed;
 
 /// Runs a module of Python beside a running server; what it says.
@@ -36,13 +37,9 @@ async fn a_validator_accepts_the_document() {
 /// What ends the session that all goes by: called last, each by somebody else.
 const ENDING: [&str; 4] = ["end_session", "sign_out", "sign_out_everywhere", "delete_me"];
 
-/// An access token of somebody who may call as much as possible.
+/// An access token of somebody who may call everything.
 async fn access_token(server: &Server, name: &str) -> String {
-    let browser = server.browser();
-    browser.sign_in(name).await;
-    let setup = json!({ "username": name });
-    let answer = browser.post_json("/auth/setup", &setup).await;
-    cookie(&answer, "auth_access").expect("who has set up an account is signed in")
+    access_of(&admin(server, name).await).await
 }
 
 async fn schemathesis(server: &Server, token: &str, filters: &[&str]) {
