@@ -1,6 +1,8 @@
 //! The audit trail: what is signed about it, exported, and found out by whoever verifies an export.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine;
@@ -23,7 +25,7 @@ use uuid::Uuid;
 
 use crate::clients_command::Desk;
 use crate::harness::{Backend, Browser, Server, code};
-use crate::processes::{Process, free_port, run, text};
+use crate::processes::{Process, free_port, run, text, write_private};
 
 const ES256: &str = "[keys]\nalgorithm = \"ES256\"\n";
 
@@ -101,7 +103,7 @@ impl Export {
 
 /// Runs the command as somebody without configuration does.
 fn command(words: &[&str], file: &Path, keys: Option<&Path>) -> (bool, Value, String) {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_latchkey"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_latchkey"));
     command.args(words).arg(file).current_dir("/");
     if let Some(keys) = keys {
         command.arg("--jwks").arg(keys);
@@ -160,7 +162,13 @@ async fn every_byte_counts_and_its_line_is_named(backend: Backend) {
     let trusted = export.trusted();
     let last = export.lines().len() as u64;
     let mut line = 1;
+    // What is verified does not depend on the store: on one of them a part is enough.
+    let is_tried = |at: usize| backend == Backend::Sqlite || at % 7 == 0;
     for at in 0..export.bytes.len() {
+        if !is_tried(at) {
+            line += u64::from(export.bytes[at] == b'\n');
+            continue;
+        }
         let mut bytes = export.bytes.clone();
         bytes[at] ^= 1;
         match judged(&bytes, &trusted) {
@@ -173,9 +181,9 @@ async fn every_byte_counts_and_its_line_is_named(backend: Backend) {
                 );
             }
             // Where the end does not hold, nothing can be said of the rest.
-            Err(Refusal::File(_)) => {
+            Err(Refusal::File(error)) => {
                 let is_in_sight = line == last || export.bytes[at] == b'\n' || at < 12;
-                assert!(is_in_sight, "{at} in line {line}");
+                assert!(is_in_sight, "{at} in line {line}: {error}");
             }
         }
         line += u64::from(export.bytes[at] == b'\n');
@@ -535,6 +543,46 @@ async fn it_passes_after_a_kill() {
     assert_eq!(again.status.code(), Some(1), "an export is never overwritten");
     let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
+}
+
+/// The first line of a server's log that tells of an action.
+fn logged(action: &str, format: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("latchkey.toml");
+    let port = free_port();
+    write_private(
+        &config,
+        &format!(
+            "[server]\nlisten = \"127.0.0.1:{port}\"\npublic_url = \"http://127.0.0.1:{port}\"\n\
+             secret_key = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"\n\
+             [store]\nurl = \"sqlite:latchkey.db\"\n{ES256}[audit]\nlog = true\n\
+             [telemetry]\nlog_level = \"error\"\nlog_format = \"{format}\"\n"
+        ),
+    );
+    let mut child = Command::new(env!("CARGO_BIN_EXE_latchkey"))
+        .args(["serve", "--config"])
+        .arg(&config)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let found = lines.map_while(Result::ok).find(|line| line.contains(action));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    found.expect("it is in the log")
+}
+
+#[test]
+fn the_log_has_a_copy_in_its_own_format() {
+    let line: Value = serde_json::from_str(&logged("key.staged", "json")).unwrap();
+    assert_eq!((&line["message"], &line["action"]), (&json!("audit"), &json!("key.staged")));
+    assert_eq!((&line["actor"], &line["position"]), (&json!("system"), &json!(1)));
+    assert!(line["target"].as_str().unwrap().starts_with("key:"));
+    let details: Value = serde_json::from_str(line["details"].as_str().unwrap()).unwrap();
+    assert_eq!(details["algorithm"], "ES256");
+    let line = logged("key.staged", "text");
+    assert!(line.contains("INFO audit action=\"key.staged\" target=\"key:"), "{line}");
 }
 
 #[test]

@@ -117,7 +117,7 @@ enum Verdict {
     Looking {
         chain: Uuid,
         position: u64,
-        removed: Finding,
+        missed: Finding,
         inserted: Finding,
     },
     Rivals(Box<Rivals>),
@@ -188,7 +188,7 @@ impl Verifier {
     pub fn finish(mut self) -> Result<Intact, Box<Finding>> {
         let verdict = std::mem::replace(&mut self.verdict, Verdict::Open);
         match verdict {
-            Verdict::Settled(finding) | Verdict::Looking { removed: finding, .. } => {
+            Verdict::Settled(finding) | Verdict::Looking { missed: finding, .. } => {
                 return Err(Box::new(finding));
             }
             Verdict::Rivals(rivals) => return Err(Box::new(rivals.if_second)),
@@ -196,7 +196,7 @@ impl Verifier {
         }
         self.line = self.survey.lines;
         let ended = self.end_chain(None).and_then(|()| self.skip_to(None, None));
-        if let Err(Verdict::Looking { removed: finding, .. } | Verdict::Settled(finding)) = ended {
+        if let Err(Verdict::Looking { missed: finding, .. } | Verdict::Settled(finding)) = ended {
             return Err(Box::new(finding));
         }
         self.unexplained.take().map_or_else(|| self.conclude(), |finding| Err(Box::new(finding)))
@@ -286,12 +286,12 @@ impl Verifier {
                 return Err(self.missing(chain, missing, Some(entry), None));
             }
             (None, current) => {
+                if position == 1 && !follows(chain, 1, Digest::NONE) {
+                    return Err(self.changed(entry, "its hash does not fit what it says"));
+                }
                 if current.as_ref().is_some_and(|current| chain < current.chain) {
                     self.end_chain(Some(entry))?;
                     return Err(self.inserted(entry, "its chain does not go on here"));
-                }
-                if position == 1 && !follows(chain, 1, Digest::NONE) {
-                    return Err(self.changed(entry, "its hash does not fit what it says"));
                 }
                 self.end_chain(Some(entry))?;
                 self.skip_to(Some(chain), Some(entry))?;
@@ -331,8 +331,11 @@ impl Verifier {
         current.last = Some(named);
         if let Some(required) = current.required.remove(&position) {
             if let Some(other) = required.iter().find(|required| required.hash != found) {
-                let finding = self.rewritten(&suspect, position, other.by);
-                return Err(Verdict::Settled(finding));
+                let chain = current.chain;
+                let rewritten = self.rewritten(&suspect, position, other.by);
+                let reason = "another entry at its place is the one that was signed for";
+                let inserted = self.finding(Tampering::Inserted, entry, reason.to_owned());
+                return Err(Verdict::Looking { chain, position, missed: rewritten, inserted });
             }
             current.suspect = None;
         }
@@ -521,7 +524,7 @@ impl Verifier {
                 self.finding(Tampering::Inserted, entry, reason.to_owned())
             },
         );
-        Verdict::Looking { chain, position, removed, inserted }
+        Verdict::Looking { chain, position, missed: removed, inserted }
     }
 
     /// Of the entries since the last one that is known to be the original, some are not.
