@@ -27,6 +27,9 @@ const LONGEST_CHAIN: Duration = Duration::from_secs(86_400);
 /// An entry is committed at most so long after the time that it tells, give or take a clock.
 const MARGIN: Duration = Duration::from_secs(300);
 
+/// How often a number is given up to another node.
+const ATTEMPTS: usize = 5;
+
 /// Checkpoints within [`MARGIN`] that are looked at, at most.
 const RECENT: u32 = 1_000;
 
@@ -163,11 +166,22 @@ impl Notary {
         Ok(public.collect())
     }
 
-    /// Writes a checkpoint, if it is wanted.
+    /// Writes a checkpoint, if it is wanted; after one that another node wrote at the same moment, if it
+    /// still is.
     ///
     /// # Errors
     /// [`NotaryError`]; then nothing was written, or it is not known.
     pub async fn checkpoint(&self, wanted: Wanted) -> Result<Checkpointed, NotaryError> {
+        for _ in 1..ATTEMPTS {
+            let attempt = self.attempt(wanted).await?;
+            if attempt != Checkpointed::Outrun {
+                return Ok(attempt);
+            }
+        }
+        self.attempt(wanted).await
+    }
+
+    async fn attempt(&self, wanted: Wanted) -> Result<Checkpointed, NotaryError> {
         let standing = self.standing().await?;
         let now = self.clock.now();
         if matches!(wanted, Wanted::WhenDue) && !self.is_due(&standing, now) {

@@ -1,6 +1,8 @@
 //! The audit trail: what is signed about it, exported, and found out by whoever verifies an export.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine;
@@ -23,7 +25,7 @@ use uuid::Uuid;
 
 use crate::clients_command::Desk;
 use crate::harness::{Backend, Browser, Server, code};
-use crate::processes::{Process, free_port, run, text};
+use crate::processes::{Process, free_port, run, text, write_private};
 
 const ES256: &str = "[keys]\nalgorithm = \"ES256\"\n";
 
@@ -93,7 +95,7 @@ impl Export {
     /// What is found in other lines.
     fn finding(&self, lines: &[Vec<u8>]) -> Finding {
         match judged(&lines.concat(), &self.trusted()) {
-            Err(Refusal::Finding(finding)) => finding,
+            Err(Refusal::Finding(finding)) => *finding,
             other => panic!("{other:?}"),
         }
     }
@@ -101,7 +103,7 @@ impl Export {
 
 /// Runs the command as somebody without configuration does.
 fn command(words: &[&str], file: &Path, keys: Option<&Path>) -> (bool, Value, String) {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_latchkey"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_latchkey"));
     command.args(words).arg(file).current_dir("/");
     if let Some(keys) = keys {
         command.arg("--jwks").arg(keys);
@@ -114,7 +116,7 @@ fn command(words: &[&str], file: &Path, keys: Option<&Path>) -> (bool, Value, St
 #[derive(Debug)]
 enum Refusal {
     File(#[expect(dead_code, reason = "shown where a test fails")] SurveyError),
-    Finding(Finding),
+    Finding(Box<Finding>),
 }
 
 /// What the verifier says of some bytes.
@@ -124,7 +126,7 @@ fn judged(bytes: &[u8], trusted: &TrustedKeys) -> Result<Intact, Refusal> {
     lines().for_each(|line| surveyor.feed(line.to_vec()));
     let mut verifier = Verifier::new(surveyor.finish(trusted).map_err(Refusal::File)?);
     lines().for_each(|line| verifier.feed(line));
-    verifier.finish().map_err(|finding| Refusal::Finding(*finding))
+    verifier.finish().map_err(Refusal::Finding)
 }
 
 /// An entry with the hash that it has at its place after another.
@@ -160,7 +162,13 @@ async fn every_byte_counts_and_its_line_is_named(backend: Backend) {
     let trusted = export.trusted();
     let last = export.lines().len() as u64;
     let mut line = 1;
+    // What is verified does not depend on the store: on one of them a part is enough.
+    let is_tried = |at: usize| backend == Backend::Sqlite || at.is_multiple_of(7);
     for at in 0..export.bytes.len() {
+        if !is_tried(at) {
+            line += u64::from(export.bytes[at] == b'\n');
+            continue;
+        }
         let mut bytes = export.bytes.clone();
         bytes[at] ^= 1;
         match judged(&bytes, &trusted) {
@@ -173,9 +181,9 @@ async fn every_byte_counts_and_its_line_is_named(backend: Backend) {
                 );
             }
             // Where the end does not hold, nothing can be said of the rest.
-            Err(Refusal::File(_)) => {
+            Err(Refusal::File(error)) => {
                 let is_in_sight = line == last || export.bytes[at] == b'\n' || at < 12;
-                assert!(is_in_sight, "{at} in line {line}");
+                assert!(is_in_sight, "{at} in line {line}: {error}");
             }
         }
         line += u64::from(export.bytes[at] == b'\n');
@@ -304,7 +312,8 @@ async fn it_passes_across_a_key_rotation_and_a_restart(backend: Backend) {
     server.clock.advance(Duration::from_secs(3_600));
     let server = server.restarted().await;
     server.app.key_ring.ask(latchkey::actors::key_ring::Reload).await.unwrap().unwrap();
-    checkpoint(&server).await;
+    // The restarted server may have signed it by itself.
+    server.app.auditor.ask(CheckpointNow).await.unwrap().unwrap();
     let export = Export::of(&server).await;
     assert_ne!(
         export.trusted().keys().collect::<Vec<_>>(),
@@ -500,6 +509,43 @@ async fn the_newest_entries_are_shown(backend: Backend) {
     assert_eq!(wrong.status.code(), Some(2));
 }
 
+async fn who_follows_is_shown_what_comes_and_nothing_twice(backend: Backend) {
+    let server = server(backend).await;
+    let desk = Desk::beside(&server);
+    let mut child = desk.begin(&["audit", "tail", "-f", "--limit", "2", "--format", "json"]);
+    let (sender, mut lines) = tokio::sync::mpsc::unbounded_channel();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    std::thread::spawn(move || {
+        for line in output.lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    let mut ids = Vec::new();
+    for round in 0..3 {
+        server.catch_up();
+        let name = format!("carol{round}");
+        server.signed_in(&name).await;
+        let until_shown = async {
+            loop {
+                let entry: Value = serde_json::from_str(&lines.recv().await.unwrap()).unwrap();
+                ids.push(entry["id"].as_str().unwrap().to_owned());
+                if entry["action"] == "session.opened" && ids.len() > 2 {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), until_shown).await.expect("it is shown");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let shown = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), shown, "nothing is shown twice");
+}
+
 #[actix_web::test]
 async fn it_passes_with_two_nodes() {
     let one = server(Backend::Postgres).await;
@@ -537,6 +583,46 @@ async fn it_passes_after_a_kill() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
+/// The first line of a server's log that tells of an action.
+fn logged(action: &str, format: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("latchkey.toml");
+    let port = free_port();
+    write_private(
+        &config,
+        &format!(
+            "[server]\nlisten = \"127.0.0.1:{port}\"\npublic_url = \"http://127.0.0.1:{port}\"\n\
+             secret_key = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"\n\
+             [store]\nurl = \"sqlite:latchkey.db\"\n{ES256}[audit]\nlog = true\n\
+             [telemetry]\nlog_level = \"error\"\nlog_format = \"{format}\"\n"
+        ),
+    );
+    let mut child = Command::new(env!("CARGO_BIN_EXE_latchkey"))
+        .args(["serve", "--config"])
+        .arg(&config)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let found = lines.map_while(Result::ok).find(|line| line.contains(action));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    found.expect("it is in the log")
+}
+
+#[test]
+fn the_log_has_a_copy_in_its_own_format() {
+    let line: Value = serde_json::from_str(&logged("key.staged", "json")).unwrap();
+    assert_eq!((&line["message"], &line["action"]), (&json!("audit"), &json!("key.staged")));
+    assert_eq!((&line["actor"], &line["position"]), (&json!("system"), &json!(1)));
+    assert!(line["target"].as_str().unwrap().starts_with("key:"));
+    let details: Value = serde_json::from_str(line["details"].as_str().unwrap()).unwrap();
+    assert_eq!(details["algorithm"], "ES256");
+    let line = logged("key.staged", "text");
+    assert!(line.contains("INFO audit action=\"key.staged\" target=\"key:"), "{line}");
+}
+
 #[test]
 fn what_is_no_export_is_told_apart() {
     let directory = tempfile::tempdir().unwrap();
@@ -560,6 +646,7 @@ crate::on_both_stores!(
     a_checkpoint_is_signed_when_it_is_due_and_there_is_news,
     who_is_kept_out_is_noted,
     the_newest_entries_are_shown,
+    who_follows_is_shown_what_comes_and_nothing_twice,
     an_untouched_export_passes_and_says_what_it_holds,
     every_byte_counts_and_its_line_is_named,
     a_removed_row_is_named,

@@ -70,6 +70,18 @@ impl Desk {
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
     }
 
+    /// A command that goes on until it is killed.
+    pub fn begin(&self, arguments: &[&str]) -> std::process::Child {
+        Command::new(env!("CARGO_BIN_EXE_latchkey"))
+            .args(arguments)
+            .arg("--config")
+            .arg(&self.config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
     /// Runs any command.
     pub fn run(&self, arguments: &[&str]) -> Output {
         run(arguments, &self.config)

@@ -16,7 +16,7 @@ use crate::actors::key_ring::Reload;
 use crate::cli::{Failure, Format, output};
 use crate::clock::{Clock, Stopwatch};
 use crate::config::settings::Settings;
-use crate::notary::{Checkpointed, Notary, Wanted};
+use crate::notary::{Notary, Wanted};
 use crate::protocol::audit_chain::Digest;
 use crate::protocol::audit_trail::export::{ClosingLine, ExportedEntry, write_line};
 use crate::protocol::audit_trail::statement::{self, Closing, Head, Moment};
@@ -33,9 +33,6 @@ const UNCHAINED: u32 = 10_000;
 
 /// How long to work before saying how far it is.
 const SILENCE: Duration = Duration::from_secs(3);
-
-/// How often to give up a checkpoint to another node that writes one at the same moment.
-const ATTEMPTS: usize = 5;
 
 /// Writes the trail, to a new file that nobody else can read or to standard output.
 ///
@@ -94,11 +91,7 @@ async fn export(settings: &Settings, output: &mut dyn Write) -> Result<Closing, 
     );
     apply(&writer, AppendAudit(entry)).await.map_err(Failure::of)?;
     // A fresh checkpoint leaves little to the closing statement.
-    for _ in 0..ATTEMPTS {
-        if notary.checkpoint(Wanted::Now).await.map_err(Failure::of)? != Checkpointed::Outrun {
-            break;
-        }
-    }
+    notary.checkpoint(Wanted::Now).await.map_err(Failure::of)?;
     Export { notary: &notary, read: store.read.as_ref(), written: Written::new(output) }.run().await
 }
 

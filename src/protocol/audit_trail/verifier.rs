@@ -117,11 +117,11 @@ enum Verdict {
     Looking {
         chain: Uuid,
         position: u64,
-        removed: Finding,
-        inserted: Finding,
+        missed: Box<Finding>,
+        inserted: Box<Finding>,
     },
     Rivals(Box<Rivals>),
-    Settled(Finding),
+    Settled(Box<Finding>),
 }
 
 /// Reads an export for the second time, line by line. It remembers no entries, but what is signed about them.
@@ -172,7 +172,7 @@ impl Verifier {
             Verdict::Open => {
                 let judged = match entry {
                     Some(entry) => self.judge(&entry),
-                    None => Err(Verdict::Settled(self.unreadable(line))),
+                    None => Err(Verdict::Settled(Box::new(self.unreadable(line)))),
                 };
                 if let Err(verdict) = judged {
                     self.verdict = verdict;
@@ -188,16 +188,16 @@ impl Verifier {
     pub fn finish(mut self) -> Result<Intact, Box<Finding>> {
         let verdict = std::mem::replace(&mut self.verdict, Verdict::Open);
         match verdict {
-            Verdict::Settled(finding) | Verdict::Looking { removed: finding, .. } => {
-                return Err(Box::new(finding));
+            Verdict::Settled(finding) | Verdict::Looking { missed: finding, .. } => {
+                return Err(finding);
             }
             Verdict::Rivals(rivals) => return Err(Box::new(rivals.if_second)),
             Verdict::Open => {}
         }
         self.line = self.survey.lines;
         let ended = self.end_chain(None).and_then(|()| self.skip_to(None, None));
-        if let Err(Verdict::Looking { removed: finding, .. } | Verdict::Settled(finding)) = ended {
-            return Err(Box::new(finding));
+        if let Err(Verdict::Looking { missed: finding, .. } | Verdict::Settled(finding)) = ended {
+            return Err(finding);
         }
         self.unexplained.take().map_or_else(|| self.conclude(), |finding| Err(Box::new(finding)))
     }
@@ -286,12 +286,12 @@ impl Verifier {
                 return Err(self.missing(chain, missing, Some(entry), None));
             }
             (None, current) => {
+                if position == 1 && !follows(chain, 1, Digest::NONE) {
+                    return Err(self.changed(entry, "its hash does not fit what it says"));
+                }
                 if current.as_ref().is_some_and(|current| chain < current.chain) {
                     self.end_chain(Some(entry))?;
                     return Err(self.inserted(entry, "its chain does not go on here"));
-                }
-                if position == 1 && !follows(chain, 1, Digest::NONE) {
-                    return Err(self.changed(entry, "its hash does not fit what it says"));
                 }
                 self.end_chain(Some(entry))?;
                 self.skip_to(Some(chain), Some(entry))?;
@@ -331,8 +331,16 @@ impl Verifier {
         current.last = Some(named);
         if let Some(required) = current.required.remove(&position) {
             if let Some(other) = required.iter().find(|required| required.hash != found) {
-                let finding = self.rewritten(&suspect, position, other.by);
-                return Err(Verdict::Settled(finding));
+                let chain = current.chain;
+                let rewritten = self.rewritten(&suspect, position, other.by);
+                let reason = "another entry at its place is the one that was signed for";
+                let inserted = self.finding(Tampering::Inserted, entry, reason.to_owned());
+                return Err(Verdict::Looking {
+                    chain,
+                    position,
+                    missed: Box::new(rewritten),
+                    inserted: Box::new(inserted),
+                });
             }
             current.suspect = None;
         }
@@ -350,7 +358,7 @@ impl Verifier {
                 let mut finding = self.finding(Tampering::Removed, entry, String::new());
                 finding.reason =
                     format!("checkpoint {number} was gone when the one at this line was signed");
-                return Err(Verdict::Settled(finding));
+                return Err(Verdict::Settled(Box::new(finding)));
             }
             None => {}
         }
@@ -450,8 +458,8 @@ impl Verifier {
                     Some(hash(rivals.chain, position, previous, &entry.content())) == entry.hash
                 };
                 match is_next {
-                    true if follows(rivals.second) => Some(rivals.if_first.clone()),
-                    true if follows(rivals.first) => Some(rivals.if_second.clone()),
+                    true if follows(rivals.second) => Some(Box::new(rivals.if_first.clone())),
+                    true if follows(rivals.first) => Some(Box::new(rivals.if_second.clone())),
                     _ => None,
                 }
             }
@@ -480,11 +488,11 @@ impl Verifier {
     }
 
     fn changed(&self, entry: &ExportedEntry, reason: &str) -> Verdict {
-        Verdict::Settled(self.finding(Tampering::Changed, entry, reason.to_owned()))
+        Verdict::Settled(Box::new(self.finding(Tampering::Changed, entry, reason.to_owned())))
     }
 
     fn inserted(&self, entry: &ExportedEntry, reason: &str) -> Verdict {
-        Verdict::Settled(self.finding(Tampering::Inserted, entry, reason.to_owned()))
+        Verdict::Settled(Box::new(self.finding(Tampering::Inserted, entry, reason.to_owned())))
     }
 
     /// The entry at a place is missed; `here` stands something else, `until` how many more.
@@ -521,7 +529,12 @@ impl Verifier {
                 self.finding(Tampering::Inserted, entry, reason.to_owned())
             },
         );
-        Verdict::Looking { chain, position, removed, inserted }
+        Verdict::Looking {
+            chain,
+            position,
+            missed: Box::new(removed),
+            inserted: Box::new(inserted),
+        }
     }
 
     /// Of the entries since the last one that is known to be the original, some are not.
