@@ -217,6 +217,7 @@ macro_rules! store_contract {
             }
             people::{
                 everybody_who_matches_is_found_once_and_in_order,
+                however_many_are_passed_over_the_search_goes_on,
                 a_tombstone_is_found_by_its_status_alone,
                 people_who_come_and_go_between_pages_move_nobody_else,
                 a_display_name_is_found_as_it_is_now,

@@ -121,9 +121,12 @@ pub(super) async fn page(db: &ClientWrapper, page: &AuditPage) -> Result<Vec<Aud
     // Ids begin with the time: all conditions on either are one range of the primary key.
     let start = since.map(first_id_of).unwrap_or(Uuid::nil());
     let end = [until.map(first_id_of), *before].into_iter().flatten().min().unwrap_or(Uuid::max());
-    let last_seen = newer_than.unwrap_or(Uuid::nil());
+    let (above, start) = match newer_than {
+        Some(last_seen) if *last_seen >= start => (">", *last_seen),
+        _ => (">=", start),
+    };
     let mut query = TypedQuery::default();
-    let (start, end, last_seen) = (query.bind(start), query.bind(end), query.bind(last_seen));
+    let (start, end) = (query.bind(start), query.bind(end));
     let mut filters = String::new();
     let both = actor.as_ref().zip(action.as_ref()).map(|(actor, action)| {
         // Has an index of its own for those who do much.
@@ -145,7 +148,7 @@ pub(super) async fn page(db: &ClientWrapper, page: &AuditPage) -> Result<Vec<Aud
     let limit = query.bind(i64::from(*limit));
     let columns = entries!("");
     let sql = format!(
-        "{columns} WHERE e.id >= {start} AND e.id < {end} AND e.id > {last_seen}{filters}
+        "{columns} WHERE e.id {above} {start} AND e.id < {end}{filters}
           ORDER BY e.id {order} LIMIT {limit}"
     );
     query.run(db, &sql).await?.iter().map(from_row).collect()

@@ -11,10 +11,13 @@ use crate::store::model::{
     UserStatus,
 };
 
+/// Somebody, and where they stand.
+type Found = (User, UserPosition);
+
 /// A page of people.
 pub(super) fn page(connection: &Connection, page: &UserPage) -> Result<UserList, StoreError> {
     let goes_on_at = page.after.as_ref().map_or(FoundBy::Nothing, |after| after.found_by);
-    let mut found: Vec<(User, UserPosition)> = Vec::new();
+    let mut found: Vec<Found> = Vec::new();
     let mut ended_at = None;
     for found_by in page.sources().iter().copied().filter(|found_by| *found_by >= goes_on_at) {
         // One more tells whether there is another page.
@@ -84,7 +87,7 @@ fn matches(
     page: &UserPage,
     found_by: FoundBy,
     limit: usize,
-) -> Result<(Vec<(User, UserPosition)>, Option<UserPosition>), StoreError> {
+) -> Result<(Vec<Found>, Option<UserPosition>), StoreError> {
     let mut query = Query::default();
     let after = page.after.as_ref().filter(|after| after.found_by == found_by);
     let Walk { key, source, order } = match &page.search {
@@ -118,7 +121,7 @@ fn matches(
         let position = UserPosition { found_by, key: row.get(7)?, id: user.id };
         Ok((user, position))
     })?;
-    let found: Vec<(User, UserPosition)> = rows.collect::<Result<_, _>>()?;
+    let found: Vec<Found> = rows.collect::<Result<_, _>>()?;
     if query.unless.is_empty() || found.len() >= limit {
         return Ok((found, None));
     }

@@ -5,11 +5,13 @@ use latchkey::store::Store;
 use latchkey::store::model::{
     Email, FoundBy, FoundUser, KeyRange, Role, User, UserId, UserPage, UserSearch, UserStatus,
 };
-use latchkey::store::operation::{CreateUserOutcome, IdentityRefresh, LinkIdentity, LinkOutcome};
+use latchkey::store::operation::{
+    CreateUserOutcome, IdentityRefresh, LinkIdentity, LinkOutcome, Write,
+};
 
 use super::Database;
 use super::accounts::deletion;
-use super::fixtures::{apply, at, created, creation, email, entry, ticket};
+use super::fixtures::{apply, apply_batch, at, created, creation, email, entry, ticket};
 
 fn search(text: &str) -> UserSearch {
     UserSearch {
@@ -145,6 +147,29 @@ pub async fn everybody_who_matches_is_found_once_and_in_order(
     }
     let nobody = UserPage { limit: 0, ..UserPage::default() };
     assert_eq!(store.read.users(&nobody).await.unwrap().people, []);
+}
+
+pub async fn however_many_are_passed_over_the_search_goes_on(store: &Store, _: &impl Database) {
+    // All are found by their usernames, and their display names lie before that of the last one.
+    let many = (0..510).map(|number| {
+        let mut request = creation(&format!("p{number:03}"));
+        request.user.display_name = Some(format!("P{number:03}"));
+        request.into_operation()
+    });
+    assert!(apply_batch(store, many.collect()).await.iter().all(Result::is_ok));
+    let mut last = creation("zoe");
+    last.user.display_name = Some("Pz".to_owned());
+    apply(store, last).await;
+    let page = UserPage { search: Some(search("p")), ..UserPage::default() };
+    let found = walk(store, &page, 100).await;
+    assert!(found.is_sorted_by_key(|one| (one.position.found_by, one.position.key.clone())));
+    assert_eq!(found.len(), 511);
+    assert_eq!(found[510].user.username, "zoe");
+
+    let after = found[509].position.clone();
+    let list = store.read.users(&UserPage { after: Some(after), limit: 5, ..page }).await.unwrap();
+    assert_eq!(list.people, [], "this page is short");
+    assert!(list.next.is_some(), "and others follow");
 }
 
 pub async fn a_tombstone_is_found_by_its_status_alone(store: &Store, _: &impl Database) {

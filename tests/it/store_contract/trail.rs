@@ -273,20 +273,24 @@ pub async fn a_page_of_the_trail_shows_what_it_was_asked_for(store: &Store, _: &
     }
     all.sort_by_key(|entry| std::cmp::Reverse(entry.id));
 
+    let (by_cli, locked) = (|| Some("cli".to_owned()), || Some("user.locked".to_owned()));
     let actor = Some(format!("user:{ada}"));
     let filters = [
         AuditPage::default(),
         AuditPage { actor: actor.clone(), ..AuditPage::default() },
-        AuditPage { action: Some("user.locked".to_owned()), ..AuditPage::default() },
+        AuditPage { action: locked(), ..AuditPage::default() },
         AuditPage { target: Some(format!("user:{ben}")), ..AuditPage::default() },
         AuditPage { since: Some(at(3)), until: Some(at(9)), ..AuditPage::default() },
+        AuditPage { actor, action: locked(), since: Some(at(1)), ..AuditPage::default() },
+        AuditPage { actor: Some("nobody\0".to_owned()), ..AuditPage::default() },
+        AuditPage { actor: by_cli(), action: locked(), ..AuditPage::default() },
+        AuditPage { actor: by_cli(), action: locked(), until: Some(at(9)), ..AuditPage::default() },
         AuditPage {
-            actor,
-            action: Some("user.locked".to_owned()),
-            since: Some(at(1)),
+            actor: by_cli(),
+            action: locked(),
+            target: Some(format!("user:{ben}")),
             ..AuditPage::default()
         },
-        AuditPage { actor: Some("nobody\0".to_owned()), ..AuditPage::default() },
         AuditPage { action: Some("user.%".to_owned()), ..AuditPage::default() },
     ];
     for filter in filters {
