@@ -115,7 +115,7 @@ fn command(words: &[&str], file: &Path, keys: Option<&Path>) -> (bool, Value, St
 
 #[derive(Debug)]
 enum Refusal {
-    File(#[expect(dead_code, reason = "shown where a test fails")] SurveyError),
+    File(SurveyError),
     Finding(Box<Finding>),
 }
 
