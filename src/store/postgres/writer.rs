@@ -128,6 +128,10 @@ impl Writer {
                 Err(failure) => failure,
             };
             clean_up(db, &failure).await;
+            if matches!(failure, Failure::Refused(_)) {
+                // Should an entry of others stand at our next place, that place is not met again.
+                trail.begin_anew();
+            }
             match failure {
                 Failure::Lost(error) if commit_sent => {
                     return self.read_back(group, trail, &error).await;

@@ -465,5 +465,5 @@ async fn bombs_and_a_hundred_uploads_at_once_leave_memory_flat() {
         assert_eq!(answer.status().as_u16(), expected.map_or(200, |(status, _)| status), "{what}");
     }
     let after = peak(&process);
-    assert!(after < 150, "{before} MiB before, {after} MiB at most");
+    assert!(after < before + 110, "{before} MiB before, {after} MiB at most");
 }
