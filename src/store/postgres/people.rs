@@ -81,22 +81,31 @@ impl Query {
         }
     }
 
-    /// The same where the index has the key alone: said so, the planner knows that nearly all of the range
-    /// stands behind its beginning, and follows the index instead of sorting everything.
-    fn walk_keys(&mut self, key: &str, range: &KeyRange, after: Option<&UserPosition>) {
-        let in_range = self.within(key, &range.from(after));
-        self.require(in_range);
+    /// Addresses in the range that stand behind where the last page ended, as a table of no more than a page
+    /// looks at. Whose they are is asked address by address: so the planner follows the index, instead of
+    /// joining all and sorting them.
+    fn walk_addresses(&mut self, range: &KeyRange, after: Option<&UserPosition>) -> String {
+        let mut condition = self.within("e.address_key", &range.from(after));
         if let Some(UserPosition { key: last, id, .. }) = after {
             let (last, id) = (self.bind(last.clone()), self.bind(id.0));
-            self.require(format!("({key} > {last} OR u.id > {id})"));
+            condition = format!("{condition} AND (e.address_key > {last} OR {OWNER} > {id})");
         }
+        let limit = UserPage::WALK;
+        format!(
+            "(SELECT e.*, {OWNER} AS user_id FROM emails e WHERE e.verified AND {condition}
+               ORDER BY e.address_key, user_id LIMIT {limit}) AS e JOIN users u ON u.id = e.user_id"
+        )
     }
 }
+
+/// Whose an address is.
+const OWNER: &str =
+    "(SELECT i.user_id FROM identities i WHERE i.provider = e.provider AND i.subject = e.subject)";
 
 /// What a search walks along.
 struct Walk {
     key: &'static str,
-    source: &'static str,
+    source: String,
     order: &'static str,
 }
 
@@ -118,7 +127,7 @@ async fn matches(
                 let id = query.bind(id.0);
                 query.require(format!("u.id < {id}"));
             }
-            Walk { key: "''", source: "users u", order: "u.id DESC" }
+            Walk { key: "''", source: "users u".to_owned(), order: "u.id DESC" }
         }
     };
     let length = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -126,10 +135,10 @@ async fn matches(
         if found_by == FoundBy::Address { ", e.provider, e.subject, e.address" } else { "" };
     let walk = format!(
         "SELECT u.*, {key} AS key{further} FROM {source} WHERE {} ORDER BY {order} LIMIT {}",
-        query.conditions.join(" AND "),
+        all(&query.conditions),
         if query.unless.is_empty() { length } else { UserPage::WALK },
     );
-    let meant = if query.unless.is_empty() { "true" } else { &query.unless.join(" AND ") };
+    let meant = all(&query.unless);
     let order = if page.search.is_some() { "u.key, u.id" } else { order };
     let sql = format!(
         "SELECT {}, u.key FROM ({walk}) AS u WHERE {meant} ORDER BY {order} LIMIT {length}",
@@ -155,6 +164,10 @@ async fn matches(
     Ok((found, ended_at.transpose()?))
 }
 
+fn all(conditions: &[String]) -> String {
+    if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") }
+}
+
 /// Who is asked for. Written out, so that the indexes of the few who are not like all others can be used.
 fn filters(page: &UserPage) -> Vec<String> {
     let mut filters = Vec::new();
@@ -175,33 +188,39 @@ fn searched(
     after: Option<&UserPosition>,
 ) -> Walk {
     let few = page.asks_for_few();
-    if few || found_by != FoundBy::Address {
-        query.conditions = filters(page);
-    } else {
-        // No index of addresses knows whose they are.
-        query.unless = filters(page);
-    }
     // As an expression a column is compared without its index.
-    let username = if few { "(u.username_key || '')" } else { "u.username_key" };
-    let display_name = if few { "(u.display_name_key || '')" } else { "u.display_name_key" };
-    let address_key = if few { "(e.address_key || '')" } else { "e.address_key" };
+    let indexed = |column: &str| if few { format!("({column} || '')") } else { column.to_owned() };
+    let plain = |key, order| Walk { key, source: "users u".to_owned(), order };
     match found_by {
-        FoundBy::DisplayName => query.walk(display_name, name, after),
-        FoundBy::Address => query.walk_keys(address_key, address, after),
-        FoundBy::Username | FoundBy::Nothing => query.walk(username, name, after),
-    }
-    if matches!(found_by, FoundBy::DisplayName | FoundBy::Address) {
-        let by_username = query.within("u.username_key", name);
-        query.unless.push(format!("NOT ({by_username})"));
-    }
-    match found_by {
+        FoundBy::Username | FoundBy::Nothing => {
+            query.conditions = filters(page);
+            query.walk(&indexed("u.username_key"), name, after);
+            plain("u.username_key", "u.username_key, u.id")
+        }
         FoundBy::DisplayName => {
-            Walk { key: "u.display_name_key", source: "users u", order: "u.display_name_key, u.id" }
+            query.conditions = filters(page);
+            query.walk(&indexed("u.display_name_key"), name, after);
+            let by_username = query.within("u.username_key", name);
+            query.unless.push(format!("NOT ({by_username})"));
+            plain("u.display_name_key", "u.display_name_key, u.id")
         }
         FoundBy::Address => {
+            let source = if few {
+                query.conditions = filters(page);
+                query.walk(&indexed("e.address_key"), address, after);
+                query.require("e.verified");
+                "users u JOIN identities i ON i.user_id = u.id
+                 JOIN emails e ON e.provider = i.provider AND e.subject = i.subject"
+                    .to_owned()
+            } else {
+                // No index of addresses knows more of whose they are.
+                query.unless = filters(page);
+                query.walk_addresses(address, after)
+            };
+            let by_username = query.within("u.username_key", name);
             let by_display_name = query.within("u.display_name_key", name);
+            query.unless.push(format!("NOT ({by_username})"));
             query.unless.push(format!("({by_display_name}) IS NOT TRUE"));
-            query.require("e.verified");
             // Whoever has several addresses that match is found by the first of them.
             let by_another = query.within("other.address_key", address);
             query.unless.push(format!(
@@ -211,17 +230,7 @@ fn searched(
                     AND (other.address_key, other.provider, other.subject, other.address)
                       < (u.key, u.provider, u.subject, u.address))"
             ));
-            let source = if few {
-                "users u JOIN identities i ON i.user_id = u.id
-                 JOIN emails e ON e.provider = i.provider AND e.subject = i.subject"
-            } else {
-                "emails e JOIN identities i ON i.provider = e.provider AND i.subject = e.subject
-                          JOIN users u ON u.id = i.user_id"
-            };
             Walk { key: "e.address_key", source, order: "e.address_key, u.id" }
-        }
-        FoundBy::Username | FoundBy::Nothing => {
-            Walk { key: "u.username_key", source: "users u", order: "u.username_key, u.id" }
         }
     }
 }
