@@ -301,9 +301,9 @@ pub(super) async fn end_before(
         ), ended AS (
             UPDATE token_families f SET revoked_at = $4, revoke_reason = $5
               FROM ending WHERE f.id = ending.id
-            RETURNING f.id, f.session_id, f.client_id
+            RETURNING f.id, f.session_id, f.client_id, f.provider
         )
-        SELECT id, session_id, client_id FROM ended ORDER BY id";
+        SELECT id, session_id, client_id, provider FROM ended ORDER BY id";
     let EndSessionsBefore { before, after, limit, tokens_live_for, audit: entry } = operation;
     let after = after.map_or(Uuid::nil(), |family| family.0);
     let (Some(last), is_end) = look(db, after, *limit).await? else {
@@ -326,7 +326,7 @@ pub(super) async fn read_back_end_before(
     operation: &EndSessionsBefore,
 ) -> Result<EndedSessions, Failure> {
     const SQL: &str = "
-        SELECT f.id, f.session_id, f.client_id FROM token_families f
+        SELECT f.id, f.session_id, f.client_id, f.provider FROM token_families f
          WHERE f.id > $1 AND f.created_at < $2 AND f.revoked_at = $3 AND f.revoke_reason = $4
          ORDER BY f.id LIMIT $5";
     let EndSessionsBefore { before, after, limit, tokens_live_for, audit: entry } = operation;
