@@ -47,7 +47,9 @@ impl Purpose {
     /// is then.
     fn session_settings(self) -> &'static str {
         match self {
-            Self::Reading => "SET statement_timeout = 1900",
+            // Pages follow an index in its order, however few the planner takes them for: it is not to
+            // gather all and sort them.
+            Self::Reading => "SET statement_timeout = 1900; SET enable_bitmapscan = off",
             Self::Listening => "SET statement_timeout = 900",
             Self::Writing => {
                 "SET default_transaction_isolation = 'read committed'; \

@@ -81,26 +81,31 @@ impl Query {
         }
     }
 
-    /// Addresses in the range that stand behind where the last page ended, as a table of no more than a page
-    /// looks at. Whose they are is asked address by address: so the planner follows the index, instead of
-    /// joining all and sorting them.
+    /// The addresses in the range that come next, with those who have them. Of the addresses alone no more are
+    /// taken than a page looks at, in the order of their index, which does not know whose they are: so nothing
+    /// depends on how many the planner takes the others for. Several people may have the last one.
     fn walk_addresses(&mut self, range: &KeyRange, after: Option<&UserPosition>) -> String {
-        let mut condition = self.within("e.address_key", &range.from(after));
-        if let Some(UserPosition { key: last, id, .. }) = after {
-            let (last, id) = (self.bind(last.clone()), self.bind(id.0));
-            condition = format!("{condition} AND (e.address_key > {last} OR {OWNER} > {id})");
-        }
-        let limit = UserPage::WALK;
+        const ADDRESSES: &str = "SELECT e.* FROM emails e WHERE e.verified AND";
+        let end = self.bind(range.end.clone());
+        let beginning = match after {
+            None => format!("{ADDRESSES} e.address_key >= {}", self.bind(range.start.clone())),
+            Some(UserPosition { key: last, id, .. }) => {
+                let (last, id) = (self.bind(last.clone()), self.bind(id.0));
+                self.require(format!("(e.address_key > {last} OR u.id > {id})"));
+                let same = format!("{ADDRESSES} e.address_key = {last}");
+                format!("{same} UNION ALL ({ADDRESSES} e.address_key > {last}")
+            }
+        };
+        let closing = if after.is_some() { ")" } else { "" };
         format!(
-            "(SELECT e.*, {OWNER} AS user_id FROM emails e WHERE e.verified AND {condition}
-               ORDER BY e.address_key, user_id LIMIT {limit}) AS e JOIN users u ON u.id = e.user_id"
+            "({beginning} AND e.address_key < {end}
+               ORDER BY e.address_key FETCH FIRST {} ROWS WITH TIES{closing}) AS e
+             JOIN identities i ON i.provider = e.provider AND i.subject = e.subject
+             JOIN users u ON u.id = i.user_id",
+            UserPage::WALK
         )
     }
 }
-
-/// Whose an address is.
-const OWNER: &str =
-    "(SELECT i.user_id FROM identities i WHERE i.provider = e.provider AND i.subject = e.subject)";
 
 /// What a search walks along.
 struct Walk {
@@ -221,14 +226,15 @@ fn searched(
             let by_display_name = query.within("u.display_name_key", name);
             query.unless.push(format!("NOT ({by_username})"));
             query.unless.push(format!("({by_display_name}) IS NOT TRUE"));
-            // Whoever has several addresses that match is found by the first of them.
+            // Whoever has several addresses that match is found by the first of them. Counted for each person
+            // apart: joined, everybody's addresses would be looked at.
             let by_another = query.within("other.address_key", address);
             query.unless.push(format!(
-                "NOT EXISTS (SELECT FROM identities also
-                   JOIN emails other ON other.provider = also.provider AND other.subject = also.subject
-                  WHERE also.user_id = u.id AND other.verified AND {by_another}
-                    AND (other.address_key, other.provider, other.subject, other.address)
-                      < (u.key, u.provider, u.subject, u.address))"
+                "(SELECT count(*) FROM identities also
+                    JOIN emails other ON other.provider = also.provider AND other.subject = also.subject
+                   WHERE also.user_id = u.id AND other.verified AND {by_another}
+                     AND (other.address_key, other.provider, other.subject, other.address)
+                       < (u.key, u.provider, u.subject, u.address)) = 0"
             ));
             Walk { key: "e.address_key", source, order: "e.address_key, u.id" }
         }
