@@ -512,7 +512,7 @@ async fn the_newest_entries_are_shown(backend: Backend) {
 async fn who_follows_is_shown_what_comes_and_nothing_twice(backend: Backend) {
     let server = server(backend).await;
     let desk = Desk::beside(&server);
-    server.signed_in("bob").await;
+    server.signed_in("dora").await;
     let mut child = desk.begin(&["audit", "tail", "-f", "--limit", "2", "--format", "json"]);
     let (sender, mut lines) = tokio::sync::mpsc::unbounded_channel();
     let output = BufReader::new(child.stdout.take().unwrap());
