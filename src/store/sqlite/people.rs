@@ -226,3 +226,48 @@ fn searched(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::{connection, migrations};
+
+    #[test]
+    fn the_few_who_are_not_like_all_others_are_walked_along_their_own_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("latchkey.db");
+        migrations::migrate(&path).unwrap();
+        let connection = connection::open_for_writing(&path).unwrap();
+        let of_status = |status| UserPage { status: Some(status), ..UserPage::default() };
+        let admins = UserPage { role: Some(Role::Admin), ..UserPage::default() };
+        let (locked, deleted) = (of_status(UserStatus::Locked), of_status(UserStatus::Deleted));
+        let (all, name) = (FoundBy::Nothing, "u.username_key > 'a'");
+        for (page, found_by, condition, order, index) in [
+            (&admins, all, "true", "u.id DESC", "users_admins"),
+            (&admins, FoundBy::Username, name, "u.username_key, u.id", "users_admins"),
+            (&locked, all, "true", "u.id DESC", "users_locked"),
+            (&locked, FoundBy::Username, name, "u.username_key, u.id", "users_locked_username_key"),
+            (
+                &locked,
+                FoundBy::DisplayName,
+                "u.display_name_key > 'a'",
+                "u.display_name_key, u.id",
+                "users_locked_display_name_key",
+            ),
+            (&deleted, all, "true", "u.id DESC", "users_deleted"),
+        ] {
+            let plan: String = connection
+                .query_row(
+                    &format!(
+                        "EXPLAIN QUERY PLAN SELECT u.* FROM {} WHERE {} AND {condition} ORDER BY {order}",
+                        people(page, found_by),
+                        filters(page).join(" AND "),
+                    ),
+                    [],
+                    |row| row.get("detail"),
+                )
+                .unwrap();
+            assert!(plan.split(' ').any(|word| word == index), "{index}: {plan}");
+        }
+    }
+}
