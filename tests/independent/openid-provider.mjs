@@ -1,11 +1,13 @@
 // An OpenID Connect provider by people who do not know us: `oidc-provider`, with its own pages, its own
 // validation, and keys that it makes when it starts. What it is comes as JSON in the only argument:
 //
-//     {"clients": […], "accounts": {"alice": {…claims}}, "auth_methods": […], "userinfo_only": false}
+//     {"clients": […], "accounts": {"alice": {…claims}}, "auth_methods": […], "userinfo_only": false,
+//      "everybody": false, "listen": {"host": "0.0.0.0", "port": 9000}, "issuer": "http://provider:9000"}
 //
-// `clients` have the members of RFC 7591; `auth_methods` are what its token endpoint offers. It prints a
-// line {"issuer": …} once it listens, on a port of the system's choice, and ends when its standard input
-// does. Its clock stands at the time of its start; a line {"advance": seconds} on standard input moves
+// `clients` have the members of RFC 7591; `auth_methods` are what its token endpoint offers; with `everybody`
+// any name signs in, and has a verified address at example.com. Without `listen` it is at a loopback port of
+// the system's choice, without `issuer` it is called by that. It prints a line {"issuer": …} once it listens,
+// and ends when its standard input does. Its clock stands at the time of its start; a line {"advance": seconds} on standard input moves
 // it on, and is answered by a line {"now": seconds}.
 
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
@@ -41,6 +43,10 @@ function key(alg, kind, options) {
   return { ...privateKey.export({ format: 'jwk' }), alg, use: 'sig' };
 }
 
+function anybody(login) {
+  return { email: `${login}@example.com`, email_verified: true, name: login, preferred_username: login };
+}
+
 function configuration() {
   return {
     clients: scene.clients,
@@ -61,9 +67,9 @@ function configuration() {
     },
     conformIdTokenClaims: scene.userinfo_only,
     pkce: { methods: ['S256'], required: () => true },
-    findAccount: (context, login) => scene.accounts[login] && {
-      accountId: login,
-      claims: () => ({ sub: login, ...scene.accounts[login] }),
+    findAccount: (context, login) => {
+      const account = scene.accounts[login] ?? (scene.everybody && anybody(login));
+      return account && { accountId: login, claims: () => ({ sub: login, ...account }) };
     },
     // Its own pages for signing in and consenting, where any password will do.
     features: { devInteractions: { enabled: true } },
@@ -71,8 +77,9 @@ function configuration() {
 }
 
 const server = createServer();
-server.listen(0, '127.0.0.1', () => {
-  const issuer = `http://127.0.0.1:${server.address().port}`;
+const { host, port } = scene.listen ?? { host: '127.0.0.1', port: 0 };
+server.listen(port, host, () => {
+  const issuer = scene.issuer ?? `http://127.0.0.1:${server.address().port}`;
   server.on('request', new Provider(issuer, configuration()).callback());
   console.log(JSON.stringify({ issuer }));
 });

@@ -22,9 +22,9 @@ use crate::pictures::{avatar_url, picture};
 use crate::uploads::upload;
 
 /// An S3 server on a port of the system's choice, with one bucket; ends with the test.
-struct S3Server {
+pub struct S3Server {
     child: Child,
-    url: String,
+    pub url: String,
 }
 
 impl Drop for S3Server {
@@ -39,7 +39,7 @@ impl S3Server {
     ///
     /// # Panics
     /// If it is not installed or does not start.
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let installed = std::env::var_os("LATCHKEY_TEST_SERVERS").expect(
             "this test needs somebody else's S3 server: use ./run test, or tests/with-servers, which installs it",
         );

@@ -1,7 +1,7 @@
 //! Whole sign-ins at an OpenID Connect provider that we did not write: its pages, its validation, its
 //! keys. What a provider does wrong is tried in `provider_sign_in`.
 
-mod process;
+pub mod process;
 
 use std::time::Duration;
 

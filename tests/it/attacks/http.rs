@@ -268,107 +268,47 @@ async fn l03_what_could_be_read_in_two_ways_is_refused_and_ends_the_connection()
 /// Both programs keep one connection to the server, so that all that a client could add to another's request
 /// or take of its answer lies on the same one.
 mod behind_proxies {
-    use std::path::Path;
-    use std::process::{Child, Command, Stdio};
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpSocket, TcpStream};
+    use tokio::net::TcpStream;
 
     use super::*;
+    use crate::reverse_proxy::{Reserved, ReverseProxy, haproxy, nginx};
 
-    /// A reverse proxy in front of a server; ends with the test.
-    struct Proxy {
-        child: Child,
-        authority: String,
-        _folder: tempfile::TempDir,
+    async fn behind_nginx(server: &str) -> ReverseProxy {
+        ReverseProxy::start(nginx(), Reserved::new(), |folder, listen| {
+            let folder = folder.display();
+            format!(
+                "daemon off; master_process off; worker_processes 1; pid {folder}/pid;\n\
+                 events {{ worker_connections 256; }}\n\
+                 http {{\n\
+                 access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n\
+                 fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi;\n\
+                 scgi_temp_path {folder}/scgi; proxy_request_buffering off;\n\
+                 upstream latchkey {{ server {server} max_fails=0; keepalive 1; }}\n\
+                 server {{ listen {listen}; location / {{\n\
+                 proxy_pass http://latchkey; proxy_http_version 1.1;\n\
+                 proxy_set_header Host {server}; proxy_set_header Connection \"\";\n\
+                 }} }} }}\n"
+            )
+        })
+        .await
     }
 
-    impl Drop for Proxy {
-        fn drop(&mut self) {
-            let _already_ended = self.child.kill();
-            let _reaped = self.child.wait();
-        }
+    async fn behind_haproxy(server: &str) -> ReverseProxy {
+        ReverseProxy::start(haproxy(), Reserved::new(), |_, listen| {
+            format!(
+                "global\n  nbthread 1\n\
+                 defaults\n  mode http\n  timeout connect 5s\n  timeout client 20s\n  timeout server 20s\n\
+                 \x20 http-reuse always\n  retries 3\n  retry-on conn-failure empty-response\n\
+                 frontend all\n  bind {listen}\n  default_backend latchkey\n\
+                 backend latchkey\n  http-request set-header Host {server}\n\
+                 \x20 server latchkey {server}\n"
+            )
+        })
+        .await
     }
 
-    impl Proxy {
-        /// Starts `program` with the configuration that `configure` writes for a folder, the address to
-        /// listen on and that of the server.
-        async fn start(
-            program: &str,
-            arguments: &[&str],
-            server: &str,
-            configure: impl FnOnce(&Path, &str, &str) -> String,
-        ) -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            // They take no port of the system's choice. Nobody else gets this one while the socket is open;
-            // they do, since they allow the same and the socket does not listen.
-            let reserved = TcpSocket::new_v4().unwrap();
-            reserved.set_reuseaddr(true).unwrap();
-            reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-            let authority = reserved.local_addr().unwrap().to_string();
-            let file = folder.path().join("proxy.conf");
-            std::fs::write(&file, configure(folder.path(), &authority, server)).unwrap();
-            let child = Command::new(program)
-                .args(arguments)
-                .arg(&file)
-                .current_dir(folder.path())
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap_or_else(|error| {
-                    panic!("{program} cannot be started: use ./run test, or tests/with-servers, which installs it: {error}")
-                });
-            let mut proxy = Self { child, authority, _folder: folder };
-            let asking = async {
-                while TcpStream::connect(&proxy.authority).await.is_err() {
-                    let ended = proxy.child.try_wait().unwrap();
-                    assert_eq!(ended, None, "{program} does not start");
-                    tokio::task::yield_now().await;
-                }
-            };
-            tokio::time::timeout(Duration::from_secs(20), asking).await.unwrap();
-            proxy
-        }
-
-        async fn nginx(server: &str) -> Self {
-            let arguments = ["-e", "stderr", "-p", ".", "-c"];
-            Self::start("/usr/sbin/nginx", &arguments, server, |folder, listen, server| {
-                let folder = folder.display();
-                format!(
-                    "daemon off; master_process off; worker_processes 1; pid {folder}/pid;\n\
-                     events {{ worker_connections 256; }}\n\
-                     http {{\n\
-                     access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n\
-                     fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi;\n\
-                     scgi_temp_path {folder}/scgi; proxy_request_buffering off;\n\
-                     upstream latchkey {{ server {server} max_fails=0; keepalive 1; }}\n\
-                     server {{ listen {listen}; location / {{\n\
-                     proxy_pass http://latchkey; proxy_http_version 1.1;\n\
-                     proxy_set_header Host {server}; proxy_set_header Connection \"\";\n\
-                     }} }} }}\n"
-                )
-            })
-            .await
-        }
-
-        async fn haproxy(server: &str) -> Self {
-            let arguments = ["-db", "-f"];
-            Self::start("/usr/sbin/haproxy", &arguments, server, |_, listen, server| {
-                format!(
-                    "global\n  nbthread 1\n\
-                     defaults\n  mode http\n  timeout connect 5s\n  timeout client 20s\n  timeout server 20s\n\
-                     \x20 http-reuse always\n  retries 3\n  retry-on conn-failure empty-response\n\
-                     frontend all\n  bind {listen}\n  default_backend latchkey\n\
-                     backend latchkey\n  http-request set-header Host {server}\n\
-                     \x20 server latchkey {server}\n"
-                )
-            })
-            .await
-        }
-    }
-
-    async fn nothing_reaches_another_client(server: &Server, proxy: Proxy) {
+    async fn nothing_reaches_another_client(server: &Server, proxy: ReverseProxy) {
         let authority = &proxy.authority;
         let metrics = || server.app.metrics.encode();
         assert!(!metrics().contains("route=\"/signed-out\""));
@@ -406,14 +346,14 @@ mod behind_proxies {
     #[actix_web::test]
     async fn l03_behind_nginx_no_answer_reaches_another_client() {
         let server = Server::start(Backend::Sqlite, "").await;
-        let proxy = Proxy::nginx(server.url.trim_start_matches("http://")).await;
+        let proxy = behind_nginx(server.url.trim_start_matches("http://")).await;
         nothing_reaches_another_client(&server, proxy).await;
     }
 
     #[actix_web::test]
     async fn l03_behind_haproxy_no_answer_reaches_another_client() {
         let server = Server::start(Backend::Sqlite, "").await;
-        let proxy = Proxy::haproxy(server.url.trim_start_matches("http://")).await;
+        let proxy = behind_haproxy(server.url.trim_start_matches("http://")).await;
         nothing_reaches_another_client(&server, proxy).await;
     }
 }

@@ -12,29 +12,31 @@ use crate::harness::{Browser, location};
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/independent/openid-provider.mjs");
 
 /// Our id at every such provider.
-pub(super) const CLIENT_ID: &str = "latchkey";
+pub const CLIENT_ID: &str = "latchkey";
 
 /// A secret that has to be encoded on its way, in whatever manner.
-pub(super) const CLIENT_SECRET: &str = "s3cret & more: 100%";
+pub const CLIENT_SECRET: &str = "s3cret & more: 100%";
 
 /// What a provider is.
 #[derive(Clone)]
-pub(super) struct Setting {
+pub struct Setting {
     /// The name that our configuration calls it by.
-    pub(super) name: &'static str,
+    pub name: &'static str,
     /// How we authenticate.
-    pub(super) auth_method: &'static str,
+    pub auth_method: &'static str,
     /// What its ID tokens are signed with.
-    pub(super) algorithm: &'static str,
+    pub algorithm: &'static str,
     /// Whether claims are at userinfo alone.
-    pub(super) userinfo_only: bool,
+    pub userinfo_only: bool,
+    /// Whether any name signs in, with an address at example.com, and not only those who have an account.
+    pub everybody: bool,
 }
 
 impl Setting {
     /// A provider that takes the secret by HTTP Basic and says everything in ID tokens.
-    pub(super) fn named(name: &'static str) -> Self {
+    pub fn named(name: &'static str) -> Self {
         let (auth_method, algorithm) = ("client_secret_basic", "RS256");
-        Self { name, auth_method, algorithm, userinfo_only: false }
+        Self { name, auth_method, algorithm, userinfo_only: false, everybody: false }
     }
 
     fn is_public(&self) -> bool {
@@ -43,8 +45,8 @@ impl Setting {
 }
 
 /// A provider on a port of the system's choice; ends with the test's process, however that ends.
-pub(super) struct IndependentProvider {
-    pub(super) issuer: String,
+pub struct IndependentProvider {
+    pub issuer: String,
     setting: Setting,
     child: Child,
     wishes: Option<ChildStdin>,
@@ -62,7 +64,7 @@ impl IndependentProvider {
     ///
     /// # Panics
     /// If it is not installed or does not start.
-    pub(super) fn start(setting: &Setting, url: &str) -> Self {
+    pub fn start(setting: &Setting, url: &str) -> Self {
         let installed = std::env::var_os("LATCHKEY_TEST_SERVERS").expect(
             "this test signs in at somebody else's server: use ./run test, or tests/with-servers, which installs it",
         );
@@ -82,6 +84,7 @@ impl IndependentProvider {
             "accounts": accounts(),
             "auth_methods": [setting.auth_method],
             "userinfo_only": setting.userinfo_only,
+            "everybody": setting.everybody,
         });
         let mut child = Command::new("node")
             .args([PROGRAM, &scene.to_string()])
@@ -100,7 +103,7 @@ impl IndependentProvider {
     }
 
     /// The block of our configuration for this provider; `further` is added to it.
-    pub(super) fn block(&self, further: &str) -> String {
+    pub fn block(&self, further: &str) -> String {
         let Self { setting, issuer, .. } = self;
         let secret = if setting.is_public() {
             String::new()
@@ -114,14 +117,14 @@ impl IndependentProvider {
     }
 
     /// Moves the provider's clock on; what it shows then.
-    pub(super) fn advance(&mut self, seconds: u64) -> Timestamp {
+    pub fn advance(&mut self, seconds: u64) -> Timestamp {
         let wish = json!({ "advance": seconds });
         writeln!(self.wishes.as_mut().unwrap(), "{wish}").unwrap();
         Timestamp::from_seconds(self.answer()["now"].as_i64().unwrap())
     }
 
     /// Ends the process.
-    pub(super) fn end(&mut self) {
+    pub fn end(&mut self) {
         self.wishes = None;
         self.child.wait().unwrap();
     }
@@ -145,7 +148,7 @@ fn accounts() -> Value {
 
 /// Where the way through a provider stops.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub enum Stop {
     /// At a page of the provider: its text.
     Page(String),
     /// On the way back to us: the address.
@@ -153,7 +156,7 @@ pub(super) enum Stop {
 }
 
 /// Follows redirects from an address of ours to a page of the provider, or back to us.
-pub(super) async fn walk(browser: &Browser, target: &str) -> Stop {
+pub async fn walk(browser: &Browser, target: &str) -> Stop {
     walk_on(browser, browser.page(target).await).await
 }
 
@@ -176,7 +179,7 @@ async fn walk_on(browser: &Browser, mut answer: Response) -> Stop {
 }
 
 /// Goes through all pages of the provider as a person of this name; the address that leads back.
-pub(super) async fn go_through(browser: &Browser, mut stop: Stop, person: &str) -> String {
+pub async fn go_through(browser: &Browser, mut stop: Stop, person: &str) -> String {
     for _ in 0..5 {
         let page = match stop {
             Stop::Back(address) => return address,
@@ -192,18 +195,18 @@ pub(super) async fn go_through(browser: &Browser, mut stop: Stop, person: &str) 
 }
 
 /// Whether a page of the provider is the one to sign in at; otherwise it asks for consent.
-pub(super) fn asks_who_signs_in(page: &str) -> bool {
+pub fn asks_who_signs_in(page: &str) -> bool {
     page.contains("name=\"login\"")
 }
 
 /// Presses the cancel link of a page of the provider.
-pub(super) async fn cancel(browser: &Browser, page: &str) -> Stop {
+pub async fn cancel(browser: &Browser, page: &str) -> Stop {
     let link = between(page, "<a href=\"", "\"");
     walk(browser, link).await
 }
 
 /// What stands in a text between two others.
-pub(super) fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
+pub fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
     let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("no {before} in {text}"));
     rest.split_once(after).unwrap().0
 }
