@@ -12,6 +12,7 @@ use super::rate_limit;
 use crate::actors::rate_limiter::Tier;
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
+use crate::telemetry::metrics::Metrics;
 
 /// Who limits the rate of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,14 +95,15 @@ impl Endpoint {
         self
     }
 
-    /// Adds the path to the application; other methods get 405 with `Allow` (RFC 9110 §15.5.6).
-    pub fn register(self, config: &mut ServiceConfig) {
+    /// Adds the path to the application; other methods get 405 with `Allow` (RFC 9110 §15.5.6). Its counters
+    /// go with it, so that nobody has to look for them.
+    pub fn register(self, config: &mut ServiceConfig, metrics: &Metrics) {
         let methods = self.operations.iter().map(|(method, _)| match *method {
             "GET" => "GET, HEAD",
             method => method,
         });
         let allow = methods.collect::<Vec<_>>().join(", ");
-        let resource = self.resource.default_service(web::to(move || {
+        let resource = self.resource.app_data(metrics.route(self.path)).default_service(web::to(move || {
             let allow = allow.clone();
             async move {
                 let value = HeaderValue::from_str(&allow).unwrap_or(HeaderValue::from_static(""));

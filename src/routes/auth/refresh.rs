@@ -16,6 +16,7 @@ use crate::routes::openapi::operation::{Access, Answer, Header, Operation, Tag};
 use crate::routes::session::{self, UserBody};
 use crate::routes::{csrf, edge, rate_limit};
 use crate::store::model::{FamilyId, UserStatus};
+use crate::telemetry::origin::Origin;
 
 /// A renewed session.
 #[derive(Serialize, JsonSchema)]
@@ -77,6 +78,7 @@ pub async fn rotate(
         presented,
         request_id: Some(edge::request_id(request)),
         address: Some(rate_limit::client_address(request, app).ip.to_string()),
+        origin: Origin::current(),
     };
     match app.families.of(&family).ask(rotate).await? {
         Ok(rotated) => Ok(rotated),
