@@ -105,7 +105,8 @@ async fn fetch(http: &HttpClient, provider: &Provider) -> Result<Metadata, Provi
     let reach = reach_of(provider);
     let issuer = provider.issuer.as_deref().ok_or_else(|| misconfigured("it has no issuer"))?;
     let asking = |endpoint| http.asking(&provider.name, endpoint);
-    let document: Document = asking("discovery").get_json(&address_of(issuer)?, None, reach).await?;
+    let document: Document =
+        asking("discovery").get_json(&address_of(issuer)?, None, reach).await?;
     if document.issuer != issuer {
         return Err(misconfigured("its metadata names another issuer than the settings"));
     }

@@ -69,8 +69,10 @@ impl OAuthProvider {
         };
         let tokens = exchange(http, provider, &endpoint, sent).await?;
         let userinfo = required(provider.userinfo_url.as_ref(), "userinfo_url")?;
-        let answer: Map<String, Value> =
-            http.asking(&provider.name, "userinfo").get_json(userinfo, Some(&tokens.access_token), reach).await?;
+        let answer: Map<String, Value> = http
+            .asking(&provider.name, "userinfo")
+            .get_json(userinfo, Some(&tokens.access_token), reach)
+            .await?;
         let path = required(provider.mapping.subject.as_ref(), "mapping.subject")?;
         let subject = identity::subject(&answer, path).ok_or_else(|| {
             ProviderError::Answer(format!("the user endpoint sends no usable {path:?}"))

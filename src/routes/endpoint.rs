@@ -95,15 +95,21 @@ impl Endpoint {
         self
     }
 
-    /// Adds the path to the application; other methods get 405 with `Allow` (RFC 9110 §15.5.6). Its counters
-    /// go with it, so that nobody has to look for them.
-    pub fn register(self, config: &mut ServiceConfig, metrics: &Metrics) {
+    /// Its counters go with it, so that nobody has to look for them.
+    #[must_use]
+    pub fn counted(mut self, metrics: &Metrics) -> Self {
+        self.resource = self.resource.app_data(metrics.route(self.path));
+        self
+    }
+
+    /// Adds the path to the application; other methods get 405 with `Allow` (RFC 9110 §15.5.6).
+    pub fn register(self, config: &mut ServiceConfig) {
         let methods = self.operations.iter().map(|(method, _)| match *method {
             "GET" => "GET, HEAD",
             method => method,
         });
         let allow = methods.collect::<Vec<_>>().join(", ");
-        let resource = self.resource.app_data(metrics.route(self.path)).default_service(web::to(move || {
+        let resource = self.resource.default_service(web::to(move || {
             let allow = allow.clone();
             async move {
                 let value = HeaderValue::from_str(&allow).unwrap_or(HeaderValue::from_static(""));

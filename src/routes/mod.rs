@@ -204,13 +204,9 @@ pub fn error_codes() -> Vec<&'static str> {
 
 /// Adds every route. `is_development` adds those of `latchkey dev`.
 pub fn configure(config: &mut ServiceConfig, metrics: &Metrics, is_development: bool) {
-    for endpoint in endpoints() {
-        endpoint.register(config, metrics);
-    }
-    if is_development {
-        for endpoint in dev::endpoints() {
-            endpoint.register(config, metrics);
-        }
+    let development = if is_development { dev::endpoints() } else { Vec::new() };
+    for endpoint in endpoints().into_iter().chain(development) {
+        endpoint.counted(metrics).register(config);
     }
     config.default_service(web::to(|| async {
         Err::<String, _>(ApiError::new(ErrorCode::NotFound, "There is nothing at this address."))

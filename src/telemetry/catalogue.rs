@@ -342,13 +342,8 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::ShuttingDown,
-        Self::StoreDown,
-        Self::StoreSlow,
-        Self::NoSigningKey,
-        Self::ActorDown,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::ShuttingDown, Self::StoreDown, Self::StoreSlow, Self::NoSigningKey, Self::ActorDown];
 
     const NAMES: [&'static str; 5] =
         ["shutting_down", "store_down", "store_slow", "no_signing_key", "actor_down"];

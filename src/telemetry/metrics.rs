@@ -593,9 +593,10 @@ impl Shown {
         page.gauge(&catalogue::READY, number(!reasons.contains(&true)))?;
         page.gauges(
             &catalogue::NOT_READY,
-            Reason::ALL.into_iter().zip(reasons).map(|(reason, is_so)| {
-                (vec![label("reason", reason.as_str())], number(is_so))
-            }),
+            Reason::ALL
+                .into_iter()
+                .zip(reasons)
+                .map(|(reason, is_so)| (vec![label("reason", reason.as_str())], number(is_so))),
         )?;
         let deliveries = &sources.deliveries;
         let outcomes = [
@@ -614,11 +615,8 @@ impl Shown {
         let janitor = sources.janitor.load(Ordering::Relaxed);
         page.gauge(&catalogue::JANITOR_LAST_RUN, janitor as f64 / 1000.0)?;
         let spans = &sources.spans;
-        let outcomes = [
-            ("exported", &spans.exported),
-            ("dropped", &spans.dropped),
-            ("failed", &spans.failed),
-        ];
+        let outcomes =
+            [("exported", &spans.exported), ("dropped", &spans.dropped), ("failed", &spans.failed)];
         page.counters(
             &catalogue::TRACE_SPANS,
             outcomes.map(|(outcome, count)| (vec![label("outcome", outcome)], of(count))),
@@ -633,9 +631,7 @@ impl Shown {
         page.gauges(&catalogue::BUILD_INFO, [(vec![version, store], 1.0)])?;
         let process = Process::read();
         page.describe(&catalogue::CPU_SECONDS, |one| match &process {
-            Some(process) => {
-                one.encode_counter::<NoLabelSet, f64, f64>(&process.cpu_seconds, None)
-            }
+            Some(process) => one.encode_counter::<NoLabelSet, f64, f64>(&process.cpu_seconds, None),
             None => Ok(()),
         })?;
         for (metric, value) in [

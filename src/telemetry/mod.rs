@@ -40,9 +40,7 @@ pub fn init(settings: &Telemetry, copies_trail: bool, clock: Clock) -> Result<()
         .map_err(|error| TelemetryError::Filter(settings.log_level.clone(), error.to_string()))?;
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let ansi = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.log_format {
         LogFormat::Text => builder.with_ansi(ansi).event_format(lines::Text(clock)).try_init(),
         LogFormat::Json => builder

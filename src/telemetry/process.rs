@@ -69,7 +69,8 @@ mod tests {
     fn the_fields_are_found_behind_a_name_with_brackets() {
         let stat = "7 (a) b) S 1 7 7 0 -1 0 1 0 0 0 250 50 0 0 20 0 9 0 1000 4096 77 1 0";
         let status = "Name:\ta) b\nVmRSS:\t   12 kB\nThreads:\t9\n";
-        let limits = "Max processes 1 2 processes\nMax open files            1024     4096     files\n";
+        let limits =
+            "Max processes 1 2 processes\nMax open files            1024     4096     files\n";
         let process = Process::parse(stat, status, limits, "cpu 1\nbtime 1700000000\n").unwrap();
         let expected = Process {
             cpu_seconds: 3.0,

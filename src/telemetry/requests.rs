@@ -145,7 +145,10 @@ mod tests {
         let counted: Vec<_> = routes
             .all()
             .flat_map(|route| {
-                route.read().into_iter().map(|(method, statuses, _)| (route.template(), method, statuses))
+                route
+                    .read()
+                    .into_iter()
+                    .map(|(method, statuses, _)| (route.template(), method, statuses))
             })
             .collect();
         let expected = [

@@ -121,9 +121,8 @@ impl Traces {
 
     /// Begins the span of a request, below that of whoever asks, if `parent` is one.
     pub fn request(&self, method: &str, parent: Option<SpanContext>) -> RequestSpan {
-        let parent = parent.map_or_else(Context::new, |parent| {
-            Context::new().with_remote_span_context(parent)
-        });
+        let parent = parent
+            .map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent));
         let name = Cow::Owned(method.to_owned());
         let builder = self.tracer.span_builder(name).with_kind(SpanKind::Server);
         let span = self.tracer.build_with_context(builder, &parent);
@@ -147,7 +146,8 @@ fn signal(endpoint: &Url) -> String {
 
 /// The span that the caller names in `traceparent` (W3C Trace Context).
 pub fn parent_of(headers: &HeaderMap) -> Option<SpanContext> {
-    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Head(headers));
+    let context =
+        TraceContextPropagator::new().extract_with_context(&Context::new(), &Head(headers));
     Some(context.span().span_context().clone()).filter(SpanContext::is_valid)
 }
 
@@ -210,7 +210,8 @@ impl RequestSpan {
             self.span.set_attribute(KeyValue::new("http.route", route));
         }
         let is_failure = status >= 500;
-        let port = host.rsplit_once(':').and_then(|(name, port)| Some((name, port.parse::<u16>().ok()?)));
+        let port =
+            host.rsplit_once(':').and_then(|(name, port)| Some((name, port.parse::<u16>().ok()?)));
         let name = port.map_or(host, |(name, _)| name);
         if let Some((_, port)) = port {
             self.span.set_attribute(KeyValue::new("server.port", i64::from(port)));

@@ -86,7 +86,7 @@ pub async fn an_older_generation_revokes_the_family_at_any_age(backend: Backend)
     assert_eq!(me.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(server.audited("family.reuse_detected").await, 1);
     let metrics = browser.get("/metrics").await.text().await.unwrap();
-    assert!(metrics.contains("latchkey_refreshes_reused_total 1\n"), "{metrics}");
+    assert!(metrics.contains("latchkey_refreshes_total{outcome=\"reused\"} 1\n"), "{metrics}");
 }
 
 pub async fn without_a_retry_window_one_of_many_wins_and_the_family_ends(backend: Backend) {

@@ -38,8 +38,7 @@ impl Reader {
         self.counters.count_read();
         let part = Part::internal(|| "store read".into());
         let found = self.pool.get().await;
-        let db =
-            found.map_err(|error| StoreError::Unavailable(describe_pool_error(error)))?;
+        let db = found.map_err(|error| StoreError::Unavailable(describe_pool_error(error)))?;
         Ok(Borrowed { db, _part: part })
     }
 }

@@ -21,7 +21,7 @@ use crate::raw_http::exchange;
 use crate::registration::Registered;
 
 /// A server whose whole output is kept.
-struct Logged {
+pub struct Logged {
     process: Process,
     output: std::thread::JoinHandle<String>,
     config: std::path::PathBuf,
@@ -31,14 +31,24 @@ const SECRET_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 impl Logged {
     /// Starts `latchkey dev` that logs all it can.
-    async fn start(directory: &Path, log_format: &str) -> Self {
+    pub async fn start(directory: &Path, log_format: &str) -> Self {
+        Self::start_with(directory, log_format, "", &[]).await
+    }
+
+    /// As [`Logged::start`], with more of a configuration and variables.
+    async fn start_with(
+        directory: &Path,
+        log_format: &str,
+        further: &str,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let port = free_port();
         let config = directory.join("latchkey.toml");
         write_private(
             &config,
             &format!(
                 "[server]\nlisten = \"127.0.0.1:{port}\"\npublic_url = \"http://127.0.0.1:{port}\"\n\
-                 secret_key = \"{SECRET_KEY}\"\n[tokens]\nsession_grace = \"0s\"\n"
+                 secret_key = \"{SECRET_KEY}\"\n[tokens]\nsession_grace = \"0s\"\n{further}"
             ),
         );
         let (mut from, to) = std::io::pipe().unwrap();
@@ -47,6 +57,7 @@ impl Logged {
             .arg(directory)
             .env("LATCHKEY_TELEMETRY__LOG_LEVEL", "trace")
             .env("LATCHKEY_TELEMETRY__LOG_FORMAT", log_format)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(to.try_clone().unwrap())
             .stderr(to)
@@ -62,8 +73,18 @@ impl Logged {
         Self { process, output, config }
     }
 
+    /// Where it answers.
+    pub fn url(&self) -> &str {
+        &self.process.url
+    }
+
+    /// The configuration that it was started with.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// All that it said, once it has ended.
-    fn said(self) -> String {
+    pub fn said(self) -> String {
         drop(self.process);
         self.output.join().unwrap()
     }
