@@ -20,6 +20,7 @@ use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 use schemars::JsonSchema;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::oauth::error::{OAuthCode, OAuthError, OAuthProblem};
 use super::{cors, pages, unread};
@@ -41,13 +42,9 @@ const LARGEST_HEADERS: usize = 32 * 1024;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The id of a request: in the answer, the log and the audit trail.
-#[derive(Clone, Debug)]
-struct RequestId(Arc<str>);
-
-/// The id of this request.
-pub fn request_id(request: &HttpRequest) -> String {
-    request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.to_string())
+/// The id of the request that is being answered: in the answer, the log, the trace and the audit trail.
+pub fn request_id() -> String {
+    Origin::with(|origin| origin.request_id.to_string()).unwrap_or_default()
 }
 
 /// Which client was given tokens for which grant: for the log line of the request.
@@ -73,8 +70,9 @@ pub async fn edge(
     let watch = Stopwatch::start();
     let _handling = Handling::begin(request.request());
     let app = shared(request.request());
-    let id: Arc<str> = random::uuid_v7(app.clock.now()).to_string().into();
-    request.extensions_mut().insert(RequestId(Arc::clone(&id)));
+    let mut written = Uuid::encode_buffer();
+    let id = random::uuid_v7(app.clock.now()).hyphenated().encode_lower(&mut written);
+    let id: Arc<str> = Arc::from(&*id);
     let span = app.traces.as_ref().map(|traces| begin_span(traces, &request, &app));
     let position = span.as_ref().map(RequestSpan::position);
     let origin = Origin { request_id: Arc::clone(&id), position };

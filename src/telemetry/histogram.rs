@@ -43,7 +43,7 @@ impl Buckets {
         let bounds = self.bounds.iter().map(|bound| *bound as f64 / bound_scale);
         let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
         Reading {
-            buckets: bounds.chain(std::iter::once(f64::MAX)).zip(counts).collect(),
+            buckets: bounds.chain(std::iter::once(f64::INFINITY)).zip(counts).collect(),
             sum: self.sum.load(Ordering::Relaxed) as f64 / sum_scale,
         }
     }
@@ -130,7 +130,7 @@ mod tests {
         let reading = durations.read();
         assert_eq!(reading.buckets[0], (0.000_01, 2));
         assert_eq!(reading.buckets[1], (0.000_05, 1));
-        assert_eq!(reading.buckets.last(), Some(&(f64::MAX, 1)));
+        assert_eq!(reading.buckets.last(), Some(&(f64::INFINITY, 1)));
         assert!((reading.sum - 2.000_022).abs() < 1e-9);
         assert_eq!(reading.count(), 4);
     }
@@ -144,7 +144,7 @@ mod tests {
         let reading = sizes.read();
         assert_eq!(reading.buckets[0], (1.0, 2));
         assert_eq!(reading.buckets[2], (4.0, 1));
-        assert_eq!(reading.buckets.last(), Some(&(f64::MAX, 1)));
+        assert_eq!(reading.buckets.last(), Some(&(f64::INFINITY, 1)));
         assert!((reading.sum - 605.0).abs() < 1e-9);
     }
 }

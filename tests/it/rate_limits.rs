@@ -146,7 +146,7 @@ async fn the_metrics_listener_serves_metrics_alone() {
         "latchkey_actor_asks_total{actor=\"token_families\",shard=\"0\",outcome=\"full\"} 0",
         "latchkey_refreshes_total{outcome=\"reused\"} 0",
         "latchkey_store_commits_total",
-        "# EOF",
+        "process_open_fds",
     ] {
         assert!(metrics.contains(name), "{name} is missing in\n{metrics}");
     }

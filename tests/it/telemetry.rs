@@ -3,4 +3,4 @@
 mod documents;
 mod lines;
 mod metrics;
-mod traces;
+pub mod traces;

@@ -303,7 +303,7 @@ async fn note_refusal(
 ) -> Result<(), ApiError> {
     let now = app.clock.now();
     let mut entry = AuditEntry::new(now, Actor::Anonymous, "session.refused", target);
-    entry.request_id = Some(edge::request_id(request));
+    entry.request_id = Some(edge::request_id());
     entry.address = Some(rate_limit::client_address(request, app).ip.to_string());
     entry.details = serde_json::json!({ "provider": provider, "reason": reason });
     Ok(apply(&app.writer, AppendAudit(entry)).await?)

@@ -76,7 +76,7 @@ pub async fn rotate(
     rate_limit::by_name(request, app, Tier::Token, format!("family:{family}")).await?;
     let rotate = Rotate {
         presented,
-        request_id: Some(edge::request_id(request)),
+        request_id: Some(edge::request_id()),
         address: Some(rate_limit::client_address(request, app).ip.to_string()),
         origin: Origin::current(),
     };

@@ -24,8 +24,6 @@ async fn run(log_format: &str) -> (String, Vec<(&'static str, String)>) {
             REDIRECT_URI,
             "--grant",
             "client_credentials",
-            "--scope",
-            "jobs",
         ],
         server.config(),
     );

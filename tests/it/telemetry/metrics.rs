@@ -1,6 +1,8 @@
 //! A live server shows what the catalogue names, no more and no less.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use latchkey::telemetry::catalogue::{ALL, Values};
 use regex::Regex;
@@ -9,6 +11,7 @@ use serde_json::json;
 
 use crate::harness::{Backend, Server, body};
 use crate::on_both_stores;
+use crate::real_clients::program::installed;
 
 /// The text that the server gives to who accepts `accept`.
 async fn metrics(server: &Server, accept: &str) -> String {
@@ -33,7 +36,8 @@ fn value(text: &str, sample: &str) -> f64 {
 
 /// Somebody signs in, refreshes, asks for what is not there.
 async fn busy(backend: Backend) -> Server {
-    let server = Server::start(backend, "").await;
+    let server =
+        Server::start_with(backend, "", |settings| settings.rate_limits.exempt.clear()).await;
     let browser = server.signed_in("alice").await;
     browser.post("/auth/refresh").await;
     browser.get("/nowhere").await;
@@ -164,4 +168,35 @@ on_both_stores! {
     a_server_shows_exactly_the_metrics_and_labels_of_the_catalogue,
     what_is_done_is_counted,
     why_a_node_is_not_ready_is_a_metric_and_a_sentence,
+}
+
+/// Reads a text of metrics from standard input as strictly as the format is, and says how many there are.
+const READER: &str = "\
+import sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
+from prometheus_client.parser import text_string_to_metric_families as plain
+text = sys.stdin.read()
+families = list((open_metrics if sys.argv[1] == 'open' else plain)(text))
+assert all(family.documentation for family in families), families
+print(len([family for family in families if family.type in ('counter', 'gauge', 'histogram')]))
+";
+
+#[actix_web::test]
+async fn a_reader_by_other_people_takes_both_formats() {
+    let server = busy(Backend::Sqlite).await;
+    for (format, accept) in [("open", OPEN), ("plain", "*/*")] {
+        let text = metrics(&server, accept).await;
+        let mut command = Command::new(installed().join("python/bin/python"));
+        let mut child = command
+            .args(["-B", "-c", READER, format])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{text}");
+        let count: usize = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+        assert_eq!(count, ALL.len(), "{format}");
+    }
 }

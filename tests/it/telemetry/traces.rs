@@ -95,7 +95,8 @@ fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {
 pub async fn a_refresh_is_a_span_with_its_parts_below(backend: Backend) {
     let mut collector = Collector::start();
     let further = format!("{}[tokens]\nsession_grace = \"0s\"\n", collector.configuration());
-    let server = Server::start(backend, &further).await;
+    let server =
+        Server::start_with(backend, &further, |settings| settings.rate_limits.exempt.clear()).await;
     let browser = server.signed_in("alice").await;
     let answer = browser.post("/auth/refresh").await;
     let request_id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();

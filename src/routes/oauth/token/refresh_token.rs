@@ -79,7 +79,7 @@ async fn rotate(
 ) -> Result<FamilyWithUser, OAuthError> {
     let rotate = Rotate {
         presented,
-        request_id: Some(edge::request_id(request)),
+        request_id: Some(edge::request_id()),
         address: Some(rate_limit::client_address(request, app).ip.to_string()),
         origin: Origin::current(),
     };
