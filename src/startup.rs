@@ -586,7 +586,8 @@ async fn start_actors(
         providers: provider_counters,
         signing,
         keys: keys.clone(),
-        rotation_period: settings.keys.rotation_period,
+        // Keys from files follow nobody by the clock.
+        rotation_period: settings.keys.rotation_period.filter(|_| settings.keys.files.is_empty()),
         janitor: last_clean,
         spans,
         skew: Arc::clone(&skew),
