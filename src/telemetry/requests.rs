@@ -34,6 +34,9 @@ impl Series {
     }
 }
 
+/// A method, how often each status was answered, and how long it took.
+pub type OfMethod = (&'static str, Vec<(u16, u64)>, Reading);
+
 /// The counters of one route.
 #[derive(Clone, Debug)]
 pub struct Route(Arc<Counted>);
@@ -65,7 +68,7 @@ impl Route {
     }
 
     /// What was counted so far: by method, how often each status was answered, and how long it took.
-    pub fn read(&self) -> Vec<(&'static str, Vec<(u16, u64)>, Reading)> {
+    pub fn read(&self) -> Vec<OfMethod> {
         let known = METHODS.into_iter().zip(&self.0.methods);
         known
             .filter_map(|(method, series)| {
