@@ -34,6 +34,7 @@ use crate::routes::oauth::discovery::Discovery;
 use crate::routes::pages::site::Site;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Traces;
 
 /// Shared by all handlers. Cheap to clone.
 #[derive(Clone)]
@@ -103,6 +104,8 @@ pub struct Parts {
     pub statuses: Vec<Arc<ActorStatus>>,
     /// Everything that /metrics shows.
     pub metrics: Arc<Metrics>,
+    /// Makes spans; `None` where nobody wants traces.
+    pub traces: Option<Traces>,
     /// How far this machine's own clock is ahead of the store's, in milliseconds.
     pub clock_skew: Arc<AtomicI64>,
     /// Set when the process is about to end: /ready says so.

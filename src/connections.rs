@@ -9,6 +9,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -85,15 +87,33 @@ struct Connection {
     deadline: Pin<Box<Sleep>>,
     /// When the client is no longer waited for to take what is written; `None` while it takes it.
     stall: Option<Pin<Box<Sleep>>>,
+    _open: Open,
+}
+
+/// One of the connections that are open, until it is dropped.
+struct Open(Arc<AtomicI64>);
+
+impl Open {
+    fn count(open: &Arc<AtomicI64>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Connection {
-    fn new(transport: Transport) -> Self {
+    fn new(transport: Transport, open: &Arc<AtomicI64>) -> Self {
         Self {
             transport,
             turn: Turn(Rc::new(Cell::new(Phase::Pause))),
             deadline: Box::pin(sleep(PAUSE)),
             stall: None,
+            _open: Open::count(open),
         }
     }
 
@@ -198,7 +218,7 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// Serves an application on a listener.
+/// Serves an application on a listener; `open` tells how many connections there are.
 ///
 /// # Errors
 /// Those of listening.
@@ -206,6 +226,7 @@ pub fn serve<F, I, S, B>(
     builder: ServerBuilder,
     listener: TcpListener,
     tls: Option<rustls::ServerConfig>,
+    open: &Arc<AtomicI64>,
     application: F,
 ) -> io::Result<Server>
 where
@@ -238,19 +259,22 @@ where
             })
             .h1(map_config(application, |()| AppConfig::default()))
     };
-    let accepted = |transport| {
-        let connection = Connection::new(transport);
+    let open = Arc::clone(open);
+    let accepted = move |transport| {
+        let connection = Connection::new(transport, &open);
         let peer = connection.peer();
         (connection, peer)
     };
     let builder = match tls {
         None => builder.listen("http", listener, move || {
-            fn_service(move |stream| async move { Ok(accepted(Transport::Plain(stream))) })
+            let accepted = accepted.clone();
+            fn_service(move |stream| std::future::ready(Ok(accepted(Transport::Plain(stream)))))
                 .and_then(http())
         })?,
         Some(mut config) => {
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
             builder.listen("https", listener, move || {
+                let accepted = accepted.clone();
                 Acceptor::new(config.clone())
                     .map_init_err(|_| ())
                     .map_err(TlsError::into_service_error)

@@ -14,7 +14,7 @@ use actix::Arbiter;
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
-use actix_web::{HttpServer, web};
+use actix_web::{HttpRequest, HttpServer, web};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::actors::auditor::{self, Auditor};
@@ -60,7 +60,8 @@ use crate::routes::session::tokens_live_for;
 use crate::store::error::OpenError;
 use crate::store::trail::TrailRules;
 use crate::store::{self, Store};
-use crate::telemetry::metrics::{Metrics, Sources};
+use crate::telemetry::metrics::{Metrics, ProviderCounters, Sources};
+use crate::telemetry::traces::{SpanCounters, Traces};
 
 /// Deadlines nest: a statement's (3 s) is below the writer's, that below its askers', that below what
 /// a client waits. A batch that has to connect anew and read back can outlast its askers: to them the
@@ -107,6 +108,9 @@ pub enum StartError {
     /// Pictures cannot be kept as the settings say.
     #[error(transparent)]
     Avatars(#[from] StorageError),
+    /// Traces cannot be sent there.
+    #[error("telemetry.otlp_endpoint: {0}")]
+    Traces(String),
     /// The HTTP client could not be made.
     #[error("the HTTP client could not be made: {0}")]
     HttpClient(String),
@@ -237,6 +241,7 @@ fn key_ring_means(
         tokens_live_for: key_tokens_live_for(settings),
         files: read_key_files(settings)?,
         automatic: used_by == KeyRingUse::Server,
+        signing: Arc::default(),
     })
 }
 
@@ -377,8 +382,13 @@ async fn start_actors(
             .start(&owners.handle(), terms, move |status| Revocations::new(read, clock, status))
     };
 
+    let names = settings.providers.iter().map(|provider| provider.name.clone());
+    let provider_counters = Arc::new(ProviderCounters::new(names));
     let http_client = HttpClient::new(Limits::default())
-        .map_err(|error| StartError::HttpClient(error.to_string()))?;
+        .map_err(|error| StartError::HttpClient(error.to_string()))?
+        .counting(Arc::clone(&provider_counters));
+    let spans: Arc<SpanCounters> = Arc::default();
+    let traces = start_traces(&settings, &http_client, &spans)?;
     // Of what is not configured by the deployer: clients' receivers, people's pictures.
     let reach = match settings.server.allow_private_receivers {
         true => Reach::Private,
@@ -442,6 +452,7 @@ async fn start_actors(
         KeyRingUse::Server,
     )?;
     let key_tokens_live_for = means.tokens_live_for;
+    let signing = Arc::clone(&means.signing);
     let key_ring = supervision.start(
         &owners.handle(),
         terms("key_ring", 0, 16, Duration::from_secs(15)),
@@ -483,6 +494,7 @@ async fn start_actors(
     );
 
     let avatars = AvatarStorage::open(&settings.avatars.store)?;
+    let last_clean: Arc<AtomicI64> = Arc::default();
     let means = janitor::Means {
         writer: writer.clone(),
         auditor: auditor.clone(),
@@ -492,6 +504,7 @@ async fn start_actors(
         audit_retention: settings.audit.retention,
         tokens_live_for: key_tokens_live_for,
         avatars: avatars.clone(),
+        last_success: Arc::clone(&last_clean),
     };
     let janitor = supervision.start(
         &owners.handle(),
@@ -562,12 +575,23 @@ async fn start_actors(
     let client_rules = registration::rules(&settings)?;
     let statuses: Vec<Arc<ActorStatus>> = supervision.statuses().to_vec();
     let metrics = Arc::new(Metrics::new(Sources {
+        routes: routes::templates(is_development),
+        codes: routes::error_codes(),
         actors: statuses.clone(),
-        store: Arc::clone(&store.counters),
+        store: store.clone(),
         refreshes,
         deliveries,
         batches,
         link,
+        providers: provider_counters,
+        signing,
+        keys: keys.clone(),
+        // Keys from files follow nobody by the clock.
+        rotation_period: settings.keys.rotation_period.filter(|_| settings.keys.files.is_empty()),
+        janitor: last_clean,
+        spans,
+        skew: Arc::clone(&skew),
+        clock: clock.clone(),
     }));
     let app = App::new(Parts {
         sealer: Sealer::new(&settings.server.secret_key),
@@ -601,10 +625,25 @@ async fn start_actors(
         http_client,
         statuses,
         metrics,
+        traces,
         clock_skew: skew,
         draining: AtomicBool::new(false),
     });
     Ok((app, tickers))
+}
+
+/// What makes spans, if somebody wants them.
+fn start_traces(
+    settings: &Settings,
+    http: &HttpClient,
+    counters: &Arc<SpanCounters>,
+) -> Result<Option<Traces>, StartError> {
+    let telemetry = &settings.telemetry;
+    let start = |endpoint| {
+        Traces::start(endpoint, telemetry.otlp_sample_percent, http.clone(), Arc::clone(counters))
+            .map_err(StartError::Traces)
+    };
+    telemetry.otlp_endpoint.as_ref().map(start).transpose()
 }
 
 /// How far this machine's clock may be off the database's before it is worth a warning.
@@ -692,6 +731,7 @@ fn serve(
         ))
     });
     let address = app.settings.server.listen;
+    let metrics = Arc::clone(&app.metrics);
     let application = move || {
         actix_web::App::new()
             .app_data(data.clone())
@@ -701,14 +741,14 @@ fn serve(
                 if let Some(idp) = &idp {
                     config.app_data(idp.clone());
                 }
-                routes::configure(config, is_development);
+                routes::configure(config, &metrics, is_development);
             })
     };
     let builder = actix_server::Server::build()
         .workers(app.settings.server.workers)
         .disable_signals()
         .shutdown_timeout(app.settings.server.shutdown_grace.as_secs());
-    let running = connections::serve(builder, listener, tls, application)
+    let running = connections::serve(builder, listener, tls, &app.metrics.connections, application)
         .map_err(|reason| StartError::Listen { address, reason, advice: "" })?;
     let handle = running.handle();
     actix_web::rt::spawn(running);
@@ -722,7 +762,9 @@ fn serve_metrics(app: &App, listener: TcpListener) -> Result<ServerHandle, Start
     let server = HttpServer::new(move || {
         actix_web::App::new().app_data(data.clone()).route(
             "/metrics",
-            web::get().to(|app: Data<App>| async move { routes::system::metrics_answer(&app) }),
+            web::get().to(|request: HttpRequest, app: Data<App>| async move {
+                routes::system::metrics_answer(&request, &app).await
+            }),
         )
     })
     .workers(1)
@@ -808,6 +850,9 @@ impl Running {
         drained &= app.revocations.drain(grace).await;
         for shard in app.rate_limiters.all() {
             drained &= shard.drain(grace).await;
+        }
+        if let Some(traces) = &app.traces {
+            traces.stop(grace).await;
         }
         for arbiter in self.arbiters {
             arbiter.stop();

@@ -97,7 +97,7 @@ fn rotations(criterion: &mut Criterion, system: &SystemRunner, app: &App, famili
 
 async fn rotate(app: &App, family: FamilyId, generation: &Cell<u64>) {
     let presented = Presented { kind: FamilyKind::Session, family, generation: generation.get() };
-    let rotate = Rotate { presented, request_id: None, address: None };
+    let rotate = Rotate { presented, request_id: None, address: None, origin: None };
     let answer = app.families.of(&family).ask(rotate).await.expect("the shard answers");
     let rotated = answer.expect("the live token rotates");
     assert!(rotated.advanced);
@@ -118,7 +118,7 @@ fn refreshes(criterion: &mut Criterion, system: &SystemRunner, app: &App, famili
             .app_data(Data::new(app.clone()))
             .app_data(Data::new(app.site.clone()))
             .wrap(from_fn(edge::edge))
-            .configure(|config| routes::configure(config, false)),
+            .configure(|config| routes::configure(config, &app.metrics, false)),
     ));
     let live = system.block_on(app.store.read.live_families()).expect("the store answers");
     let tokens: Vec<RefCell<String>> = families

@@ -331,6 +331,7 @@ mod tests {
                 tokens_live_for: DEADLINE,
                 files: Vec::new(),
                 automatic: false,
+                signing: Arc::default(),
             };
             let key_ring = supervision.start(&here, terms("key_ring"), move |status| {
                 KeyRing::new(means, publish, status)

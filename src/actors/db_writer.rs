@@ -13,12 +13,13 @@ use actix::{
 use tokio::sync::oneshot;
 
 use super::mailbox::{AskError, Drain, Mailbox};
-use super::status::{ActorStatus, Durations};
+use super::status::ActorStatus;
 use crate::clock::Stopwatch;
 use crate::store::WriteStore;
 use crate::store::error::StoreError;
 use crate::store::operation::{Operation, Outcome, Write};
 use crate::store::trail::{Trail, TrailRules};
+use crate::telemetry::histogram::{Durations, Sizes};
 
 /// Apply this write; answered after the commit.
 #[derive(Debug, Message)]
@@ -72,6 +73,8 @@ const LARGEST_BATCH: usize = 512;
 pub struct BatchTimes {
     /// From handing a batch to the store until its answer.
     pub apply: Durations,
+    /// How many writes shared a batch.
+    pub writes: Sizes,
 }
 
 /// The writer.
@@ -129,6 +132,7 @@ impl DbWriter {
         actix::spawn(async move {
             // Whole, not just the part that is written to: what is left outside would be dropped at once.
             let mut done = done;
+            times.writes.observe(operations.len());
             let watch = Stopwatch::start();
             let outcomes = store.apply(operations, &mut trail).await;
             done.trail = Some(trail);

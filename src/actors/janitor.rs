@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use actix::{
@@ -79,6 +80,8 @@ pub struct Means {
     pub tokens_live_for: Duration,
     /// Where avatars are kept.
     pub avatars: AvatarStorage,
+    /// When a round last succeeded, in milliseconds since 1970; shared with /metrics.
+    pub last_success: Arc<AtomicI64>,
 }
 
 /// The owner of the timetable.
@@ -218,6 +221,9 @@ impl Janitor {
         let (pictures, seen) =
             round.pictures.map_or((None, None), |(removed, seen)| (Some(removed), seen));
         self.pictures_seen = seen;
+        if round.removed.is_ok() && pictures.is_some() {
+            self.means.last_success.store(self.means.clock.now().millis(), Ordering::Relaxed);
+        }
         self.last = Some(LastRun {
             at: self.means.clock.now(),
             removed: round.removed.as_ref().ok().cloned(),

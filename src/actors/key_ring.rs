@@ -25,7 +25,7 @@ use crate::administration::By;
 use crate::clock::{Clock, Timestamp};
 use crate::protocol::entity_tag;
 use crate::protocol::jwt::Algorithm;
-use crate::protocol::key::{self, KeyError, SigningKey, VerificationKey};
+use crate::protocol::key::{self, KeyError, SigningKey, SigningTimes, VerificationKey};
 use crate::protocol::key_life::{KeyState, Life, life, newest, next_signs_from};
 use crate::protocol::sealed::{Purpose, SealError, Sealer};
 use crate::store::ReadStore;
@@ -240,6 +240,8 @@ pub struct Means {
     pub files: Vec<Arc<SigningKey>>,
     /// Whether keys are made and rotated by the clock: by servers, not by the command line.
     pub automatic: bool,
+    /// How long signatures take.
+    pub signing: Arc<SigningTimes>,
 }
 
 /// The numbers of the reads of the store, in the order in which they begin. Reads overlap: a tick's and one
@@ -362,6 +364,9 @@ impl KeyRing {
                     Some(opened)
                 }
             };
+            if let Some(key) = &signing {
+                key.timed_by(&self.means.signing);
+            }
             published.push(PublishedKey { stored: key.clone(), life, verification, signing });
         }
         self.stored = stored;

@@ -12,6 +12,7 @@ use actix::{Actor, Addr, Handler, MailboxError, Message, WeakAddr};
 use super::status::{ActorStatus, AskOutcome};
 use crate::clock::Stopwatch;
 use crate::error::{ApiError, ErrorCode};
+use crate::telemetry::traces::Part;
 
 /// Why an actor did not answer. `TimedOut` and `Dropped` mean "unknown", not "not done".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +82,7 @@ impl<A: Actor> Mailbox<A> {
             self.status.count_ask(AskOutcome::Full);
             return Err(AskError::Full);
         };
+        let mut part = Part::internal(|| format!("ask {}", self.status.name).into());
         let watch = Stopwatch::start();
         let answer = self.address.send(message).timeout(self.deadline).await;
         self.status.ask_time.observe(watch.elapsed());
@@ -90,6 +92,9 @@ impl<A: Actor> Mailbox<A> {
             Err(MailboxError::Closed) => (AskOutcome::Dropped, Err(AskError::Dropped)),
         };
         self.status.count_ask(outcome);
+        if answer.is_err() {
+            part.failed(outcome.as_str());
+        }
         answer
     }
 

@@ -23,6 +23,7 @@ use crate::providers::ProviderError;
 use crate::providers::discovery::{Metadata, discover};
 use crate::providers::http::HttpClient;
 use crate::providers::openid::MetadataSource;
+use crate::telemetry::origin::{Origin, on_behalf_of};
 
 /// How long what was fetched is used.
 const LIFE: Duration = Duration::from_secs(60 * 60);
@@ -41,6 +42,8 @@ pub struct MetadataFor {
     pub provider: String,
     /// What the caller has and what did not do.
     pub newer_than: Option<Arc<Metadata>>,
+    /// Who asks: what is fetched, is fetched in the name of the first.
+    pub origin: Option<Origin>,
 }
 
 /// The owner.
@@ -74,9 +77,6 @@ impl ProviderMetadata {
     fn fetched(&mut self, name: &str, answer: Answer<Metadata>) {
         let now = self.clock.now();
         if let Some(entry) = self.entries.get_mut(name) {
-            if let Err(error) = &answer {
-                tracing::warn!(provider = name, %error, "provider metadata could not be fetched");
-            }
             entry.metadata.settle(answer, now);
         }
     }
@@ -116,7 +116,13 @@ impl Handler<MetadataFor> for ProviderMetadata {
         let (caller, answer) = Fetched::<Metadata>::caller();
         if entry.metadata.ask(caller, question.newer_than.as_ref(), now) == Next::Fetch {
             let (http, settings) = (self.http.clone(), Arc::clone(&entry.settings));
-            let fetching = async move { discover(&http, &settings).await.map(Arc::new) };
+            let fetching = on_behalf_of(question.origin, async move {
+                let found = discover(&http, &settings).await.map(Arc::new);
+                found.inspect_err(|error| {
+                    let provider = &settings.name;
+                    tracing::warn!(provider, %error, "provider metadata could not be fetched");
+                })
+            });
             let name = question.provider;
             context.spawn(
                 fetching
@@ -143,7 +149,12 @@ impl MetadataSource for Mailbox<ProviderMetadata> {
         provider: &str,
         newer_than: Option<Arc<Metadata>>,
     ) -> Result<Arc<Metadata>, ProviderError> {
-        self.ask(MetadataFor { provider: provider.to_owned(), newer_than }).await?
+        self.ask(MetadataFor {
+            provider: provider.to_owned(),
+            newer_than,
+            origin: Origin::current(),
+        })
+        .await?
     }
 }
 

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+
+use crate::telemetry::histogram::Durations;
 
 /// Where an actor stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,34 +60,6 @@ impl AskOutcome {
             Self::TimedOut => "timed_out",
             Self::Dropped => "dropped",
         }
-    }
-}
-
-/// Upper bounds of the time buckets, in microseconds; the last bucket is open.
-pub const BUCKETS_MICROSECONDS: [u64; 11] =
-    [10, 50, 100, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000];
-
-/// A histogram of durations that is written without locks.
-#[derive(Debug, Default)]
-pub struct Durations {
-    buckets: [AtomicU64; BUCKETS_MICROSECONDS.len() + 1],
-    nanoseconds: AtomicU64,
-}
-
-impl Durations {
-    /// Counts one duration.
-    pub fn observe(&self, duration: Duration) {
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BUCKETS_MICROSECONDS.partition_point(|bound| *bound < micros);
-        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        self.nanoseconds.fetch_add(nanos, Ordering::Relaxed);
-    }
-
-    /// Counts per bucket, the open one last, and the sum of all durations.
-    pub fn read(&self) -> (Vec<u64>, Duration) {
-        let counts = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
-        (counts, Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)))
     }
 }
 
@@ -191,21 +164,5 @@ pub struct Slot(Arc<ActorStatus>);
 impl Drop for Slot {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_fall_into_their_buckets() {
-        let durations = Durations::default();
-        for micros in [1, 10, 11, 2_000_000] {
-            durations.observe(Duration::from_micros(micros));
-        }
-        let (counts, sum) = durations.read();
-        assert_eq!((counts[0], counts[1], counts[11]), (2, 1, 1));
-        assert_eq!(sum, Duration::from_micros(2_000_022));
     }
 }

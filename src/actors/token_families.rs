@@ -26,6 +26,7 @@ use crate::store::ReadStore;
 use crate::store::error::StoreError;
 use crate::store::model::{Actor as AuditActor, AuditEntry, FamilyId, FamilyWithUser};
 use crate::store::operation::{AdvanceFamily, AdvanceOutcome, Revoke, RevokeOutcome, RevokeTarget};
+use crate::telemetry::origin::{Origin, on_behalf_of};
 
 /// Exchange the presented token for the live one.
 #[derive(Clone, Debug, Message)]
@@ -37,6 +38,8 @@ pub struct Rotate {
     pub request_id: Option<String>,
     /// For the audit entry: the client's address.
     pub address: Option<String>,
+    /// Who asks: the rotation goes on in a task of its own, in their name.
+    pub origin: Option<Origin>,
 }
 
 /// End families: by family, by session or by person. Answered when it is stored and this node
@@ -94,6 +97,8 @@ pub struct RefreshCounters {
     pub reused: AtomicU64,
     /// The family had ended or is unknown.
     pub refused: AtomicU64,
+    /// The writer or the store did not answer.
+    pub failed: AtomicU64,
     /// A failover had lost commits; the family was moved past what was presented.
     pub families_rolled_forward: AtomicU64,
 }
@@ -105,7 +110,7 @@ impl RefreshCounters {
             Ok(_) => &self.kept,
             Err(RotateError::Reused) => &self.reused,
             Err(RotateError::Unknown | RotateError::Ended) => &self.refused,
-            Err(RotateError::Ask(_) | RotateError::Store(_)) => return,
+            Err(RotateError::Ask(_) | RotateError::Store(_)) => &self.failed,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -184,14 +189,14 @@ impl TokenFamilies {
             message: Some(FlightDone { id, family: presented.family, result: None }),
         };
         let means = self.means.clone();
-        actix::spawn(async move {
+        actix::spawn(on_behalf_of(leader.rotate.origin.clone(), async move {
             let result = rotate(&means, leader.rotate, read_first).await;
             means.counters.count(&result);
             if let Some(message) = &mut done.message {
                 message.result = Some(result.clone());
             }
             let _gone = leader.reply.send(result);
-        });
+        }));
     }
 }
 

@@ -460,6 +460,8 @@ pub struct Telemetry {
     pub metrics_listen: Option<SocketAddr>,
     /// Where traces go.
     pub otlp_endpoint: Option<Url>,
+    /// How many of a hundred traces that begin here are sent.
+    pub otlp_sample_percent: u8,
 }
 
 /// `telemetry.log_format`

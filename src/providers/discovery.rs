@@ -104,12 +104,14 @@ pub async fn discover(http: &HttpClient, provider: &Provider) -> Result<Metadata
 async fn fetch(http: &HttpClient, provider: &Provider) -> Result<Metadata, ProviderError> {
     let reach = reach_of(provider);
     let issuer = provider.issuer.as_deref().ok_or_else(|| misconfigured("it has no issuer"))?;
-    let document: Document = http.get_json(&address_of(issuer)?, None, reach).await?;
+    let asking = |endpoint| http.asking(&provider.name, endpoint);
+    let document: Document =
+        asking("discovery").get_json(&address_of(issuer)?, None, reach).await?;
     if document.issuer != issuer {
         return Err(misconfigured("its metadata names another issuer than the settings"));
     }
     check(&document.jwks_uri, reach)?;
-    let keys: key_set::Document = http.get_json(&document.jwks_uri, None, reach).await?;
+    let keys: key_set::Document = asking("keys").get_json(&document.jwks_uri, None, reach).await?;
     document.into_metadata(provider, KeySet::new(keys), reach)
 }
 

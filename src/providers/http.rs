@@ -12,6 +12,8 @@ use std::time::Duration;
 use oauth2::http::StatusCode;
 use oauth2::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use oauth2::{HttpRequest, HttpResponse};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanKind;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect;
 use rustls_platform_verifier::BuilderVerifierExt;
@@ -22,7 +24,10 @@ use url::form_urlencoded::Serializer;
 use super::ProviderError;
 use super::address::{self, AddressError, Reach};
 use super::strict_json;
+use crate::clock::Stopwatch;
 use crate::protocol::secret::Secret;
+use crate::telemetry::metrics::ProviderCounters;
+use crate::telemetry::traces::Part;
 
 /// What bounds every exchange.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +52,10 @@ pub struct HttpClient {
     guarded: reqwest::Client,
     unguarded: reqwest::Client,
     limits: Limits,
+    /// Who counts what is asked of providers.
+    counters: Option<Arc<ProviderCounters>>,
+    /// Which provider is asked, and where.
+    asking: Option<(Arc<str>, &'static str)>,
 }
 
 impl HttpClient {
@@ -80,7 +89,22 @@ impl HttpClient {
             guarded: guarded.map_err(failed)?,
             unguarded: unguarded.map_err(failed)?,
             limits,
+            counters: None,
+            asking: None,
         })
+    }
+
+    /// Counts from now on what is asked of providers.
+    #[must_use]
+    pub fn counting(self, counters: Arc<ProviderCounters>) -> Self {
+        Self { counters: Some(counters), ..self }
+    }
+
+    /// The same client for requests to a provider; `endpoint` is of
+    /// [`ENDPOINTS`](crate::telemetry::catalogue::ENDPOINTS).
+    #[must_use]
+    pub fn asking(&self, provider: &str, endpoint: &'static str) -> Self {
+        Self { asking: Some((provider.into(), endpoint)), ..self.clone() }
     }
 
     /// The bounds of every exchange.
@@ -125,7 +149,37 @@ impl HttpClient {
         if reach == Reach::Private { &self.unguarded } else { &self.guarded }
     }
 
+    /// An exchange that is counted and has its place in the trace. Nobody's server is told of our traces.
     async fn exchange(
+        &self,
+        request: HttpRequest,
+        reach: Reach,
+        most: usize,
+    ) -> Result<HttpResponse, ProviderError> {
+        let method = request.method().clone();
+        let mut part = Part::begin(SpanKind::Client, || method.to_string().into());
+        part.tell(|| KeyValue::new("http.request.method", method.to_string()));
+        part.tell(|| {
+            let host = request.uri().host().unwrap_or_default();
+            KeyValue::new("server.address", host.to_owned())
+        });
+        let watch = Stopwatch::start();
+        let answer = self.exchange_plainly(request, reach, most).await;
+        let outcome = outcome(&answer);
+        if let (Some(counters), Some((provider, endpoint))) = (&self.counters, &self.asking) {
+            counters.count_request(provider, endpoint, outcome, watch.elapsed());
+        }
+        match &answer {
+            Ok(answer) => part.tell(|| {
+                let status = i64::from(answer.status().as_u16());
+                KeyValue::new("http.response.status_code", status)
+            }),
+            Err(_) => part.failed(outcome),
+        }
+        answer
+    }
+
+    async fn exchange_plainly(
         &self,
         request: HttpRequest,
         reach: Reach,
@@ -198,6 +252,17 @@ impl HttpClient {
             return Err(ProviderError::Answer(format!("status {}", answer.status().as_u16())));
         }
         Ok(answer.into_body())
+    }
+}
+
+/// How an exchange ended, in one word.
+fn outcome(answer: &Result<HttpResponse, ProviderError>) -> &'static str {
+    match answer {
+        Ok(answer) if answer.status().is_client_error() => "refused",
+        Ok(_) => "ok",
+        Err(ProviderError::Timeout) => "timeout",
+        Err(ProviderError::Unreachable(_)) => "unreachable",
+        Err(_) => "invalid",
     }
 }
 

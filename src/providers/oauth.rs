@@ -69,8 +69,10 @@ impl OAuthProvider {
         };
         let tokens = exchange(http, provider, &endpoint, sent).await?;
         let userinfo = required(provider.userinfo_url.as_ref(), "userinfo_url")?;
-        let answer: Map<String, Value> =
-            http.get_json(userinfo, Some(&tokens.access_token), reach).await?;
+        let answer: Map<String, Value> = http
+            .asking(&provider.name, "userinfo")
+            .get_json(userinfo, Some(&tokens.access_token), reach)
+            .await?;
         let path = required(provider.mapping.subject.as_ref(), "mapping.subject")?;
         let subject = identity::subject(&answer, path).ok_or_else(|| {
             ProviderError::Answer(format!("the user endpoint sends no usable {path:?}"))
@@ -96,6 +98,7 @@ pub(super) async fn listed_emails(
     access_token: &Secret,
     reach: Reach,
 ) -> Result<Vec<Email>, ProviderError> {
+    let http = http.asking(&provider.name, "userinfo");
     let listed = http.get_json(url, Some(access_token), reach).await?;
     Ok(identity::primary_email(provider, listed).into_iter().collect())
 }

@@ -108,6 +108,7 @@ impl OpenIdProvider {
         let fields = Fields::of_openid(&self.0.mapping);
         let userinfo = match &metadata.userinfo_endpoint {
             Some(endpoint) if !fields.tell_email(&verified.claims) => {
+                let http = http.asking(&self.0.name, "userinfo");
                 let claims = http.get_json(endpoint, Some(&tokens.access_token), metadata.reach);
                 of_same_person(claims.await?, &verified.subject)?
             }

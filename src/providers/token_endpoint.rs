@@ -117,6 +117,7 @@ pub(super) async fn exchange(
     {
         client = client.set_client_secret(ClientSecret::new(secret.expose().to_owned()));
     }
+    let http = &http.asking(&provider.name, "token");
     let send = |request: HttpRequest| async {
         Ok::<_, ProviderError>(as_refusal(http.send(request, endpoint.reach).await?))
     };

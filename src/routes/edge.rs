@@ -4,6 +4,8 @@
 //! the caller understands, adds the headers that every answer has, logs one line, counts.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -18,6 +20,7 @@ use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 use schemars::JsonSchema;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::oauth::error::{OAuthCode, OAuthError, OAuthProblem};
 use super::{cors, pages, unread};
@@ -27,6 +30,9 @@ use crate::config::settings::LogFormat;
 use crate::connections::Handling;
 use crate::error::{ApiError, ErrorCode, Retry};
 use crate::protocol::random;
+use crate::telemetry::origin::Origin;
+use crate::telemetry::requests::{NO_ROUTE, Route, method_label};
+use crate::telemetry::traces::{self, Answered, RequestSpan, Traces};
 
 /// Longest request target that is looked at, in bytes.
 const LONGEST_TARGET: usize = 8 * 1024;
@@ -36,13 +42,21 @@ const LARGEST_HEADERS: usize = 32 * 1024;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The id of a request: in the answer, the log and the audit trail.
-#[derive(Clone, Debug)]
-struct RequestId(String);
+/// The id of the request that is being answered: in the answer, the log, the trace and the audit trail.
+pub fn request_id() -> String {
+    Origin::with(|origin| origin.request_id.to_string()).unwrap_or_default()
+}
 
-/// The id of this request.
-pub fn request_id(request: &HttpRequest) -> String {
-    request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone())
+/// Which client was given tokens for which grant: for the log line of the request.
+#[derive(Clone, Debug)]
+struct Granted {
+    grant: &'static str,
+    client: String,
+}
+
+/// Has the log line of this request say which client uses which grant.
+pub fn note_grant(request: &HttpRequest, grant: &'static str, client: &str) {
+    request.extensions_mut().insert(Granted { grant, client: client.to_owned() });
 }
 
 /// The middleware around everything.
@@ -50,14 +64,41 @@ pub fn request_id(request: &HttpRequest) -> String {
 /// # Errors
 /// None of its own: errors become answers.
 pub async fn edge(
-    mut request: ServiceRequest,
+    request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let watch = Stopwatch::start();
     let _handling = Handling::begin(request.request());
     let app = shared(request.request());
-    let id = random::uuid_v7(app.clock.now()).to_string();
-    request.extensions_mut().insert(RequestId(id.clone()));
+    let mut written = Uuid::encode_buffer();
+    let id = random::uuid_v7(app.clock.now()).hyphenated().encode_lower(&mut written);
+    let id: Arc<str> = Arc::from(&*id);
+    let span = app.traces.as_ref().map(|traces| begin_span(traces, &request, &app));
+    let position = span.as_ref().map(RequestSpan::position);
+    let origin = Origin { request_id: Arc::clone(&id), position };
+    // Whatever is done or logged from here on is on behalf of this request.
+    origin.scope(answer(request, next, app, watch, id, span)).await
+}
+
+/// Begins the span of a request: below that of whoever asks, if a proxy that we trust says so. Anybody else
+/// could have us send spans into other people's traces.
+fn begin_span(traces: &Traces, request: &ServiceRequest, app: &App) -> RequestSpan {
+    let is_trusted = request.peer_addr().is_some_and(|peer| {
+        let ip = peer.ip().to_canonical();
+        app.settings.server.trusted_proxies.iter().any(|network| network.contains(&ip))
+    });
+    let parent = if is_trusted { traces::parent_of(request.headers()) } else { None };
+    traces.request(method_label(request.method()), parent)
+}
+
+async fn answer(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+    app: Data<App>,
+    watch: Stopwatch,
+    id: Arc<str>,
+    span: Option<RequestSpan>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
     let unread = unread::hold(&mut request);
     let mut response = match admit(&request, &app) {
         Err(refusal) => request.error_response(refusal),
@@ -70,7 +111,19 @@ pub async fn edge(
     }
     let http_request = response.request().clone();
     finish_headers(&http_request, response.headers_mut(), &app, &id);
-    observe(&app, &response, error.as_ref(), watch.elapsed(), &id);
+    let route = observe(&app, &response, error.as_ref(), watch.elapsed());
+    if let Some(span) = span {
+        let public_url = &app.settings.server.public_url;
+        span.end(&Answered {
+            method: method_label(http_request.method()),
+            route,
+            scheme: if public_url.is_https() { "https" } else { "http" },
+            host: public_url.authority(),
+            status: response.status().as_u16(),
+            code: error.as_ref().map(|error| error.code),
+            request_id: &id,
+        });
+    }
     Ok(match unread {
         Some(unread) => response.map_body(|_, body| unread.until_sent(body)),
         None => response,
@@ -314,43 +367,72 @@ fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escape).collect())
 }
 
-/// Counts, and logs one line: at debug what is asked all day, at warn what went wrong on our side.
+/// Counts, and logs one line: at debug what is asked all day, at warn what went wrong on our side. Tells the
+/// route's template, where there is one.
 fn observe(
     app: &App,
     response: &ServiceResponse<BoxBody>,
     error: Option<&Rendered>,
     took: Duration,
-    id: &str,
+) -> Option<&'static str> {
+    let request = response.request();
+    let status = response.status();
+    // What was answered before it came to its route has none with it.
+    let route = request
+        .app_data::<Route>()
+        .unwrap_or_else(|| app.metrics.unrouted(request.match_pattern().as_deref()));
+    let template = route.template();
+    let is_frequent = matches!(template, "/health" | "/ready" | "/metrics")
+        || template.starts_with("/.well-known/")
+        || template.starts_with("/static/");
+    if let Some(error) = error {
+        app.metrics.count_error(error.code);
+    }
+    route.observe(request.method(), status.as_u16(), took);
+    if !is_frequent || status.is_server_error() || tracing::enabled!(tracing::Level::DEBUG) {
+        log(app, response, template, error, took, is_frequent);
+    }
+    (template != NO_ROUTE).then_some(template)
+}
+
+/// In text one line that is read like a sentence; in JSON each fact a member of its own.
+fn log(
+    app: &App,
+    response: &ServiceResponse<BoxBody>,
+    route: &'static str,
+    error: Option<&Rendered>,
+    took: Duration,
+    is_frequent: bool,
 ) {
     let request = response.request();
     let status = response.status().as_u16();
-    let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
-    let is_frequent = matches!(route.as_str(), "/health" | "/ready" | "/metrics")
-        || route.starts_with("/.well-known/")
-        || route.starts_with("/static/");
     let code = error.map(|error| error.code);
     let cause = error.and_then(|error| error.cause.as_deref()).map(printable);
     let cause = cause.as_deref();
-    if let Some(code) = code {
-        app.metrics.count_error(code);
-    }
     let ms = took.as_micros() as f64 / 1000.0;
     let method = request.method().as_str();
-    // In text one line that is read like a sentence; in JSON each fact a member of its own.
+    let granted = request.extensions().get::<Granted>().cloned();
+    let grant = granted.as_ref().map(|granted| granted.grant);
+    let client = granted.as_ref().map(|granted| granted.client.as_str());
     if app.settings.telemetry.log_format == LogFormat::Json {
         if response.status().is_server_error() {
-            tracing::warn!(status, method, route, code, cause, ms, req = id, "request");
+            tracing::warn!(status, method, route, grant, client, code, cause, ms, "request");
         } else if is_frequent {
-            tracing::debug!(status, method, route, ms, req = id, "request");
+            tracing::debug!(status, method, route, ms, "request");
         } else {
-            tracing::info!(status, method, route, code, cause, ms, req = id, "request");
+            tracing::info!(status, method, route, grant, client, code, cause, ms, "request");
         }
-    } else if response.status().is_server_error() {
-        tracing::warn!(code, cause, req = id, "{status} {method} {route} {ms:.1}ms");
-    } else if is_frequent {
-        tracing::debug!(req = id, "{status} {method} {route} {ms:.1}ms");
-    } else {
-        tracing::info!(code, cause, req = id, "{status} {method} {route} {ms:.1}ms");
+        return;
     }
-    app.metrics.observe_request(request.method(), route, status, took);
+    let mut line = format!("{status} {method} {route}");
+    if let (Some(grant), Some(client)) = (grant, client.map(printable)) {
+        let _written = write!(line, " {grant} client={client}");
+    }
+    if response.status().is_server_error() {
+        tracing::warn!(code, cause, "{line} {ms:.1}ms");
+    } else if is_frequent {
+        tracing::debug!("{line} {ms:.1}ms");
+    } else {
+        tracing::info!(code, cause, "{line} {ms:.1}ms");
+    }
 }

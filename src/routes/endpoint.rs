@@ -12,6 +12,7 @@ use super::rate_limit;
 use crate::actors::rate_limiter::Tier;
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
+use crate::telemetry::metrics::Metrics;
 
 /// Who limits the rate of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +92,13 @@ impl Endpoint {
     {
         self.operations.push(("POST", operation));
         self.resource = self.resource.route(web::post().to(handler));
+        self
+    }
+
+    /// Its counters go with it, so that nobody has to look for them.
+    #[must_use]
+    pub fn counted(mut self, metrics: &Metrics) -> Self {
+        self.resource = self.resource.app_data(metrics.route(self.path));
         self
     }
 

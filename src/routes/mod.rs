@@ -27,7 +27,9 @@ use actix_web::web::{self, ServiceConfig};
 
 use crate::actors::rate_limiter::Tier;
 use crate::error::{ApiError, ErrorCode};
+use crate::telemetry::metrics::Metrics;
 use endpoint::{Endpoint, Limit};
+use oauth::error::OAuthCode;
 
 /// Every path with its handlers and how they are described: what is served, and what `/openapi.json` tells.
 ///
@@ -188,13 +190,23 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
+/// The paths of all endpoints, with what varies in braces.
+pub fn templates(is_development: bool) -> Vec<&'static str> {
+    let development = if is_development { dev::endpoints() } else { Vec::new() };
+    endpoints().iter().chain(&development).map(|endpoint| endpoint.path).collect()
+}
+
+/// The codes of all errors that an answer may have.
+pub fn error_codes() -> Vec<&'static str> {
+    let of_oauth = OAuthCode::ALL.map(OAuthCode::as_str);
+    ErrorCode::ALL.into_iter().map(ErrorCode::as_str).chain(of_oauth).collect()
+}
+
 /// Adds every route. `is_development` adds those of `latchkey dev`.
-pub fn configure(config: &mut ServiceConfig, is_development: bool) {
-    for endpoint in endpoints() {
-        endpoint.register(config);
-    }
-    if is_development {
-        dev::configure(config);
+pub fn configure(config: &mut ServiceConfig, metrics: &Metrics, is_development: bool) {
+    let development = if is_development { dev::endpoints() } else { Vec::new() };
+    for endpoint in endpoints().into_iter().chain(development) {
+        endpoint.counted(metrics).register(config);
     }
     config.default_service(web::to(|| async {
         Err::<String, _>(ApiError::new(ErrorCode::NotFound, "There is nothing at this address."))

@@ -37,8 +37,9 @@ pub async fn by_name(
 
 async fn pass(app: &App, tier: Tier, key: String) -> Result<(), ApiError> {
     let limiter = app.rate_limiters.of(&key);
-    limiter.ask(Pass { tier, key }).await?.map_err(|Wait(wait)| {
-        app.metrics.count_rate_limited(tier);
+    let answer = limiter.ask(Pass { tier, key }).await?;
+    app.metrics.count_rate(tier, answer.is_ok());
+    answer.map_err(|Wait(wait)| {
         let seconds = wait.as_millis().div_ceil(1000).max(1);
         ApiError::new(ErrorCode::RateLimited, format!("Wait {seconds} s, then try again."))
             .retry_after(wait)

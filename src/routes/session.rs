@@ -260,11 +260,10 @@ pub fn presented_refresh(request: &HttpRequest, app: &App) -> Result<Option<Pres
     match app.refresh_tokens.read(FamilyKind::Session, FIRST_PARTY, text) {
         Ok(presented) => Ok(Some(presented)),
         Err(error) => {
-            let counter = match error {
-                RefreshTokenError::Forged => &app.metrics.forged_refresh_tokens,
-                RefreshTokenError::UnknownKey => &app.metrics.unknown_secret,
-            };
-            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            match error {
+                RefreshTokenError::Forged => app.metrics.count_forged(),
+                RefreshTokenError::UnknownKey => app.metrics.count_unknown_secret(),
+            }
             Ok(None)
         }
     }
@@ -324,6 +323,9 @@ pub fn issue(app: &App, live: &FamilyWithUser, now: Timestamp) -> Result<Session
     let presented =
         Presented { kind: FamilyKind::Session, family: family.id, generation: family.generation };
     let refresh = app.refresh_tokens.issue(presented, FIRST_PARTY);
+    for kind in ["access", "refresh"] {
+        app.metrics.count_token("session", kind);
+    }
     let refresh_life = app.lifetimes.expires(family).since(now);
     Ok(SessionCookies {
         access: app.cookies.set(Kind::Access, access, expires_in),

@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER};
+use actix_web::http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, RETRY_AFTER,
+};
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -15,6 +17,7 @@ use crate::actors::status::{ActorStatus, State};
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::jwt::Algorithm;
+use crate::telemetry::catalogue::Reason;
 
 /// That the process answers.
 #[derive(Serialize, JsonSchema)]
@@ -100,32 +103,43 @@ pub const READY: Operation = Operation {
 /// How long /ready waits for the store.
 const STORE_PATIENCE: Duration = Duration::from_millis(1500);
 
-/// `GET /ready`: whether requests should be sent here; 503 with the reasons if not.
-pub async fn ready(app: Data<App>) -> HttpResponse {
+/// Why this node does not want requests, each with what is said of it; nothing, if it does.
+async fn reasons(app: &App) -> Vec<(Reason, String)> {
     let mut reasons = Vec::new();
+    let plain = |reason: Reason| (reason, reason.sentence().to_owned());
     if app.draining.load(Ordering::Relaxed) {
-        reasons.push("the server is shutting down".to_owned());
+        reasons.push(plain(Reason::ShuttingDown));
     }
     match tokio::time::timeout(STORE_PATIENCE, app.store.read.ping()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             tracing::debug!(%error, "the store is not ready");
-            reasons.push("the store does not answer".to_owned());
+            reasons.push(plain(Reason::StoreDown));
         }
-        Err(_) => reasons.push("the store does not answer in time".to_owned()),
+        Err(_) => reasons.push(plain(Reason::StoreSlow)),
     }
     let algorithm = app.settings.keys.algorithm;
     if app.key_snapshot().signer(algorithm, app.clock.now()).is_none() {
-        reasons.push(format!("there is no active {algorithm} key"));
+        let said = Reason::NoSigningKey.sentence().replace("{algorithm}", algorithm.as_str());
+        reasons.push((Reason::NoSigningKey, said));
     }
     let is_down = |status: &&std::sync::Arc<ActorStatus>| status.state() != State::Running;
     for status in app.statuses.iter().filter(is_down) {
-        reasons.push(format!("actor {} is {}", status.name, status.state().as_str()));
+        let said = Reason::ActorDown.sentence().replace("{name}", status.name);
+        reasons.push((Reason::ActorDown, said.replace("{state}", status.state().as_str())));
     }
+    let causes: Vec<Reason> = reasons.iter().map(|(reason, _)| *reason).collect();
+    app.metrics.note_readiness(&causes);
+    reasons
+}
+
+/// `GET /ready`: whether requests should be sent here; 503 with the reasons if not.
+pub async fn ready(app: Data<App>) -> HttpResponse {
+    let reasons = reasons(&app).await;
     let is_ready = reasons.is_empty();
     let body = Readiness {
         status: if is_ready { "ready" } else { "not_ready" },
-        reasons,
+        reasons: reasons.into_iter().map(|(_, said)| said).collect(),
         store: app.store.kind,
         clock_skew_seconds: app.clock_skew.load(Ordering::Relaxed) / 1000,
         actors: app.statuses.iter().map(|status| ActorState::of(status)).collect(),
@@ -137,8 +151,11 @@ pub async fn ready(app: Data<App>) -> HttpResponse {
     }
 }
 
-/// What metrics are written in.
+/// What metrics are written in for whoever asks for it, as Prometheus does.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What they are written in for everybody else.
+const PLAIN_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// How `GET /metrics` is described.
 pub const METRICS: Operation = Operation {
@@ -147,7 +164,7 @@ pub const METRICS: Operation = Operation {
     summary: "Counters, as Prometheus reads them",
     description: "Answers this machine and the networks in `rate_limits.exempt`, and only where \
         `telemetry.metrics_listen` names no port of their own.",
-    answers: &[Answer::other(&[OPEN_METRICS], "The metrics.")],
+    answers: &[Answer::other(&[OPEN_METRICS, PLAIN_METRICS], "The metrics.")],
     errors: &[ErrorCode::NotFound],
     ..Operation::PLAIN
 };
@@ -162,12 +179,20 @@ pub async fn metrics(request: HttpRequest, app: Data<App>) -> Result<HttpRespons
     if !is_allowed || app.settings.telemetry.metrics_listen.is_some() {
         return Err(ApiError::new(ErrorCode::NotFound, "There is nothing at this address."));
     }
-    Ok(metrics_answer(&app))
+    Ok(metrics_answer(&request, &app).await)
 }
 
-/// The metrics as Prometheus reads them.
-pub fn metrics_answer(app: &App) -> HttpResponse {
-    HttpResponse::Ok().insert_header((CONTENT_TYPE, OPEN_METRICS)).body(app.metrics.encode())
+/// The metrics as Prometheus reads them. Readiness is looked at for the occasion.
+pub async fn metrics_answer(request: &HttpRequest, app: &App) -> HttpResponse {
+    reasons(app).await;
+    let accepts = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|accept| accept.contains("application/openmetrics-text"))
+    };
+    let (content_type, text) = match request.headers().get_all(ACCEPT).any(accepts) {
+        true => (OPEN_METRICS, app.metrics.encode()),
+        false => (PLAIN_METRICS, app.metrics.encode_plain()),
+    };
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, content_type)).body(text)
 }
 
 /// The media type of key sets (RFC 7517 §8.5.2).

@@ -56,6 +56,11 @@ pub trait WriteStore: Send + Sync {
 /// The read side: pooled, shared by all.
 #[async_trait]
 pub trait ReadStore: Send + Sync {
+    /// How busy its connections are; not at all, where there are none.
+    fn load(&self) -> Load {
+        Load::default()
+    }
+
     /// Asks the database for a sign of life.
     async fn ping(&self) -> Result<(), StoreError>;
 
@@ -251,6 +256,17 @@ impl AuditRow {
             .then(|| serde_json::json!({ "address": entry.address, "personal": personal }));
         (details, personal)
     }
+}
+
+/// How busy the connections for reads are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Connections at work.
+    pub in_use: usize,
+    /// Connections without work.
+    pub idle: usize,
+    /// Reads that wait for a connection.
+    pub waiting: usize,
 }
 
 /// What the store counts of itself; shared by its two sides, shown in /metrics.

@@ -1,70 +1,51 @@
-//! Everything that /metrics shows, by the conventions of Prometheus.
+//! Everything that /metrics shows, as [`catalogue`] names it.
 //!
-//! Actors, the store and the refresh outcomes keep their own counters; they are read when somebody
-//! asks. Labels come from fixed sets (route templates, never paths), so their number is bounded.
+//! Whoever does something counts it, with atomics; what they counted is read when somebody asks. Labels come from
+//! fixed sets (route templates, never paths; providers of the configuration), so their number is bounded.
 
+use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
-use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::catalogue::{self, Descriptor, Kind, Reason};
+use super::histogram::{Durations, Reading};
+use super::process::Process;
+use super::requests::{Route, Routes};
+use super::traces::SpanCounters;
 use crate::actors::change_listener::LinkCounters;
 use crate::actors::db_writer::BatchTimes;
+use crate::actors::key_ring::Keys;
 use crate::actors::outbox::DeliveryCounters;
 use crate::actors::rate_limiter::Tier;
-use crate::actors::status::{ActorStatus, AskOutcome, BUCKETS_MICROSECONDS, Durations, State};
+use crate::actors::status::{ActorStatus, AskOutcome, State};
 use crate::actors::token_families::RefreshCounters;
-use crate::store::Counters;
-
-/// Labels of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    method: &'static str,
-    route: String,
-    status: u16,
-}
-
-/// Labels of an error answer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ErrorLabels {
-    code: &'static str,
-}
-
-/// Labels of a refused rate.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TierLabels {
-    tier: &'static str,
-}
-
-/// The registry and what handlers count.
-pub struct Metrics {
-    registry: Registry,
-    requests: Family<RequestLabels, Counter>,
-    request_seconds: Histogram,
-    errors: Family<ErrorLabels, Counter>,
-    rate_limited: Family<TierLabels, Counter>,
-    /// Refresh tokens of a server secret that is not configured.
-    pub unknown_secret: Arc<AtomicU64>,
-    /// Refresh tokens refused without asking the store.
-    pub forged_refresh_tokens: Arc<AtomicU64>,
-}
+use crate::clock::Clock;
+use crate::protocol::jwt::Algorithm;
+use crate::protocol::key::SigningTimes;
+use crate::protocol::key_life::KeyState;
+use crate::store::Store;
 
 /// What keeps its own counters.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Sources {
+    /// The templates of all routes.
+    pub routes: Vec<&'static str>,
+    /// The codes of all errors.
+    pub codes: Vec<&'static str>,
     /// One each actor.
     pub actors: Vec<Arc<ActorStatus>>,
-    /// Of the store.
-    pub store: Arc<Counters>,
+    /// Counts its reads and writes.
+    pub store: Store,
     /// Of the refreshes.
     pub refreshes: Arc<RefreshCounters>,
     /// Of back-channel logouts.
@@ -73,71 +54,180 @@ pub struct Sources {
     pub batches: Arc<BatchTimes>,
     /// Of the link over which changes by others are heard.
     pub link: Arc<LinkCounters>,
+    /// Of calls to providers.
+    pub providers: Arc<ProviderCounters>,
+    /// Of the signatures.
+    pub signing: Arc<SigningTimes>,
+    /// The newest keys.
+    pub keys: Keys,
+    /// How long a key signs; `None` is for ever.
+    pub rotation_period: Option<Duration>,
+    /// When the janitor last succeeded, in milliseconds since 1970.
+    pub janitor: Arc<AtomicI64>,
+    /// Of the spans.
+    pub spans: Arc<SpanCounters>,
+    /// How far this machine's own clock is ahead of the store's, in milliseconds.
+    pub skew: Arc<AtomicI64>,
+    /// Tells the time.
+    pub clock: Clock,
 }
 
-impl Metrics {
-    /// Registers everything; each counter is there, at zero, from the start.
-    pub fn new(sources: Sources) -> Self {
-        let mut registry = Registry::with_prefix("latchkey");
-        let requests = Family::<RequestLabels, Counter>::default();
-        registry.register("http_requests", "Requests answered", requests.clone());
-        let bounds = BUCKETS_MICROSECONDS.iter().map(|micros| *micros as f64 / 1e6);
-        let request_seconds = Histogram::new(bounds);
-        registry.register_with_unit(
-            "http_request_duration",
-            "From the request's head to the answer's head",
-            Unit::Seconds,
-            request_seconds.clone(),
-        );
-        let errors = Family::<ErrorLabels, Counter>::default();
-        registry.register("http_errors", "Error answers by code", errors.clone());
-        let rate_limited = Family::<TierLabels, Counter>::default();
-        for tier in Tier::ALL {
-            drop(rate_limited.get_or_create(&TierLabels { tier: tier.as_str() }));
-        }
-        registry.register("rate_limited", "Requests refused by a rate limit", rate_limited.clone());
-        let unknown_secret = Arc::new(AtomicU64::new(0));
-        let forged_refresh_tokens = Arc::new(AtomicU64::new(0));
-        registry.register_collector(Box::new(Collected {
-            sources,
-            unknown_secret: Arc::clone(&unknown_secret),
-            forged_refresh_tokens: Arc::clone(&forged_refresh_tokens),
-        }));
-        Self {
-            registry,
-            requests,
-            request_seconds,
-            errors,
-            rate_limited,
-            unknown_secret,
-            forged_refresh_tokens,
+/// The registry and what handlers count.
+pub struct Metrics {
+    registry: Registry,
+    shown: Arc<Shown>,
+    /// Connections of clients that are open.
+    pub connections: Arc<AtomicI64>,
+}
+
+/// What is read when somebody asks.
+struct Shown {
+    sources: Sources,
+    routes: Routes,
+    errors: HashMap<&'static str, AtomicU64>,
+    /// By tier: allowed and refused.
+    rate_limits: [[AtomicU64; 2]; Tier::ALL.len()],
+    /// By grant, then kind.
+    tokens: [[AtomicU64; catalogue::TOKEN_KINDS.len()]; catalogue::GRANTS.len()],
+    reasons: [AtomicBool; Reason::ALL.len()],
+    unknown_secret: AtomicU64,
+    forged_refresh_tokens: AtomicU64,
+    connections: Arc<AtomicI64>,
+}
+
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Shown")
+    }
+}
+
+/// How providers answered, and how sign-ins with each ended. Which providers there are is known from the start;
+/// what is asked of others is not counted.
+#[derive(Debug, Default)]
+pub struct ProviderCounters(Vec<(String, OfProvider)>);
+
+#[derive(Debug, Default)]
+struct OfProvider {
+    /// By endpoint, then outcome.
+    requests: [[AtomicU64; catalogue::PROVIDER_OUTCOMES.len()]; catalogue::ENDPOINTS.len()],
+    durations: [OfWaits; catalogue::ENDPOINTS.len()],
+    sign_ins: [AtomicU64; catalogue::SIGN_IN_OUTCOMES.len()],
+}
+
+#[derive(Debug)]
+struct OfWaits(Durations);
+
+impl Default for OfWaits {
+    fn default() -> Self {
+        Self(Durations::of_waits())
+    }
+}
+
+impl ProviderCounters {
+    /// Of the providers with these names.
+    pub fn new(names: impl Iterator<Item = String>) -> Self {
+        Self(names.map(|name| (name, OfProvider::default())).collect())
+    }
+
+    fn of(&self, provider: &str) -> Option<&OfProvider> {
+        self.0.iter().find(|(name, _)| name == provider).map(|(_, counters)| counters)
+    }
+
+    /// Counts a request; `endpoint` and `outcome` are of [`catalogue::ENDPOINTS`] and
+    /// [`catalogue::PROVIDER_OUTCOMES`].
+    pub fn count_request(&self, provider: &str, endpoint: &str, outcome: &str, took: Duration) {
+        let at = |names: &[&str], name| names.iter().position(|known| *known == name);
+        let (endpoint, outcome) =
+            (at(&catalogue::ENDPOINTS, endpoint), at(&catalogue::PROVIDER_OUTCOMES, outcome));
+        if let (Some(of), Some(endpoint), Some(outcome)) = (self.of(provider), endpoint, outcome) {
+            of.requests[endpoint][outcome].fetch_add(1, Ordering::Relaxed);
+            of.durations[endpoint].0.observe(took);
         }
     }
 
-    /// Counts an answered request.
-    pub fn observe_request(
-        &self,
-        method: &actix_web::http::Method,
-        route: String,
-        status: u16,
-        took: Duration,
-    ) {
-        let labels = RequestLabels { method: method_label(method), route, status };
-        self.requests.get_or_create(&labels).inc();
-        self.request_seconds.observe(took.as_secs_f64());
+    /// Counts a way back from a provider; `outcome` is of [`catalogue::SIGN_IN_OUTCOMES`].
+    pub fn count_sign_in(&self, provider: &str, outcome: &str) {
+        let at = catalogue::SIGN_IN_OUTCOMES.iter().position(|known| *known == outcome);
+        if let (Some(of), Some(at)) = (self.of(provider), at) {
+            of.sign_ins[at].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Metrics {
+    /// Shows everything; each counter is there, at zero, from the start, but for the statuses of routes.
+    pub fn new(mut sources: Sources) -> Self {
+        let connections: Arc<AtomicI64> = Arc::default();
+        let shown = Arc::new(Shown {
+            routes: Routes::new(std::mem::take(&mut sources.routes)),
+            errors: sources.codes.iter().map(|code| (*code, AtomicU64::new(0))).collect(),
+            rate_limits: Default::default(),
+            tokens: Default::default(),
+            reasons: Default::default(),
+            unknown_secret: AtomicU64::new(0),
+            forged_refresh_tokens: AtomicU64::new(0),
+            connections: Arc::clone(&connections),
+            sources,
+        });
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Arc::clone(&shown)));
+        Self { registry, shown, connections }
+    }
+
+    /// The counters of a route, for its handlers to be found with.
+    pub fn route(&self, template: &'static str) -> Route {
+        self.shown.routes.of(Some(template)).clone()
+    }
+
+    /// The counters of the route that a request came to without being routed.
+    pub fn unrouted(&self, template: Option<&str>) -> &Route {
+        self.shown.routes.of(template)
     }
 
     /// Counts an error answer.
     pub fn count_error(&self, code: &'static str) {
-        self.errors.get_or_create(&ErrorLabels { code }).inc();
+        count(self.shown.errors.get(code));
     }
 
-    /// Counts a request refused by a rate limit.
-    pub fn count_rate_limited(&self, tier: Tier) {
-        self.rate_limited.get_or_create(&TierLabels { tier: tier.as_str() }).inc();
+    /// Counts a request held against a rate limit.
+    pub fn count_rate(&self, tier: Tier, is_allowed: bool) {
+        count(Tier::ALL.iter().position(|known| *known == tier).map(|at| {
+            let [allowed, refused] = &self.shown.rate_limits[at];
+            if is_allowed { allowed } else { refused }
+        }));
     }
 
-    /// The text that Prometheus reads.
+    /// Counts a token that is handed out; `grant` and `kind` are of [`catalogue::GRANTS`] and
+    /// [`catalogue::TOKEN_KINDS`].
+    pub fn count_token(&self, grant: &str, kind: &str) {
+        let grant = catalogue::GRANTS.iter().position(|known| *known == grant);
+        let kind = catalogue::TOKEN_KINDS.iter().position(|known| *known == kind);
+        count(grant.zip(kind).map(|(grant, kind)| &self.shown.tokens[grant][kind]));
+    }
+
+    /// Counts a refresh token refused without asking the store.
+    pub fn count_forged(&self) {
+        count(Some(&self.shown.forged_refresh_tokens));
+    }
+
+    /// Counts a refresh token of a server secret that is not configured.
+    pub fn count_unknown_secret(&self) {
+        count(Some(&self.shown.unknown_secret));
+    }
+
+    /// Takes note of why /ready says no; not at all, if it does not.
+    pub fn note_readiness(&self, reasons: &[Reason]) {
+        for (reason, shown) in Reason::ALL.iter().zip(&self.shown.reasons) {
+            shown.store(reasons.contains(reason), Ordering::Relaxed);
+        }
+    }
+
+    /// How sign-ins and requests to providers end.
+    pub fn providers(&self) -> &ProviderCounters {
+        &self.shown.sources.providers
+    }
+
+    /// In the OpenMetrics format.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         match encode(&mut text, &self.registry) {
@@ -145,213 +235,428 @@ impl Metrics {
             Err(error) => format!("# {error}\n"),
         }
     }
+
+    /// In the text format that Prometheus had before, version 0.0.4, for whoever does not ask for the newer one:
+    /// counters are described by the name of their sample, and there is no unit and no end.
+    pub fn encode_plain(&self) -> String {
+        let open = self.encode();
+        let mut text = String::with_capacity(open.len());
+        for line in open.lines() {
+            let mut words = line.splitn(4, ' ');
+            let written = match (words.next(), words.next(), words.next(), words.next()) {
+                (Some("#"), Some(what @ ("HELP" | "TYPE")), Some(name), Some(rest)) => {
+                    let total = format!("{name}_total");
+                    let is_counter = catalogue::ALL.iter().any(|known| known.name == total);
+                    let name = if is_counter { &total } else { name };
+                    writeln!(text, "# {what} {name} {rest}")
+                }
+                (Some("#"), ..) => Ok(()),
+                _ => writeln!(text, "{line}"),
+            };
+            debug_assert!(written.is_ok(), "a string takes everything");
+        }
+        text
+    }
 }
 
-/// Methods are chosen by clients, so unknown ones share a label.
-fn method_label(method: &actix_web::http::Method) -> &'static str {
-    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-        .into_iter()
-        .find(|known| method.as_str() == *known)
-        .unwrap_or("other")
+fn count(counter: Option<&AtomicU64>) {
+    if let Some(counter) = counter {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
-#[derive(Debug)]
-struct Collected {
-    sources: Sources,
-    unknown_secret: Arc<AtomicU64>,
-    forged_refresh_tokens: Arc<AtomicU64>,
+fn of(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
 }
 
-type Labels = [(&'static str, String); 2];
+type Labels = Vec<(&'static str, String)>;
 
-fn actor_labels(status: &ActorStatus) -> Labels {
-    [("actor", status.name.to_owned()), ("shard", status.shard.to_string())]
-}
+/// Writes metrics as the catalogue describes them.
+struct Page<'page, 'text>(&'page mut DescriptorEncoder<'text>);
 
-impl Collected {
-    fn counter(
-        encoder: &mut DescriptorEncoder<'_>,
-        name: &str,
-        help: &str,
-        value: u64,
-    ) -> Result<(), std::fmt::Error> {
-        ConstCounter::new(value).encode(encoder.encode_descriptor(
-            name,
-            help,
-            None,
-            MetricType::Counter,
-        )?)
+type Written = Result<(), std::fmt::Error>;
+
+impl Page<'_, '_> {
+    fn describe(
+        &mut self,
+        metric: &Descriptor,
+        write: impl FnOnce(&mut MetricEncoder<'_>) -> Written,
+    ) -> Written {
+        let name = metric.name.trim_end_matches("_total");
+        let (name, unit) = match metric.unit() {
+            "seconds" => (name.trim_end_matches("_seconds"), Some(&Unit::Seconds)),
+            "bytes" => (name.trim_end_matches("_bytes"), Some(&Unit::Bytes)),
+            _ => (name, None),
+        };
+        let kind = match metric.kind {
+            Kind::Counter => MetricType::Counter,
+            Kind::Gauge => MetricType::Gauge,
+            Kind::Histogram => MetricType::Histogram,
+        };
+        write(&mut self.0.encode_descriptor(name, metric.help, unit, kind)?)
     }
 
-    fn actors(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let actors = &self.sources.actors;
-        let mut family = encoder.encode_descriptor(
-            "actor_in_flight",
-            "Requests that wait for an actor",
-            None,
-            MetricType::Gauge,
-        )?;
-        for status in actors {
-            let value = i64::try_from(status.in_flight()).unwrap_or(i64::MAX);
-            ConstGauge::new(value).encode(family.encode_family(&actor_labels(status))?)?;
-        }
-        let mut family = encoder.encode_descriptor(
-            "actor_up",
-            "Whether an actor is running",
-            None,
-            MetricType::Gauge,
-        )?;
-        for status in actors {
-            let value = i64::from(status.state() == State::Running);
-            ConstGauge::new(value).encode(family.encode_family(&actor_labels(status))?)?;
-        }
-        let mut family = encoder.encode_descriptor(
-            "actor_restarts",
-            "Restarts after a failure",
-            None,
-            MetricType::Counter,
-        )?;
-        for status in actors {
-            ConstCounter::new(status.restarts())
-                .encode(family.encode_family(&actor_labels(status))?)?;
-        }
-        let mut family = encoder.encode_descriptor(
-            "actor_asks",
-            "Requests to an actor by how they ended",
-            None,
-            MetricType::Counter,
-        )?;
-        for status in actors {
-            for outcome in AskOutcome::ALL {
-                let [actor, shard] = actor_labels(status);
-                let labels = [actor, shard, ("outcome", outcome.as_str().to_owned())];
-                ConstCounter::new(status.asks(outcome)).encode(family.encode_family(&labels)?)?;
+    fn counters(
+        &mut self,
+        metric: &Descriptor,
+        all: impl IntoIterator<Item = (Labels, u64)>,
+    ) -> Written {
+        self.describe(metric, |family| {
+            for (labels, value) in all {
+                let counter = ConstCounter::new(value);
+                counter.encode(family.encode_family(&labels)?)?;
             }
-        }
-        Self::durations(
-            encoder,
-            "actor_ask",
-            "From asking an actor to its answer",
-            actors.iter().map(|status| (actor_labels(status), &status.ask_time)),
+            Ok(())
+        })
+    }
+
+    fn counter(&mut self, metric: &Descriptor, value: u64) -> Written {
+        self.describe(metric, |one| one.encode_counter::<NoLabelSet, u64, u64>(&value, None))
+    }
+
+    fn gauges(
+        &mut self,
+        metric: &Descriptor,
+        all: impl IntoIterator<Item = (Labels, f64)>,
+    ) -> Written {
+        self.describe(metric, |family| {
+            for (labels, value) in all {
+                ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn gauge(&mut self, metric: &Descriptor, value: f64) -> Written {
+        self.describe(metric, |one| one.encode_gauge(&value))
+    }
+
+    fn histograms(
+        &mut self,
+        metric: &Descriptor,
+        all: impl IntoIterator<Item = (Labels, Reading)>,
+    ) -> Written {
+        self.describe(metric, |family| {
+            for (labels, reading) in all {
+                let (sum, count) = (reading.sum, reading.count());
+                family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
+                    sum,
+                    count,
+                    &reading.buckets,
+                    None,
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    fn histogram(&mut self, metric: &Descriptor, reading: &Reading) -> Written {
+        self.describe(metric, |one| {
+            one.encode_histogram::<NoLabelSet>(reading.sum, reading.count(), &reading.buckets, None)
+        })
+    }
+}
+
+fn label(name: &'static str, value: impl Into<String>) -> (&'static str, String) {
+    (name, value.into())
+}
+
+fn actor_labels(status: &ActorStatus) -> Labels {
+    vec![label("actor", status.name), label("shard", status.shard.to_string())]
+}
+
+fn algorithm(algorithm: Algorithm) -> (&'static str, String) {
+    label("algorithm", algorithm.as_str())
+}
+
+impl Shown {
+    fn requests(&self, page: &mut Page<'_, '_>) -> Written {
+        let routes: Vec<_> =
+            self.routes.all().map(|route| (route.template(), route.read())).collect();
+        let all = || {
+            routes.iter().flat_map(|(route, methods)| {
+                methods.iter().map(move |(method, statuses, durations)| {
+                    let labels = vec![label("method", *method), label("route", *route)];
+                    (labels, statuses, durations)
+                })
+            })
+        };
+        page.counters(
+            &catalogue::HTTP_REQUESTS,
+            all().flat_map(|(labels, statuses, _)| {
+                statuses.iter().map(move |(status, count)| {
+                    let mut labels = labels.clone();
+                    labels.push(label("status", status.to_string()));
+                    (labels, *count)
+                })
+            }),
         )?;
-        Self::durations(
-            encoder,
-            "actor_handle",
-            "One turn of an actor: what its handlers did without waiting",
-            actors.iter().map(|status| (actor_labels(status), &status.handle_time)),
+        page.histograms(
+            &catalogue::HTTP_DURATION,
+            all().map(|(labels, _, durations)| (labels, durations.clone())),
+        )?;
+        let mut codes: Vec<_> = self.errors.iter().collect();
+        codes.sort_by_key(|(code, _)| **code);
+        page.counters(
+            &catalogue::HTTP_ERRORS,
+            codes.into_iter().map(|(code, count)| (vec![label("code", *code)], of(count))),
+        )?;
+        let open = self.connections.load(Ordering::Relaxed);
+        page.gauge(&catalogue::HTTP_CONNECTIONS, open as f64)?;
+        page.counters(
+            &catalogue::RATE_LIMIT_CHECKS,
+            Tier::ALL.iter().zip(&self.rate_limits).flat_map(|(tier, counts)| {
+                ["allowed", "refused"].into_iter().zip(counts).map(|(outcome, count)| {
+                    let tier = label("tier", tier.as_str());
+                    (vec![tier, label("outcome", outcome)], of(count))
+                })
+            }),
         )
     }
 
-    fn deliveries(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let deliveries = &self.sources.deliveries;
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let mut family = encoder.encode_descriptor(
-            "logout_deliveries",
-            "Attempts to tell a client of a sign-out by how they ended",
-            None,
-            MetricType::Counter,
+    fn tokens(&self, page: &mut Page<'_, '_>) -> Written {
+        let refreshes = &self.sources.refreshes;
+        let outcomes = [
+            &refreshes.advanced,
+            &refreshes.kept,
+            &refreshes.reused,
+            &refreshes.refused,
+            &refreshes.failed,
+            &self.forged_refresh_tokens,
+            &self.unknown_secret,
+        ];
+        page.counters(
+            &catalogue::REFRESHES,
+            catalogue::REFRESH_OUTCOMES
+                .into_iter()
+                .zip(outcomes)
+                .map(|(outcome, count)| (vec![label("outcome", outcome)], of(count))),
         )?;
-        for (outcome, count) in [
-            ("delivered", of(&deliveries.delivered)),
-            ("put_off", of(&deliveries.put_off)),
-            ("given_up", of(&deliveries.given_up)),
-        ] {
-            ConstCounter::new(count).encode(family.encode_family(&[("outcome", outcome)])?)?;
-        }
-        let under_way = i64::try_from(of(&deliveries.under_way)).unwrap_or(i64::MAX);
-        ConstGauge::new(under_way).encode(encoder.encode_descriptor(
-            "logout_deliveries_under_way",
-            "Clients that this node is about to tell of a sign-out",
-            None,
-            MetricType::Gauge,
-        )?)
+        page.counter(&catalogue::ROLLED_FORWARD, of(&refreshes.families_rolled_forward))?;
+        page.counters(
+            &catalogue::TOKENS_ISSUED,
+            catalogue::GRANTS.into_iter().zip(&self.tokens).flat_map(|(grant, kinds)| {
+                catalogue::TOKEN_KINDS.into_iter().zip(kinds).map(move |(kind, count)| {
+                    (vec![label("kind", kind), label("grant", grant)], of(count))
+                })
+            }),
+        )?;
+        page.histograms(
+            &catalogue::SIGNING_DURATION,
+            Algorithm::ALL
+                .into_iter()
+                .map(|of| (vec![algorithm(of)], self.sources.signing.of(of).read())),
+        )?;
+        self.keys(page)
     }
 
-    fn durations<'a>(
-        encoder: &mut DescriptorEncoder<'_>,
-        name: &str,
-        help: &str,
-        all: impl Iterator<Item = (Labels, &'a Durations)>,
-    ) -> Result<(), std::fmt::Error> {
-        let mut family =
-            encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        for (labels, durations) in all {
-            let (counts, sum) = durations.read();
-            let bounds = BUCKETS_MICROSECONDS
+    fn keys(&self, page: &mut Page<'_, '_>) -> Written {
+        let now = self.sources.clock.now();
+        let keys = Arc::clone(&self.sources.keys.borrow());
+        let of_state = |of: Algorithm, state: KeyState| {
+            keys.keys()
                 .iter()
-                .map(|micros| *micros as f64 / 1e6)
-                .chain(std::iter::once(f64::MAX));
-            let buckets: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).collect();
-            let total = counts.iter().sum();
-            let mut metric = family.encode_family(&labels)?;
-            metric.encode_histogram::<NoLabelSet>(sum.as_secs_f64(), total, &buckets, None)?;
+                .filter(move |key| key.stored.algorithm == of && key.life.state(now) == state)
+        };
+        let states = [KeyState::Staged, KeyState::Active, KeyState::Retired];
+        page.gauges(
+            &catalogue::SIGNING_KEYS,
+            Algorithm::ALL.into_iter().flat_map(|of| {
+                states.map(|state| {
+                    let labels = vec![algorithm(of), label("state", state.as_str())];
+                    (labels, of_state(of, state).count() as f64)
+                })
+            }),
+        )?;
+        let seconds = |moment: Option<crate::clock::Timestamp>| {
+            moment.map_or(0.0, |moment| moment.millis() as f64 / 1000.0)
+        };
+        page.gauges(
+            &catalogue::KEY_SIGNS_FROM,
+            Algorithm::ALL.into_iter().map(|of| {
+                let active = of_state(of, KeyState::Active).next();
+                (vec![algorithm(of)], seconds(active.map(|key| key.life.signs_from)))
+            }),
+        )?;
+        let period = self.sources.rotation_period;
+        page.gauges(
+            &catalogue::KEY_NEXT_CHANGE,
+            Algorithm::ALL.into_iter().map(|of| {
+                let active = of_state(of, KeyState::Active).next();
+                let next = active.and_then(|key| {
+                    key.life.signs_until.or_else(|| Some(key.life.signs_from.plus(period?)))
+                });
+                (vec![algorithm(of)], seconds(next))
+            }),
+        )
+    }
+
+    fn sign_ins(&self, page: &mut Page<'_, '_>) -> Written {
+        let providers = &self.sources.providers.0;
+        page.counters(
+            &catalogue::SIGN_INS,
+            providers.iter().flat_map(|(name, counters)| {
+                catalogue::SIGN_IN_OUTCOMES.into_iter().zip(&counters.sign_ins).map(
+                    move |(outcome, count)| {
+                        let provider = label("provider", name.as_str());
+                        (vec![provider, label("outcome", outcome)], of(count))
+                    },
+                )
+            }),
+        )?;
+        page.counters(
+            &catalogue::PROVIDER_REQUESTS,
+            providers.iter().flat_map(|(name, counters)| {
+                catalogue::ENDPOINTS.into_iter().zip(&counters.requests).flat_map(
+                    move |(endpoint, outcomes)| {
+                        catalogue::PROVIDER_OUTCOMES.into_iter().zip(outcomes).map(
+                            move |(outcome, count)| {
+                                let labels = vec![
+                                    label("provider", name.as_str()),
+                                    label("endpoint", endpoint),
+                                    label("outcome", outcome),
+                                ];
+                                (labels, of(count))
+                            },
+                        )
+                    },
+                )
+            }),
+        )?;
+        page.histograms(
+            &catalogue::PROVIDER_DURATION,
+            providers.iter().flat_map(|(name, counters)| {
+                catalogue::ENDPOINTS.into_iter().zip(&counters.durations).map(
+                    move |(endpoint, durations)| {
+                        let provider = label("provider", name.as_str());
+                        (vec![provider, label("endpoint", endpoint)], durations.0.read())
+                    },
+                )
+            }),
+        )
+    }
+
+    fn store(&self, page: &mut Page<'_, '_>) -> Written {
+        let (store, batches) = (&self.sources.store, &self.sources.batches);
+        let counters = &store.counters;
+        page.counter(&catalogue::STORE_READS, counters.reads())?;
+        page.counter(&catalogue::STORE_COMMITS, counters.commits())?;
+        page.counter(&catalogue::STORE_WRITES, counters.writes())?;
+        page.histogram(&catalogue::STORE_BATCH_WRITES, &batches.writes.read())?;
+        page.histogram(&catalogue::STORE_BATCH_DURATION, &batches.apply.read())?;
+        page.counter(&catalogue::STORE_RETRIED_ALONE, counters.retried_alone())?;
+        page.counter(&catalogue::STORE_READ_BACK, counters.read_back())?;
+        let load = store.read.load();
+        page.gauges(
+            &catalogue::STORE_READERS,
+            [("in_use", load.in_use), ("idle", load.idle)]
+                .map(|(state, count)| (vec![label("state", state)], count as f64)),
+        )?;
+        page.gauge(&catalogue::STORE_READS_WAITING, load.waiting as f64)
+    }
+
+    fn actors(&self, page: &mut Page<'_, '_>) -> Written {
+        let actors = &self.sources.actors;
+        let gauges = |value: fn(&ActorStatus) -> f64| {
+            actors.iter().map(move |status| (actor_labels(status), value(status)))
+        };
+        let is_up = |status: &ActorStatus| f64::from(u8::from(status.state() == State::Running));
+        page.gauges(&catalogue::ACTOR_UP, gauges(is_up))?;
+        page.gauges(&catalogue::ACTOR_IN_FLIGHT, gauges(|status| status.in_flight() as f64))?;
+        page.gauges(&catalogue::ACTOR_CAPACITY, gauges(|status| status.capacity as f64))?;
+        page.counters(
+            &catalogue::ACTOR_RESTARTS,
+            actors.iter().map(|status| (actor_labels(status), status.restarts())),
+        )?;
+        page.counters(
+            &catalogue::ACTOR_ASKS,
+            actors.iter().flat_map(|status| {
+                AskOutcome::ALL.map(|outcome| {
+                    let mut labels = actor_labels(status);
+                    labels.push(label("outcome", outcome.as_str()));
+                    (labels, status.asks(outcome))
+                })
+            }),
+        )?;
+        let durations = |of: fn(&ActorStatus) -> &Durations| {
+            actors.iter().map(move |status| (actor_labels(status), of(status).read()))
+        };
+        page.histograms(&catalogue::ACTOR_ASK_DURATION, durations(|status| &status.ask_time))?;
+        page.histograms(&catalogue::ACTOR_HANDLE_DURATION, durations(|status| &status.handle_time))
+    }
+
+    fn background(&self, page: &mut Page<'_, '_>) -> Written {
+        let sources = &self.sources;
+        let reasons: Vec<bool> =
+            self.reasons.iter().map(|reason| reason.load(Ordering::Relaxed)).collect();
+        let number = |is_so: bool| f64::from(u8::from(is_so));
+        page.gauge(&catalogue::READY, number(!reasons.contains(&true)))?;
+        page.gauges(
+            &catalogue::NOT_READY,
+            Reason::ALL
+                .into_iter()
+                .zip(reasons)
+                .map(|(reason, is_so)| (vec![label("reason", reason.as_str())], number(is_so))),
+        )?;
+        let deliveries = &sources.deliveries;
+        let outcomes = [
+            ("delivered", &deliveries.delivered),
+            ("put_off", &deliveries.put_off),
+            ("given_up", &deliveries.given_up),
+        ];
+        page.counters(
+            &catalogue::LOGOUT_DELIVERIES,
+            outcomes.map(|(outcome, count)| (vec![label("outcome", outcome)], of(count))),
+        )?;
+        page.gauge(&catalogue::LOGOUT_UNDER_WAY, of(&deliveries.under_way) as f64)?;
+        let is_up = sources.link.is_up.load(Ordering::Relaxed);
+        page.gauge(&catalogue::CHANGES_LINK_UP, number(is_up))?;
+        page.counter(&catalogue::CHANGES_HEARD, of(&sources.link.changes))?;
+        let janitor = sources.janitor.load(Ordering::Relaxed);
+        page.gauge(&catalogue::JANITOR_LAST_RUN, janitor as f64 / 1000.0)?;
+        let spans = &sources.spans;
+        let outcomes =
+            [("exported", &spans.exported), ("dropped", &spans.dropped), ("failed", &spans.failed)];
+        page.counters(
+            &catalogue::TRACE_SPANS,
+            outcomes.map(|(outcome, count)| (vec![label("outcome", outcome)], of(count))),
+        )?;
+        let skew = sources.skew.load(Ordering::Relaxed);
+        page.gauge(&catalogue::CLOCK_SKEW, skew as f64 / 1000.0)
+    }
+
+    fn process(&self, page: &mut Page<'_, '_>) -> Written {
+        let version = label("version", env!("CARGO_PKG_VERSION"));
+        let store = label("store", self.sources.store.kind);
+        page.gauges(&catalogue::BUILD_INFO, [(vec![version, store], 1.0)])?;
+        let process = Process::read();
+        page.describe(&catalogue::CPU_SECONDS, |one| match &process {
+            Some(process) => one.encode_counter::<NoLabelSet, f64, f64>(&process.cpu_seconds, None),
+            None => Ok(()),
+        })?;
+        for (metric, value) in [
+            (&catalogue::RESIDENT_MEMORY, process.map(|process| process.resident_bytes as f64)),
+            (&catalogue::VIRTUAL_MEMORY, process.map(|process| process.virtual_bytes as f64)),
+            (&catalogue::START_TIME, process.map(|process| process.started)),
+            (&catalogue::OPEN_FDS, process.map(|process| process.open_files as f64)),
+            (&catalogue::MAX_FDS, process.map(|process| process.most_files as f64)),
+            (&catalogue::THREADS, process.map(|process| process.threads as f64)),
+        ] {
+            page.describe(metric, |one| value.map_or(Ok(()), |value| one.encode_gauge(&value)))?;
         }
         Ok(())
     }
 }
 
-impl Collector for Collected {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let encoder = &mut encoder;
-        let (store, refreshes) = (&self.sources.store, &self.sources.refreshes);
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        for (name, help, value) in [
-            ("store_reads", "Reads asked of the store", store.reads()),
-            ("store_commits", "Transactions committed", store.commits()),
-            ("store_writes", "Writes committed", store.writes()),
-            (
-                "store_batches_retried_alone",
-                "Batches whose writes were tried one by one",
-                store.retried_alone(),
-            ),
-            ("store_commits_read_back", "Commits whose outcome was read back", store.read_back()),
-            ("refreshes_advanced", "Refreshes that moved a family on", of(&refreshes.advanced)),
-            ("refreshes_kept", "Refreshes that gave the live token again", of(&refreshes.kept)),
-            ("refreshes_reused", "Families revoked for reuse", of(&refreshes.reused)),
-            ("refreshes_refused", "Refreshes of ended or unknown families", of(&refreshes.refused)),
-            (
-                "families_rolled_forward",
-                "Families whose lost commits were made up",
-                of(&refreshes.families_rolled_forward),
-            ),
-            (
-                "refresh_tokens_forged",
-                "Refresh tokens refused without a look-up",
-                of(&self.forged_refresh_tokens),
-            ),
-            ("changes_heard", "Changes heard of", of(&self.sources.link.changes)),
-            (
-                "unknown_secret",
-                "Refresh tokens of an unknown server secret",
-                of(&self.unknown_secret),
-            ),
-        ] {
-            Self::counter(encoder, name, help, value)?;
-        }
-        self.deliveries(encoder)?;
-        let is_up = i64::from(self.sources.link.is_up.load(Ordering::Relaxed));
-        ConstGauge::new(is_up).encode(encoder.encode_descriptor(
-            "changes_link_up",
-            "Whether changes by others are heard",
-            None,
-            MetricType::Gauge,
-        )?)?;
-        let mut batches = encoder.encode_descriptor(
-            "store_batch",
-            "One batch of writes, until its commit",
-            Some(&Unit::Seconds),
-            MetricType::Histogram,
-        )?;
-        let (counts, sum) = self.sources.batches.apply.read();
-        let bounds = BUCKETS_MICROSECONDS.iter().map(|micros| *micros as f64 / 1e6);
-        let buckets: Vec<(f64, u64)> =
-            bounds.chain(std::iter::once(f64::MAX)).zip(counts.iter().copied()).collect();
-        batches.encode_histogram::<NoLabelSet>(
-            sum.as_secs_f64(),
-            counts.iter().sum(),
-            &buckets,
-            None,
-        )?;
-        self.actors(encoder)
+impl Collector for Shown {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Written {
+        let page = &mut Page(&mut encoder);
+        self.requests(page)?;
+        self.tokens(page)?;
+        self.sign_ins(page)?;
+        self.store(page)?;
+        self.actors(page)?;
+        self.background(page)?;
+        self.process(page)
     }
 }

@@ -1,24 +1,19 @@
-//! Logs and metrics.
+//! Logs, metrics and traces.
 
+pub mod catalogue;
+pub mod histogram;
+mod lines;
 pub mod metrics;
+pub mod origin;
+pub mod process;
+pub mod requests;
+pub mod traces;
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::format::JsonFields;
 
 use crate::clock::Clock;
 use crate::config::settings::{LogFormat, Telemetry};
-
-/// Times in log lines: RFC 3339 by our clock.
-struct LogTime(Clock);
-
-impl FormatTime for LogTime {
-    fn format_time(
-        &self,
-        writer: &mut tracing_subscriber::fmt::format::Writer<'_>,
-    ) -> std::fmt::Result {
-        writer.write_str(&self.0.now().to_rfc3339())
-    }
-}
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -45,14 +40,14 @@ pub fn init(settings: &Telemetry, copies_trail: bool, clock: Clock) -> Result<()
         .map_err(|error| TelemetryError::Filter(settings.log_level.clone(), error.to_string()))?;
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let ansi = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_timer(LogTime(clock))
-        .with_target(false);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.log_format {
-        LogFormat::Text => builder.with_ansi(ansi).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => builder.with_ansi(ansi).event_format(lines::Text(clock)).try_init(),
+        LogFormat::Json => builder
+            .fmt_fields(JsonFields::new())
+            .with_ansi(false)
+            .event_format(lines::Json(clock))
+            .try_init(),
     }
     .map_err(|_| TelemetryError::Twice)
 }

@@ -9,7 +9,7 @@ mod codes;
 mod exhaustion;
 mod http;
 pub mod logout;
-mod logs;
+pub mod logs;
 mod profile;
 mod promises;
 mod registration;

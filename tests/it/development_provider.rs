@@ -91,7 +91,10 @@ impl Scene {
         let branding = Branding { name: "Acme".to_owned(), logo: None, accent: None };
         let site = Data::new(Site::new(&branding));
         let server = StubServer::start_on(listener, move |routes| {
-            routes.app_data(provider.clone()).app_data(site.clone()).configure(idp::configure);
+            routes.app_data(provider.clone()).app_data(site.clone());
+            for endpoint in idp::endpoints() {
+                endpoint.register(routes);
+            }
         });
         let settings = Arc::new(settings(&public_url));
         let http = HttpClient::new(Limits::default()).unwrap();

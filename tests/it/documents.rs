@@ -9,8 +9,6 @@ use latchkey::protocol::claims::Claim;
 use latchkey::protocol::client_registration::MEMBERS;
 use latchkey::routes::oauth::error::OAuthCode;
 
-use crate::harness::{Backend, Server};
-
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -72,26 +70,6 @@ fn every_member_of_a_registration_is_explained() {
         .map(|row| quoted(&row[0])[0].to_owned())
         .collect();
     assert_eq!(documented, MEMBERS);
-}
-
-#[actix_web::test]
-async fn every_metric_is_explained_with_its_type() {
-    let documented: BTreeSet<(String, String)> = rows(&read("docs/metrics.md"))
-        .into_iter()
-        .map(|row| (quoted(&row[0])[0].to_owned(), row[1].clone()))
-        .collect();
-    let server = Server::start(Backend::Sqlite, "").await;
-    // What has the labels of requests and errors appears with the first of them.
-    server.browser().get("/nowhere").await;
-    let shown: BTreeSet<(String, String)> = server
-        .app
-        .metrics
-        .encode()
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
-        .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
-        .collect();
-    assert_eq!(documented, shown);
 }
 
 #[test]

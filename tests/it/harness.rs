@@ -178,8 +178,8 @@ impl Server {
     pub fn metric(&self, name: &str) -> u64 {
         let metrics = self.app.metrics.encode();
         let mut values =
-            metrics.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-        values.next().unwrap_or_else(|| panic!("there is no {name}"))
+            metrics.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+        values.next().unwrap_or_else(|| panic!("there is no {name}")) as u64
     }
 
     /// A browser without cookies.

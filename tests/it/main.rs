@@ -51,6 +51,7 @@ mod store_contract;
 mod stub_server;
 #[cfg(feature = "fault-injection")]
 mod supervision;
+mod telemetry;
 mod tokens;
 mod uploads;
 mod users_command;

@@ -1,7 +1,6 @@
 //! Several nodes on one PostgreSQL, and a PostgreSQL that goes away.
 
 use std::collections::HashSet;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -105,7 +104,7 @@ async fn a_new_server_secret_takes_over_without_signing_anybody_out() {
     );
     // Nodes that know the old one only do not take it for reuse.
     assert_eq!(present(&client, &server.url, &renewed).await.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(server.app.metrics.unknown_secret.load(Ordering::Relaxed), 1);
+    assert_eq!(server.metric("latchkey_refreshes_total{outcome=\"unknown_secret\"}"), 1);
     assert_eq!(server.audited("family.reuse_detected").await, 0);
 
     use latchkey::actors::key_ring::Reseal;

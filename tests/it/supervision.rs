@@ -165,8 +165,12 @@ async fn a_full_mailbox_is_a_503_at_once_and_memory_stays_flat() {
         )
         .unwrap();
     let shard = app.families.of(&presented.family).clone();
-    let rotate =
-        latchkey::actors::token_families::Rotate { presented, request_id: None, address: None };
+    let rotate = latchkey::actors::token_families::Rotate {
+        presented,
+        request_id: None,
+        address: None,
+        origin: None,
+    };
     let capacity = shard.status().capacity;
     let waiting: Vec<_> = (0..capacity)
         .map(|_| {

@@ -20,7 +20,7 @@ use super::settings::{
 };
 use super::source::Value;
 use super::values::{
-    boolean, choice, domain, duration, endpoint, integer, network, scope_token, socket, text,
+    boolean, choice, collector, domain, duration, integer, network, scope_token, socket, text,
     text_where,
 };
 use crate::protocol::claims::Claim;
@@ -344,7 +344,8 @@ fn telemetry(section: &mut Section<'_>, server: Option<&Server>) -> Telemetry {
         log_format: section.or("log_format", "text", choice(FORMATS)),
         log_level: section.or("log_level", "info", log_level),
         metrics_listen: section.optional("metrics_listen", socket),
-        otlp_endpoint: section.optional("otlp_endpoint", endpoint),
+        otlp_endpoint: section.optional("otlp_endpoint", collector),
+        otlp_sample_percent: section.or("otlp_sample_percent", 100, integer(0..=100)),
     };
     let listen = server.map(|server| server.listen);
     // Port 0 is another port each time.

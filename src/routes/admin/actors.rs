@@ -6,10 +6,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::guard::Admin;
-use crate::actors::status::{ActorStatus, AskOutcome, Durations};
+use crate::actors::status::{ActorStatus, AskOutcome};
 use crate::app::App;
 use crate::routes::openapi::operation::{Access, Answer, Operation, Page, Tag};
 use crate::routes::system::ActorState;
+use crate::telemetry::histogram::Durations;
 
 /// An actor of this node.
 #[derive(Serialize, JsonSchema)]
@@ -42,9 +43,8 @@ struct Times {
 
 impl From<&Durations> for Times {
     fn from(durations: &Durations) -> Self {
-        let (counts, total) = durations.read();
-        let count: u64 = counts.iter().sum();
-        let total_seconds = total.as_secs_f64();
+        let reading = durations.read();
+        let (count, total_seconds) = (reading.count(), reading.sum);
         let mean_seconds = (count > 0).then(|| total_seconds / count as f64);
         Self { count, total_seconds, mean_seconds }
     }

@@ -65,7 +65,7 @@ async fn admit(request: &HttpRequest, app: &App) -> Result<Admin, ApiError> {
     let asking = Admin {
         id: claims.sub,
         session: claims.sid,
-        request_id: edge::request_id(request),
+        request_id: edge::request_id(),
         address: rate_limit::client_address(request, app).ip.to_string(),
     };
     let person = app.store.read.user(asking.id).await?;

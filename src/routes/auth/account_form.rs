@@ -313,7 +313,7 @@ pub async fn delete(
     let typed = form.get("username").unwrap_or_default();
     let deleting = async {
         account_delete::check_typed(typed, &live.user)?;
-        deletion::delete(&request, &app, &live).await
+        deletion::delete(&app, &live).await
     };
     match deleting.await {
         Ok(()) => {

@@ -30,7 +30,7 @@ pub async fn promoted(
     let by = By {
         at: now,
         actor: Actor::System,
-        request_id: Some(edge::request_id(request)),
+        request_id: Some(edge::request_id()),
         address: Some(rate_limit::client_address(request, app).ip.to_string()),
     };
     let user = live.user.id;

@@ -88,11 +88,17 @@ pub async fn callback(
     let query = Parameters::of_query(&request)?;
     // A provider that is not configured (any more) began nothing.
     let provider = app.providers.get(&name).ok_or_else(|| not_continued("no such provider"))?;
-    let ticket = open_ticket(&request, &app, &query, &name)?;
+    let count = |outcome| app.metrics.providers().count_sign_in(&name, outcome);
+    let ticket = open_ticket(&request, &app, &query, &name)
+        .inspect_err(|error| count(outcome_of(error.code)))?;
     // Whatever follows, this attempt is over: its cookie goes.
     let attempt_over = app.cookies.clear_login(&ticket.state[..ATTEMPT_LENGTH]);
-    match finish(&request, &app, provider, &query, &ticket).await {
-        Ok(mut answer) => {
+    match finish(&request, &app, provider, &query, &ticket)
+        .await
+        .inspect_err(|error| count(outcome_of(error.code)))
+    {
+        Ok((mut answer, outcome)) => {
+            count(outcome);
             answer.add_cookie(&attempt_over).map_err(|error| {
                 ApiError::new(ErrorCode::Internal, "The cookie could not be written.").cause(error)
             })?;
@@ -100,6 +106,18 @@ pub async fn callback(
         }
         Err(error) if error.way_on.is_some() => Err(error.cookie(&attempt_over)),
         Err(error) => Err(lead_back(&app, error, &ticket).cookie(&attempt_over)),
+    }
+}
+
+/// How a sign-in ended that ended with an error, as the metrics spell it.
+fn outcome_of(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::ProviderDenied => "denied",
+        ErrorCode::InvalidState => "invalid_state",
+        ErrorCode::ProviderError | ErrorCode::ProviderTimeout => "provider_failed",
+        ErrorCode::ProviderTokenInvalid => "token_invalid",
+        code if code.status().is_client_error() => "refused",
+        _ => "failed",
     }
 }
 
@@ -143,7 +161,9 @@ async fn finish(
     provider: &SignInProvider,
     query: &Parameters,
     ticket: &LoginTicket,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<(HttpResponse, &'static str), ApiError> {
+    let signed_in = |answer| (answer, "signed_in");
+    let to_be_confirmed = |answer| (answer, "to_be_confirmed");
     // It was allowed when the sign-in started; the configuration may be another by now.
     return_to::check(&ticket.return_to, &app.settings.server)?;
     if let Some(error) = query.get("error") {
@@ -178,30 +198,34 @@ async fn finish(
         .await?;
     let known = app.store.read.user_by_identity(&ticket.provider, &identity.subject).await?;
     match (&ticket.intent, known) {
-        (Intent::SignIn, Some(user)) => sign_in(request, app, user, identity, ticket).await,
+        (Intent::SignIn, Some(user)) => {
+            sign_in(request, app, user, identity, ticket).await.map(signed_in)
+        }
         (Intent::SignIn, None) => {
             let answer = newcomer::welcome(app, provider, identity, ticket).await;
             if answer.as_ref().is_err_and(|error| error.code == ErrorCode::SignupClosed) {
                 let target = format!("provider:{}", ticket.provider);
                 note_refusal(request, app, target, &ticket.provider, "signup_closed").await?;
             }
-            answer
+            answer.map(|answer| (answer, "new_person"))
         }
         (Intent::Link { user, session }, known) => {
-            link::ask(request, app, identity, ticket, (*user, *session), known).await
+            link::ask(request, app, identity, ticket, (*user, *session), known)
+                .await
+                .map(to_be_confirmed)
         }
         // The identity is connected already: it opens the account by itself.
         (Intent::Recover(recovery), Some(user)) if user.id == recovery.user => {
-            sign_in(request, app, user, identity, ticket).await
+            sign_in(request, app, user, identity, ticket).await.map(signed_in)
         }
         (Intent::Recover(_), Some(_)) => Err(link::identity_taken(app, &ticket.provider)),
-        (Intent::Recover(recovery), None) => Ok(link::waiting(
+        (Intent::Recover(recovery), None) => Ok(to_be_confirmed(link::waiting(
             app,
             identity,
             ticket,
             recovery.user,
             Confirmation::Recovery(recovery.clone()),
-        )),
+        ))),
     }
 }
 
@@ -279,7 +303,7 @@ async fn note_refusal(
 ) -> Result<(), ApiError> {
     let now = app.clock.now();
     let mut entry = AuditEntry::new(now, Actor::Anonymous, "session.refused", target);
-    entry.request_id = Some(edge::request_id(request));
+    entry.request_id = Some(edge::request_id());
     entry.address = Some(rate_limit::client_address(request, app).ip.to_string());
     entry.details = serde_json::json!({ "provider": provider, "reason": reason });
     Ok(apply(&app.writer, AppendAudit(entry)).await?)

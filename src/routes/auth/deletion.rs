@@ -37,7 +37,7 @@ pub const DELETE_ME: Operation = Operation {
 pub async fn delete_me(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
     csrf::check(&request, &app.settings.server)?;
     let live = session::live(&request, &app).await?.ok_or_else(session::unauthenticated)?;
-    delete(&request, &app, &live).await?;
+    delete(&app, &live).await?;
     Ok(cleared(&app, HttpResponse::NoContent()))
 }
 
@@ -46,17 +46,13 @@ pub async fn delete_me(request: HttpRequest, app: Data<App>) -> Result<HttpRespo
 /// # Errors
 /// `reauthentication_required` if the sign-in is older than 15 minutes; `last_admin`;
 /// `unauthenticated` if the session has ended meanwhile; 503 if the end could not be stored.
-pub async fn delete(
-    request: &HttpRequest,
-    app: &App,
-    live: &FamilyWithUser,
-) -> Result<(), ApiError> {
+pub async fn delete(app: &App, live: &FamilyWithUser) -> Result<(), ApiError> {
     let now = app.clock.now();
     check_recent(live.family.auth_time, now, "/account")?;
     let user = live.user.id;
     // Without the address: it would be the first personal value of a person who is gone.
     let mut entry = AuditEntry::new(now, Actor::User(user), "user.deleted", format!("user:{user}"));
-    entry.request_id = Some(edge::request_id(request));
+    entry.request_id = Some(edge::request_id());
     let write = DeleteUser {
         user,
         asked_in: Some(live.family.id),

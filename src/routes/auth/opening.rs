@@ -124,7 +124,7 @@ pub fn audit(
     now: Timestamp,
 ) -> AuditEntry {
     let mut audit = AuditEntry::new(now, Actor::User(user), action, format!("user:{user}"));
-    audit.request_id = Some(edge::request_id(request));
+    audit.request_id = Some(edge::request_id());
     audit.address = Some(rate_limit::client_address(request, app).ip.to_string());
     audit
 }

@@ -16,6 +16,7 @@ use crate::routes::openapi::operation::{Access, Answer, Header, Operation, Tag};
 use crate::routes::session::{self, UserBody};
 use crate::routes::{csrf, edge, rate_limit};
 use crate::store::model::{FamilyId, UserStatus};
+use crate::telemetry::origin::Origin;
 
 /// A renewed session.
 #[derive(Serialize, JsonSchema)]
@@ -75,8 +76,9 @@ pub async fn rotate(
     rate_limit::by_name(request, app, Tier::Token, format!("family:{family}")).await?;
     let rotate = Rotate {
         presented,
-        request_id: Some(edge::request_id(request)),
+        request_id: Some(edge::request_id()),
         address: Some(rate_limit::client_address(request, app).ip.to_string()),
+        origin: Origin::current(),
     };
     match app.families.of(&family).ask(rotate).await? {
         Ok(rotated) => Ok(rotated),

@@ -8,7 +8,7 @@ mod server;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, LOCATION};
-use actix_web::web::{Data, ServiceConfig};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
@@ -69,19 +69,16 @@ pub async fn register(app: &App) -> Result<(), RegistrationError> {
     registration::ensure(read, writer, &app.client_rules, by, CLIENT_ID, metadata).await.map(drop)
 }
 
-/// Adds the app's routes.
-pub fn configure(config: &mut ServiceConfig) {
-    let endpoints = [
+/// The app's routes.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
         Endpoint::new(PATH, Limit::None).get(home, Operation::UNTOLD),
         Endpoint::new("/dev/app/start", Limit::None).get(start, Operation::UNTOLD),
         Endpoint::new("/dev/app/callback", Limit::None).get(callback, Operation::UNTOLD),
         Endpoint::new("/dev/app/refresh", Limit::None).post(refresh, Operation::UNTOLD),
         Endpoint::new("/dev/app/userinfo", Limit::None).get(userinfo, Operation::UNTOLD),
         Endpoint::new("/dev/app/sign-out", Limit::None).post(sign_out, Operation::UNTOLD),
-    ];
-    for endpoint in endpoints {
-        endpoint.register(config);
-    }
+    ]
 }
 
 /// `GET /dev/app`: what the app has got, or what it is.

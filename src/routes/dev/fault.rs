@@ -5,7 +5,7 @@ use std::slice::from_ref;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Handler};
-use actix_web::web::{Data, Path, ServiceConfig};
+use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::actors::fault::{Fault, Inject};
@@ -16,11 +16,9 @@ use crate::routes::endpoint::{Endpoint, Limit};
 use crate::routes::openapi::operation::Operation;
 use crate::routes::parameters::Parameters;
 
-/// Adds the route.
-pub fn configure(config: &mut ServiceConfig) {
-    Endpoint::new("/dev/fault/{actor}", Limit::None)
-        .post(inject, Operation::UNTOLD)
-        .register(config);
+/// The route.
+pub fn endpoint() -> Endpoint {
+    Endpoint::new("/dev/fault/{actor}", Limit::None).post(inject, Operation::UNTOLD)
 }
 
 /// Breaks every shard of an actor; 204 once each has taken the fault.

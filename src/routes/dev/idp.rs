@@ -13,7 +13,7 @@ mod token;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
-use actix_web::web::{Data, ServiceConfig};
+use actix_web::web::Data;
 use aws_lc_rs::digest::SHA256_OUTPUT_LEN;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -111,9 +111,9 @@ impl DevelopmentProvider {
     }
 }
 
-/// Adds the provider's routes; they need `Data` of [`DevelopmentProvider`] and of the pages' `Site`.
-pub fn configure(config: &mut ServiceConfig) {
-    let endpoints = [
+/// The provider's routes; they need `Data` of [`DevelopmentProvider`] and of the pages' `Site`.
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
         Endpoint::new("/dev/idp/.well-known/openid-configuration", Limit::None)
             .get(discovery, Operation::UNTOLD),
         Endpoint::new("/dev/idp/jwks.json", Limit::None).get(jwks, Operation::UNTOLD),
@@ -122,10 +122,7 @@ pub fn configure(config: &mut ServiceConfig) {
             .post(authorize::submit, Operation::UNTOLD),
         Endpoint::new("/dev/idp/token", Limit::None).post(token::exchange, Operation::UNTOLD),
         Endpoint::new("/dev/idp/userinfo", Limit::None).get(token::userinfo, Operation::UNTOLD),
-    ];
-    for endpoint in endpoints {
-        endpoint.register(config);
-    }
+    ]
 }
 
 /// `GET /dev/idp/.well-known/openid-configuration` (OpenID Connect Discovery §4)

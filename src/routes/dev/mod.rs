@@ -5,12 +5,13 @@ pub mod app;
 pub mod fault;
 pub mod idp;
 
-use actix_web::web::ServiceConfig;
+use super::endpoint::Endpoint;
 
-/// Adds the development provider, the demo app, and with the feature `fault-injection` the faults.
-pub fn configure(config: &mut ServiceConfig) {
-    idp::configure(config);
-    app::configure(config);
+/// The development provider, the demo app, and with the feature `fault-injection` the faults.
+pub fn endpoints() -> Vec<Endpoint> {
+    let mut all = idp::endpoints();
+    all.extend(app::endpoints());
     #[cfg(feature = "fault-injection")]
-    fault::configure(config);
+    all.push(fault::endpoint());
+    all
 }

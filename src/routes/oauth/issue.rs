@@ -51,6 +51,13 @@ pub struct TokenAnswer {
 }
 
 impl TokenAnswer {
+    /// Which tokens are in it, as the metrics spell it.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        let refresh = self.refresh_token.is_some().then_some("refresh");
+        let id = self.id_token.is_some().then_some("id");
+        std::iter::once("access").chain(refresh).chain(id)
+    }
+
     /// As it is sent: for nobody to keep but the client.
     pub fn into_response(self) -> HttpResponse {
         HttpResponse::Ok()

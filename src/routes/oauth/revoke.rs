@@ -134,7 +134,7 @@ impl Means<'_> {
     /// The client did it, and the details say which: it is neither a person nor ourselves.
     fn audit(&self, action: &'static str, target: String) -> AuditEntry {
         let mut audit = AuditEntry::new(self.app.clock.now(), Actor::Anonymous, action, target);
-        audit.request_id = Some(edge::request_id(self.request));
+        audit.request_id = Some(edge::request_id());
         audit.address = Some(rate_limit::client_address(self.request, self.app).ip.to_string());
         audit
     }

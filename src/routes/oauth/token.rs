@@ -19,7 +19,7 @@ use crate::protocol::client::GrantType;
 use crate::routes::openapi::operation::{
     Access, Answer, Body, Field, FieldKind, Header, Operation, Tag,
 };
-use crate::routes::rate_limit;
+use crate::routes::{edge, rate_limit};
 use crate::store::model::Client;
 
 /// How `POST /oauth/token` is described.
@@ -70,6 +70,7 @@ pub async fn token(
         OAuthError::new(OAuthCode::UnsupportedGrantType, description)
     })?;
     let client = authenticate(&request, &form, &app).await?;
+    edge::note_grant(&request, grant.as_str(), &client.client_id);
     if !client.metadata.may_use(grant) {
         let description =
             format!("The client is not registered for the grant type {}.", grant.as_str());
@@ -84,7 +85,11 @@ pub async fn token(
             client_credentials::issue(&request, &form, &client, &app).await
         }
     };
-    Ok(answer?.into_response())
+    let answer = answer?;
+    for kind in answer.kinds() {
+        app.metrics.count_token(grant.as_str(), kind);
+    }
+    Ok(answer.into_response())
 }
 
 /// The answer to a code or refresh token that gives nothing (any more); `cause` is for the log.

@@ -21,7 +21,8 @@ use crate::store::model::{
     FormerUsername, GrantWithPerson, HeldUsername, Identity, Revocation, Session, StoredCheckpoint,
     StoredKey, User, UserId, UserList, UserPage,
 };
-use crate::store::{AuditRow, Counters, ReadStore};
+use crate::store::{AuditRow, Counters, Load, ReadStore};
+use crate::telemetry::traces::Part;
 
 /// How long a statement may take.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(2);
@@ -33,17 +34,34 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    async fn connection(&self) -> Result<Object, StoreError> {
+    async fn connection(&self) -> Result<Borrowed, StoreError> {
         self.counters.count_read();
-        self.pool.get().await.map_err(|error| StoreError::Unavailable(describe_pool_error(error)))
+        let part = Part::internal(|| "store read".into());
+        let found = self.pool.get().await;
+        let db = found.map_err(|error| StoreError::Unavailable(describe_pool_error(error)))?;
+        Ok(Borrowed { db, _part: part })
+    }
+}
+
+/// A connection for one read, and the read's place in a trace.
+struct Borrowed {
+    db: Object,
+    _part: Part,
+}
+
+impl std::ops::Deref for Borrowed {
+    type Target = ClientWrapper;
+
+    fn deref(&self) -> &ClientWrapper {
+        &self.db
     }
 }
 
 /// Puts the connection back, unless it is of no more use.
-fn put_back<T>(db: Object, answer: Result<T, Failure>) -> Result<T, StoreError> {
+fn put_back<T>(db: Borrowed, answer: Result<T, Failure>) -> Result<T, StoreError> {
     answer.map_err(|failure| {
         if failure.spoils_connection() {
-            drop(Object::take(db));
+            drop(Object::take(db.db));
         }
         failure.into_error()
     })
@@ -64,6 +82,12 @@ pub(super) async fn time(db: &ClientWrapper) -> Result<Timestamp, Failure> {
 
 #[async_trait]
 impl ReadStore for Reader {
+    fn load(&self) -> Load {
+        let status = self.pool.status();
+        let idle = status.available;
+        Load { in_use: status.size.saturating_sub(idle), idle, waiting: status.waiting }
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         let db = self.connection().await?;
         let answer = within(STATEMENT_LIMIT, select_nothing(&db)).await;

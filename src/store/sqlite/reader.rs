@@ -23,7 +23,8 @@ use crate::store::model::{
     FormerUsername, GrantWithPerson, HeldUsername, Identity, Revocation, Session, StoredCheckpoint,
     StoredKey, User, UserId, UserList, UserPage,
 };
-use crate::store::{AuditRow, Counters, ReadStore};
+use crate::store::{AuditRow, Counters, Load, ReadStore};
+use crate::telemetry::traces::Part;
 
 /// More threads than this only take memory: a read is a few microseconds.
 const MOST_THREADS: usize = 4;
@@ -38,7 +39,25 @@ const DEADLINE: Duration = Duration::from_secs(2);
 pub(super) struct Readers {
     workers: Vec<Worker>,
     next: AtomicUsize,
+    /// Reads that wait or are being done.
+    in_use: AtomicUsize,
     counters: Arc<Counters>,
+}
+
+/// One read, until it is answered or given up.
+struct Busy<'a>(&'a AtomicUsize);
+
+impl<'a> Busy<'a> {
+    fn begin(in_use: &'a AtomicUsize) -> Self {
+        in_use.fetch_add(1, Ordering::Relaxed);
+        Self(in_use)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Readers {
@@ -54,7 +73,7 @@ impl Readers {
             let open = move || connection::open_for_reading(&path);
             workers.push(Worker::start(&format!("sqlite-read-{number}"), WAITING, open).await?);
         }
-        Ok(Self { workers, next: AtomicUsize::new(0), counters })
+        Ok(Self { workers, next: AtomicUsize::new(0), in_use: AtomicUsize::new(0), counters })
     }
 
     /// Asks the next thread that has room.
@@ -63,6 +82,8 @@ impl Readers {
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.counters.count_read();
+        let _part = Part::internal(|| "store read".into());
+        let _busy = Busy::begin(&self.in_use);
         let (mut job, answer) = job(read);
         let first = self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len();
         let (later, earlier) = self.workers.split_at(first);
@@ -87,6 +108,12 @@ fn unavailable(why: &str) -> StoreError {
 
 #[async_trait]
 impl ReadStore for Readers {
+    fn load(&self) -> Load {
+        let (reads, threads) = (self.in_use.load(Ordering::Relaxed), self.workers.len());
+        let in_use = reads.min(threads);
+        Load { in_use, idle: threads - in_use, waiting: reads - in_use }
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         // The schema's version is in the file's header: unlike a constant, it must be read.
         self.ask(

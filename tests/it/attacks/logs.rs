@@ -1,27 +1,38 @@
-//! What attackers get into our logs and metrics, and what they would find there (attacks L11 and L12).
+//! What attackers get into our logs, traces and metrics, and what they would find there (attacks L11 and L12).
 
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use actix_web::HttpResponse;
+use actix_web::web::{self, Form};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use latchkey::protocol::random;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use latchkey::config::settings::StoreUrl;
+use latchkey::protocol::jwt::Algorithm;
+use latchkey::protocol::{key, random};
+use percent_encoding::NON_ALPHANUMERIC;
 use regex::Regex;
 use reqwest::header::SET_COOKIE;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use url::Url;
 
 use crate::grants::{REDIRECT_URI, Reply, VERIFIER, form, http, post, redeem, refresh};
-use crate::harness::{Backend, Browser, Server, body, location};
+use crate::harness::{Backend, Browser, Guard, Server, body, location};
 use crate::oauth_authorize::request;
+use crate::pictures::picture;
 use crate::processes::{BINARY, Process, free_port, run_json, until_ready, write_private};
 use crate::raw_http::exchange;
 use crate::registration::Registered;
+use crate::stub_server::StubServer;
+use crate::telemetry::traces::Collector;
+use crate::uploads::upload;
 
 /// A server whose whole output is kept.
-struct Logged {
+pub struct Logged {
     process: Process,
     output: std::thread::JoinHandle<String>,
     config: std::path::PathBuf,
@@ -31,14 +42,24 @@ const SECRET_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 impl Logged {
     /// Starts `latchkey dev` that logs all it can.
-    async fn start(directory: &Path, log_format: &str) -> Self {
+    pub async fn start(directory: &Path, log_format: &str) -> Self {
+        Self::start_with(directory, log_format, "", &[]).await
+    }
+
+    /// As [`Logged::start`], with more of a configuration and variables.
+    async fn start_with(
+        directory: &Path,
+        log_format: &str,
+        further: &str,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let port = free_port();
         let config = directory.join("latchkey.toml");
         write_private(
             &config,
             &format!(
                 "[server]\nlisten = \"127.0.0.1:{port}\"\npublic_url = \"http://127.0.0.1:{port}\"\n\
-                 secret_key = \"{SECRET_KEY}\"\n[tokens]\nsession_grace = \"0s\"\n"
+                 secret_key = \"{SECRET_KEY}\"\n[tokens]\nsession_grace = \"0s\"\n{further}"
             ),
         );
         let (mut from, to) = std::io::pipe().unwrap();
@@ -47,6 +68,7 @@ impl Logged {
             .arg(directory)
             .env("LATCHKEY_TELEMETRY__LOG_LEVEL", "trace")
             .env("LATCHKEY_TELEMETRY__LOG_FORMAT", log_format)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(to.try_clone().unwrap())
             .stderr(to)
@@ -62,8 +84,29 @@ impl Logged {
         Self { process, output, config }
     }
 
+    /// Where it answers.
+    pub fn url(&self) -> &str {
+        &self.process.url
+    }
+
+    /// The configuration that it was started with.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// All that it said, once it was told to end and did so in order.
+    async fn ended(mut self) -> String {
+        let id = self.process.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        let ended = web::block(move || {
+            assert!(self.process.child.wait().unwrap().success());
+            self
+        });
+        ended.await.unwrap().said()
+    }
+
     /// All that it said, once it has ended.
-    fn said(self) -> String {
+    pub fn said(self) -> String {
         drop(self.process);
         self.output.join().unwrap()
     }
@@ -131,15 +174,158 @@ async fn go(browser: &Browser, secrets: &mut Secrets, target: &str) -> (Option<S
     }
 }
 
-async fn a_run_at_trace_level_tells_no_secret(log_format: &str) {
+/// Every way in which a secret could be written.
+fn forms(secret: &str) -> BTreeSet<String> {
+    let percent = percent_encoding::utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
+    let mut forms = BTreeSet::from([
+        secret.to_owned(),
+        url::form_urlencoded::byte_serialize(secret.as_bytes()).collect(),
+        percent.to_lowercase(),
+        percent,
+    ]);
+    let mut raw = vec![secret.as_bytes().to_vec()];
+    raw.extend(URL_SAFE_NO_PAD.decode(secret.trim_end_matches('=')));
+    raw.extend(STANDARD.decode(secret));
+    for bytes in raw.into_iter().filter(|bytes| bytes.len() >= 16) {
+        // Whole groups alone: what follows the secret would change the others.
+        let whole = &bytes[..bytes.len() / 3 * 3];
+        forms.extend([STANDARD.encode(whole), URL_SAFE_NO_PAD.encode(whole)]);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        forms.extend([hex.to_uppercase(), hex]);
+        forms.insert(format!("{bytes:?}").trim_matches(['[', ']']).to_owned());
+    }
+    forms
+}
+
+/// An OAuth provider that keeps what it is shown, and whose tokens are random.
+fn upstream() -> (StubServer, mpsc::UnboundedReceiver<String>) {
+    #[derive(serde::Deserialize)]
+    struct Exchange {
+        code: String,
+        code_verifier: String,
+    }
+    let (to, seen) = mpsc::unbounded_channel();
+    let server = StubServer::start(move |routes| {
+        let to = to.clone();
+        let token = move |sent: Form<Exchange>| {
+            let access_token = random::text::<32>();
+            let Exchange { code, code_verifier } = sent.into_inner();
+            for secret in [&code, &code_verifier, &access_token] {
+                to.send(secret.clone()).unwrap();
+            }
+            let answer = json!({ "access_token": access_token, "token_type": "bearer" });
+            async move { HttpResponse::Ok().json(answer) }
+        };
+        let person =
+            || async { HttpResponse::Ok().json(json!({ "id": "17", "login": "upstream-person" })) };
+        routes.route("/token", web::post().to(token)).route("/person", web::get().to(person));
+    });
+    (server, seen)
+}
+
+/// The configuration of a run in which everything that can be secret is: the database's password on
+/// PostgreSQL, a bucket that says no, a provider with a secret, a signing key in a file.
+struct Scene {
+    further: String,
+    upstream: StubServer,
+    seen: mpsc::UnboundedReceiver<String>,
+    _bucket: StubServer,
+    _store: Guard,
+}
+
+impl Scene {
+    fn new(backend: Backend, directory: &Path, secrets: &mut Secrets) -> Self {
+        let (upstream, seen) = upstream();
+        let bucket = StubServer::start(|routes| {
+            routes.default_service(web::to(HttpResponse::Forbidden));
+        });
+        let [of_provider, of_bucket, key_id] = [0; 3].map(|_| random::text::<32>());
+        for secret in [&of_provider, &of_bucket] {
+            secrets.keep(secret);
+        }
+        let der = key::generate(Algorithm::ES256, 2048).unwrap();
+        let text = STANDARD.encode(&der);
+        secrets.keep(&text);
+        let lines: Vec<&str> =
+            text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        lines.iter().for_each(|line| secrets.keep(line));
+        let pem = format!(
+            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+            lines.join("\n")
+        );
+        write_private(&directory.join("key.pem"), &pem);
+        let (store, guard): (String, Guard) = match backend {
+            Backend::Sqlite => (String::new(), Box::new(())),
+            Backend::Postgres => {
+                let (settings, guard) = crate::postgres::fresh_settings();
+                let StoreUrl::Postgres(url) = settings.url else { panic!("no PostgreSQL") };
+                let password = Url::parse(url.expose()).unwrap().password().map(str::to_owned);
+                if let Some(password) = password {
+                    secrets.keep(&password);
+                }
+                let schema = settings.schema.unwrap();
+                let store = format!("[store]\nurl = \"{}\"\nschema = \"{schema}\"\n", url.expose());
+                (store, Box::new(guard))
+            }
+        };
+        let url = &upstream.url;
+        let further = format!(
+            "{store}[keys]\nalgorithm = \"ES256\"\nfiles = [\"key.pem\"]\n\
+             [avatars]\nstore = \"s3://pictures\"\nendpoint = \"{}\"\nregion = \"here\"\n\
+             access_key = \"{key_id}\"\nsecret_access_key = \"{of_bucket}\"\n\
+             [[providers]]\nname = \"upstream\"\nclient_id = \"us\"\nclient_secret = \"{of_provider}\"\n\
+             auth_url = \"{url}/authorize\"\ntoken_url = \"{url}/token\"\nuserinfo_url = \"{url}/person\"\n\
+             mapping = {{ subject = \"id\", username = \"login\" }}\n",
+            bucket.url
+        );
+        Self { further, upstream, seen, _bucket: bucket, _store: guard }
+    }
+
+    /// Signs in at the provider with the secret: what is sent to it and comes from it is kept.
+    async fn sign_in(&mut self, url: &str, secrets: &mut Secrets) {
+        let browser = Browser::new(url);
+        let (outside, _) = go(&browser, secrets, "/auth/upstream").await;
+        let outside = outside.unwrap();
+        assert!(outside.starts_with(&self.upstream.url), "{outside}");
+        secrets.keep_address(&outside);
+        let asked = Url::parse(&outside).unwrap();
+        let state = asked.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+        let code = random::text::<32>();
+        let (_, page) =
+            go(&browser, secrets, &format!("/auth/upstream/callback?code={code}&state={state}"))
+                .await;
+        assert!(page.contains("upstream-person"), "{page}");
+        let mut count = 0;
+        while let Ok(secret) = self.seen.try_recv() {
+            secrets.keep(&secret);
+            count += 1;
+        }
+        assert_eq!(count, 3);
+        let answer = upload(&browser, &picture([1, 2, 3])).await;
+        assert!(!answer.status().is_success());
+    }
+}
+
+async fn a_run_at_trace_level_tells_no_secret(log_format: &str, backend: Backend) {
     let directory = tempfile::tempdir().unwrap();
-    let server = Logged::start(directory.path(), log_format).await;
-    let url = server.process.url.clone();
     let mut secrets = Secrets::default();
+    let mut scene = Scene::new(backend, directory.path(), &mut secrets);
+    let mut collector = Collector::start();
+    let variables = [("LATCHKEY_TELEMETRY__OTLP_ENDPOINT", collector.server.url.as_str())];
+    let server = Logged::start_with(directory.path(), log_format, &scene.further, &variables).await;
+    let url = server.process.url.clone();
     secrets.keep(SECRET_KEY);
     secrets.keep("0123456789abcdef0123456789abcdef");
     let registered = run_json(
-        &["clients", "register", "Example app", "--redirect-uri", REDIRECT_URI],
+        &[
+            "clients",
+            "register",
+            "Example app",
+            "--redirect-uri",
+            REDIRECT_URI,
+            "--set",
+            "id_token_signed_response_alg=\"ES256\"",
+        ],
         &server.config,
     );
     let client = Registered {
@@ -148,6 +334,7 @@ async fn a_run_at_trace_level_tells_no_secret(log_format: &str) {
     };
     secrets.keep(&client.secret);
     secrets.keep(VERIFIER);
+    scene.sign_in(&url, &mut secrets).await;
 
     // Signing in, setting up, refreshing.
     let browser = Browser::new(&url);
@@ -251,30 +438,42 @@ async fn a_run_at_trace_level_tells_no_secret(log_format: &str) {
     go(&browser, &mut secrets, "/account").await;
     browser.post("/auth/logout").await;
 
-    let said = server.said();
+    let metrics = http().get(format!("{url}/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("latchkey_trace_spans_total"));
+    // Ended in order, so that every span is sent.
+    let said = server.ended().await;
+    let mut spans = String::new();
+    while let Ok(body) = collector.bodies.try_recv() {
+        spans += &String::from_utf8_lossy(&body);
+    }
+    assert!(spans.contains("POST /oauth/token") && spans.contains("ask db_writer"));
     assert!(said.lines().count() > 1_000, "{said}");
     assert!(secrets.0.len() > 30, "{} secrets", secrets.0.len());
     for secret in &secrets.0 {
-        let encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
-        for form in [secret.as_str(), &encoded] {
-            if let Some(line) = said.lines().find(|line| line.contains(form)) {
-                panic!("{form} is in the log: {line}");
+        for form in forms(secret) {
+            for (place, text) in [("log", &said), ("metrics", &metrics), ("spans", &spans)] {
+                if text.contains(&form) {
+                    let line = text.lines().find(|line| line.contains(&form));
+                    panic!("{form} is in the {place}: {line:?}");
+                }
             }
         }
     }
     for word in ["PRIVATE KEY", "\"d\":", "code_verifier=", "client_secret="] {
-        assert!(!said.contains(word), "{word} is in the log");
+        for text in [&said, &metrics, &spans] {
+            assert!(!text.contains(word), "{word} is told");
+        }
     }
 }
 
 #[actix_web::test]
-async fn l11_no_secret_of_a_run_at_trace_level_is_in_its_text_log() {
-    a_run_at_trace_level_tells_no_secret("text").await;
+async fn l11_no_secret_of_a_run_at_trace_level_is_in_its_text_log_metrics_or_spans() {
+    a_run_at_trace_level_tells_no_secret("text", Backend::Sqlite).await;
 }
 
 #[actix_web::test]
-async fn l11_no_secret_of_a_run_at_trace_level_is_in_its_json_log() {
-    a_run_at_trace_level_tells_no_secret("json").await;
+async fn l11_no_secret_of_a_run_at_trace_level_is_in_its_json_log_metrics_or_spans() {
+    a_run_at_trace_level_tells_no_secret("json", Backend::Postgres).await;
 }
 
 /// What would begin a line of its own, or command a terminal, if it came into a log as it is.

@@ -189,7 +189,7 @@ impl Presentation<'_> {
     fn audit(&self, actor: Actor, action: &'static str) -> AuditEntry {
         let Self { request, app, code, now, .. } = *self;
         let mut audit = AuditEntry::new(now, actor, action, format!("user:{}", code.user));
-        audit.request_id = Some(edge::request_id(request));
+        audit.request_id = Some(edge::request_id());
         audit.address = Some(rate_limit::client_address(request, app).ip.to_string());
         audit.details = serde_json::json!({
             "client_id": code.client_id, "family": code.family, "session": code.session,

@@ -1,7 +1,5 @@
 //! The refresh token grant (RFC 6749 §6).
 
-use std::sync::atomic::Ordering;
-
 use actix_web::HttpRequest;
 
 use super::{count_guess, invalid_grant};
@@ -16,6 +14,7 @@ use crate::routes::oauth::issue::{self, Extent, Signers, TokenAnswer};
 use crate::routes::parameters::Parameters;
 use crate::routes::{edge, rate_limit};
 use crate::store::model::{Client, FamilyWithUser};
+use crate::telemetry::origin::Origin;
 
 /// What is said of every refresh token that gives nothing.
 const REFUSED: &str = "The refresh token is invalid, expired, revoked or not this client's.";
@@ -80,8 +79,9 @@ async fn rotate(
 ) -> Result<FamilyWithUser, OAuthError> {
     let rotate = Rotate {
         presented,
-        request_id: Some(edge::request_id(request)),
+        request_id: Some(edge::request_id()),
         address: Some(rate_limit::client_address(request, app).ip.to_string()),
+        origin: Origin::current(),
     };
     match app.families.of(&presented.family).ask(rotate).await? {
         Ok(rotated) => Ok(rotated.live),
@@ -98,11 +98,10 @@ async fn not_ours(
     app: &App,
     error: RefreshTokenError,
 ) -> OAuthError {
-    let counter = match error {
-        RefreshTokenError::Forged => &app.metrics.forged_refresh_tokens,
-        RefreshTokenError::UnknownKey => &app.metrics.unknown_secret,
-    };
-    counter.fetch_add(1, Ordering::Relaxed);
+    match error {
+        RefreshTokenError::Forged => app.metrics.count_forged(),
+        RefreshTokenError::UnknownKey => app.metrics.count_unknown_secret(),
+    }
     match count_guess(request, app, client).await {
         Ok(()) => invalid_grant(REFUSED, error),
         Err(limited) => limited,
