@@ -41,6 +41,7 @@ pub mod clock;
 pub mod config;
 pub mod connections;
 pub mod error;
+pub mod in_force;
 pub mod notary;
 pub mod protocol;
 pub mod providers;

@@ -18,6 +18,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::actors::change_listener::LinkCounters;
+use crate::actors::configuration::ReloadCounters;
 use crate::actors::db_writer::BatchTimes;
 use crate::actors::outbox::DeliveryCounters;
 use crate::actors::rate_limiter::Tier;
@@ -73,6 +74,8 @@ pub struct Sources {
     pub batches: Arc<BatchTimes>,
     /// Of the link over which changes by others are heard.
     pub link: Arc<LinkCounters>,
+    /// Of the configuration.
+    pub reloads: Arc<ReloadCounters>,
 }
 
 impl Metrics {
@@ -267,6 +270,31 @@ impl Collected {
         )?)
     }
 
+    fn reloads(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let reloads = &self.sources.reloads;
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut family = encoder.encode_descriptor(
+            "configuration_reloads",
+            "Attempts to read the configuration again by how they ended",
+            None,
+            MetricType::Counter,
+        )?;
+        for (outcome, count) in [
+            ("applied", of(&reloads.applied)),
+            ("refused", of(&reloads.refused)),
+            ("failed", of(&reloads.failed)),
+        ] {
+            ConstCounter::new(count).encode(family.encode_family(&[("outcome", outcome)])?)?;
+        }
+        let last = reloads.last_success.load(Ordering::Relaxed);
+        ConstGauge::new(last).encode(encoder.encode_descriptor(
+            "configuration_last_reload_success_timestamp",
+            "When the configuration in force was read",
+            Some(&Unit::Seconds),
+            MetricType::Gauge,
+        )?)
+    }
+
     fn durations<'a>(
         encoder: &mut DescriptorEncoder<'_>,
         name: &str,
@@ -329,6 +357,7 @@ impl Collector for Collected {
             Self::counter(encoder, name, help, value)?;
         }
         self.deliveries(encoder)?;
+        self.reloads(encoder)?;
         let is_up = i64::from(self.sources.link.is_up.load(Ordering::Relaxed));
         ConstGauge::new(is_up).encode(encoder.encode_descriptor(
             "changes_link_up",

@@ -82,7 +82,7 @@ impl Scene {
         };
         let (kept, client, time) = (Arc::clone(&provider), http.clone(), clock.clone());
         let source = Supervision::default().start(&Arbiter::current(), terms, move |status| {
-            ProviderMetadata::new(&[kept], client, time, status)
+            ProviderMetadata::new(Providers::new(&[kept]).into(), client, time, status)
         });
         Self { op, party: SignInProvider::new(provider), http, source, clock }
     }

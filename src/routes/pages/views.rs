@@ -454,6 +454,7 @@ fn way_on(code: ErrorCode, here: Option<&str>) -> Action<'_> {
         | E::ClientChanged
         | E::NoClientSecret
         | E::KeysFromFiles
+        | E::ConfigurationInvalid
         | E::IdempotencyKeyInUse
         | E::IdempotencyKeyReused
         | E::MethodNotAllowed
