@@ -294,7 +294,7 @@ mod tests {
         let surroundings = Surroundings {
             file: None,
             base: Path::new("/nowhere").to_owned(),
-            environment: if text.contains("work") { environment } else { BTreeMap::new() },
+            environment: if text.contains("'work'") { environment } else { BTreeMap::new() },
             allow_open_secrets: false,
         };
         let (settings, account) =

@@ -42,6 +42,7 @@ mod rate_limits;
 mod raw_http;
 mod real_clients;
 mod registration;
+mod reload;
 mod rotation;
 mod sign_in;
 mod sqlite;

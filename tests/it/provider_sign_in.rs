@@ -14,6 +14,7 @@ use latchkey::protocol::pkce;
 use latchkey::protocol::secret::Secret;
 use latchkey::providers::ProviderError;
 use latchkey::providers::authorization::{Attempt, AuthorizationRequest, CallbackParameters};
+use latchkey::providers::configured::Providers;
 use latchkey::providers::configured::SignInProvider;
 use latchkey::providers::http::{HttpClient, Limits};
 use latchkey::providers::id_token::TokenProblem;
