@@ -69,9 +69,9 @@ async fn a_bad_file_changes_nothing_and_tells_all_its_problems(backend: Backend)
     assert!(problem["detail"].as_str().unwrap().contains("2 problems in"), "{problem}");
     let of = |at: usize, member: &str| problem["problems"][at][member].clone();
     assert_eq!(problem["problems"].as_array().unwrap().len(), 2);
-    assert_eq!((of(0, "line"), of(0, "key")), (json!(10), json!("tokens.acces_ttl")));
+    assert_eq!((of(0, "line"), of(0, "key")), (json!(11), json!("tokens.acces_ttl")));
     assert_eq!(of(0, "remedy"), "did you mean access_ttl?");
-    assert_eq!((of(1, "line"), of(1, "key")), (json!(11), json!("tokens.id_ttl")));
+    assert_eq!((of(1, "line"), of(1, "key")), (json!(12), json!("tokens.id_ttl")));
     assert!(!of(1, "reason").is_null() && !of(1, "file").is_null());
 
     assert!(!login_page(&alice).await.contains("Acme"), "nothing has changed");
@@ -109,7 +109,7 @@ fn reloads(server: &Server) -> (u64, u64, u64) {
     (of("applied"), of("refused"), of("failed"))
 }
 
-async fn a_reload_is_done_once_for_a_key_and_refuses_a_body(backend: Backend) {
+async fn a_reload_with_a_key_is_done_once(backend: Backend) {
     let (server, file) = Server::start_from_file(backend, ES256, as_it_is).await;
     let alice = admin(&server, "alice").await;
     let reload = || {
@@ -121,14 +121,11 @@ async fn a_reload_is_done_once_for_a_key_and_refuses_a_body(backend: Backend) {
     file.write(&format!("{ES256}[branding]\nname = \"Other\"\n"));
     assert_eq!(body(reload().await).await, first, "the same request again");
     assert!(login_page(&alice).await.contains("Acme"));
-    let answer = alice.post_json("/admin/reload", &json!({ "file": "/etc/passwd" })).await;
-    assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
-    assert_eq!(code(answer).await, "invalid_field");
 }
 
 crate::on_both_stores!(
     a_bad_file_changes_nothing_and_tells_all_its_problems,
-    a_reload_is_done_once_for_a_key_and_refuses_a_body,
+    a_reload_with_a_key_is_done_once,
     a_new_server_secret_signs_nobody_out,
     what_was_issued_before_a_shorter_life_stays_revoked,
     reloads_under_load_lose_no_refresh,
@@ -227,8 +224,12 @@ async fn lifetimes_signup_origins_proxies_and_pages_follow_at_once() {
     let request = alice.client.post(format!("{}/admin/reload", server.url));
     let request = request.header("x-forwarded-for", "203.0.113.9");
     assert_eq!(alice.send(request).await.status(), StatusCode::OK);
-    let rows = server.app.store.read.audit(&AuditPage::newest(1)).await.unwrap();
-    assert_eq!(rows[0].address.as_deref(), Some("203.0.113.9"));
+    let page =
+        AuditPage { action: Some("configuration.reloaded".to_owned()), ..AuditPage::newest(9) };
+    let rows = server.app.store.read.audit(&page).await.unwrap();
+    let mut addresses: Vec<_> = rows.iter().filter_map(|row| row.address.as_deref()).collect();
+    addresses.sort_unstable();
+    assert_eq!(addresses, ["127.0.0.1", "203.0.113.9"]);
 
     file.write(&format!("{ES256}[signup]\nmode = \"closed\"\n[branding]\naccent = \"#aa0000\"\n"));
     applied(&server).await;
@@ -269,12 +270,6 @@ async fn rate_limits_follow_and_tiers_that_stay_keep_their_buckets() {
     // What is swept is counted by the new limiter's own time.
     server.clock.advance(Duration::from_secs(60));
     assert_eq!(passes("/auth/dev").await, 7);
-    file.write(&format!(
-        "{}exempt = [\"127.0.0.0/8\"]\n",
-        LIMITS.replace("burst = 3", "burst = 7")
-    ));
-    assert_eq!(applied(&server).await, ["rate_limits.exempt"]);
-    assert_eq!(browser.get("/auth/dev").await.status(), StatusCode::FOUND);
 }
 
 async fn a_new_server_secret_signs_nobody_out(backend: Backend) {
@@ -350,6 +345,7 @@ async fn what_cannot_change_is_named_and_stays() {
     let Reloaded { applied, needs_restart } = server.reload().await.unwrap();
     assert_eq!(applied, ["branding.name"]);
     let waiting = [
+        "server.public_url",
         "server.shutdown_grace",
         "server.tls",
         "store.url",
@@ -392,7 +388,7 @@ async fn another_algorithm_signs_from_the_next_request_on() {
 
 async fn reloads_under_load_lose_no_refresh(backend: Backend) {
     let text = |number: usize| {
-        let mark = format!("mark-{number}");
+        let mark = format!("configured-{number}");
         format!(
             "{ES256}[tokens]\nsession_grace = \"0s\"\naccess_ttl = \"{}m\"\n[branding]\nname = \"{mark}\"\n{}",
             number + 1,
@@ -423,7 +419,7 @@ async fn reloads_under_load_lose_no_refresh(backend: Backend) {
             let page = login_page(&browser).await;
             let mut marks: Vec<&str> = page
                 .split(|character: char| !(character.is_ascii_alphanumeric() || character == '-'))
-                .filter(|word| word.starts_with("mark-"))
+                .filter(|word| word.starts_with("configured-"))
                 .collect();
             assert!(marks.len() >= 2, "{page}");
             marks.dedup();
@@ -591,7 +587,8 @@ async fn a_certificate_is_exchanged_under_connections() {
     assert_eq!(on_a_new_one().await.1, of("first"));
     // Without TLS at all the running one stays.
     file.write(ES256);
-    assert_eq!(server.reload().await.unwrap().needs_restart, ["server.tls"]);
+    let waiting = ["server.public_url", "server.tls"];
+    assert_eq!(server.reload().await.unwrap().needs_restart, waiting);
     assert_eq!(on_a_new_one().await.1, of("first"));
 }
 
