@@ -91,6 +91,11 @@ impl InForce {
             Some(former) => former.key_files.clone(),
             None => read_key_files(&settings)?,
         };
+        let place = &settings.avatars.store;
+        let avatars = match former {
+            Some(former) if former.settings.avatars.store == *place => former.avatars.clone(),
+            _ => AvatarStorage::open(place)?,
+        };
         let client_rules = registration::rules_with(&settings, &key_files);
         let longest = |of: fn(&Self) -> Duration, now: Duration| former.map_or(now, of).max(now);
         Ok(Self {
@@ -113,7 +118,7 @@ impl InForce {
                 former.map(|former| &former.providers),
                 &settings.providers,
             ),
-            avatars: AvatarStorage::open(&settings.avatars.store)?,
+            avatars,
             reach: match settings.server.allow_private_receivers {
                 true => Reach::Private,
                 false => Reach::Public,

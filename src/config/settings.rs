@@ -395,7 +395,7 @@ pub struct Avatars {
 }
 
 /// `avatars.store`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AvatarStore {
     /// `file:PATH`, resolved against the config file's folder.
     File(PathBuf),

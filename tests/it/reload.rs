@@ -680,7 +680,7 @@ async fn sighup_reads_it_again_and_the_log_says_what_became_of_it() {
 
         write(&format!(
             "max_body = \"2MiB\"\nworkers = 3\n{ES256}[branding]\nname = \"Acme\"\n\
-             [telemetry]\nlog_level = \"debug\"\n{}",
+             [telemetry]\nlog_level = \"debug\"\n[audit]\nlog = true\n{}",
             google("Google")
         ));
         process.hang_up();
@@ -689,6 +689,14 @@ async fn sighup_reads_it_again_and_the_log_says_what_became_of_it() {
             assert!(line.contains(part), "{part}: {line}");
         }
         assert!(line.contains("needs_restart=\"server.workers\""), "{line}");
+        // The trail is copied to the log by now.
+        write(ES256);
+        process.hang_up();
+        process.says("action=\"configuration.reloaded\"");
+        process.says("configuration reloaded");
+        write(&format!("{ES256}[branding]\nname = \"Acme\"\n[telemetry]\nlog_level = \"debug\"\n"));
+        process.hang_up();
+        process.says("configuration reloaded");
         process
     });
     let mut process = told.await.unwrap();
