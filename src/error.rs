@@ -363,10 +363,15 @@ pub struct ApiError {
     pub cause: Option<Box<str>>,
     /// Further headers of the answer, such as `Allow`.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Where its page leads on, if not where its code usually does: a path of ours.
-    pub way_on: Option<Box<str>>,
-    /// What is wrong with the configuration, if it is that.
-    pub problems: Vec<Problem>,
+    /// What few errors have: apart, so that the others stay small.
+    rare: Option<Box<Rare>>,
+}
+
+/// What few errors have.
+#[derive(Clone, Debug, Default)]
+struct Rare {
+    way_on: Option<String>,
+    problems: Vec<Problem>,
 }
 
 impl ApiError {
@@ -379,22 +384,32 @@ impl ApiError {
             retry: None,
             cause: None,
             headers: Vec::new(),
-            way_on: None,
-            problems: Vec::new(),
+            rare: None,
         }
     }
 
     /// Says where its page leads on.
     #[must_use]
     pub fn leading_to(mut self, path: impl Into<String>) -> Self {
-        self.way_on = Some(path.into().into_boxed_str());
+        self.rare.get_or_insert_default().way_on = Some(path.into());
         self
     }
 
     /// Tells what is wrong with the configuration.
     #[must_use]
-    pub fn problems(self, problems: Vec<Problem>) -> Self {
-        Self { problems, ..self }
+    pub fn telling(mut self, problems: Vec<Problem>) -> Self {
+        self.rare.get_or_insert_default().problems = problems;
+        self
+    }
+
+    /// Where its page leads on, if not where its code usually does: a path of ours.
+    pub fn way_on(&self) -> Option<&str> {
+        self.rare.as_ref()?.way_on.as_deref()
+    }
+
+    /// What is wrong with the configuration, if it is that.
+    pub fn problems(&self) -> &[Problem] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.problems)
     }
 
     /// Names the member at fault.

@@ -274,7 +274,7 @@ fn problem_answer(error: &ApiError, id: &str) -> HttpResponse {
             Some(Retry::At(moment)) => Some(moment),
             Some(Retry::After(_)) | None => None,
         },
-        problems: &error.problems,
+        problems: error.problems(),
     };
     HttpResponse::build(error.code.status()).insert_header((CONTENT_TYPE, PROBLEM)).json(problem)
 }

@@ -74,7 +74,7 @@ impl From<ReloadError> for ApiError {
                         format!("There are {more} problems in {place}, so nothing has changed.")
                     }
                 };
-                Self::new(ErrorCode::ConfigurationInvalid, detail).problems(problems)
+                Self::new(ErrorCode::ConfigurationInvalid, detail).telling(problems)
             }
             ReloadError::Write(error) => error.into(),
             ReloadError::Interrupted(_) => {
