@@ -50,7 +50,7 @@ fn limiters(clock: &Clock) -> Shards<RateLimiter> {
         let deadline = Duration::from_secs(3);
         let terms = Terms { name: "rate_limiter", shard, capacity: 4096, deadline };
         supervision.start(&Arbiter::current(), terms, move |status| {
-            RateLimiter::new(&limits, clock, status)
+            RateLimiter::new(limits.into(), clock, status)
         })
     })
 }

@@ -1,12 +1,18 @@
 //! What every request handler shares: settings, mailboxes and immutable tools. No state of its own.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use actix_web::dev::Extensions;
+use actix_web::web::Data;
 
 use crate::actors::auditor::Auditor;
 use crate::actors::change_listener::ChangeListener;
 use crate::actors::client_keys::ClientKeys;
 use crate::actors::clients::Clients;
+use crate::actors::configuration::Configuration;
 use crate::actors::db_writer::DbWriter;
 use crate::actors::janitor::Janitor;
 use crate::actors::key_ring::{KeyRing, KeySnapshot, Keys};
@@ -20,18 +26,9 @@ use crate::actors::revocations::Revocations;
 use crate::actors::shards::Shards;
 use crate::actors::status::ActorStatus;
 use crate::actors::token_families::TokenFamilies;
-use crate::avatars::storage::AvatarStorage;
 use crate::clock::Clock;
-use crate::config::settings::Settings;
-use crate::protocol::client_registration::Rules;
-use crate::protocol::refresh_token::RefreshTokens;
-use crate::protocol::rotation::Lifetimes;
-use crate::protocol::sealed::Sealer;
-use crate::providers::configured::Providers;
+use crate::in_force::{InForce, Snapshots};
 use crate::providers::http::HttpClient;
-use crate::routes::cookies::Cookies;
-use crate::routes::oauth::discovery::Discovery;
-use crate::routes::pages::site::Site;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
@@ -40,26 +37,23 @@ use crate::telemetry::traces::Traces;
 #[derive(Clone)]
 pub struct App(Arc<Parts>);
 
-/// The parts of an [`App`].
+/// The parts of an [`App`]. What follows from the configuration is in [`InForce`], and is reached through it.
+#[derive(Clone)]
 pub struct Parts {
-    /// The configuration.
-    pub settings: Settings,
+    /// The configuration that this request is served by.
+    pub in_force: Arc<InForce>,
+    /// Whatever is in force by now.
+    pub snapshots: Snapshots,
     /// Whether this is `latchkey dev`.
     pub is_development: bool,
     /// Tells the time.
     pub clock: Clock,
     /// The store; its write side is the writer's alone.
     pub store: Store,
-    /// Seals and opens tickets.
-    pub sealer: Sealer,
-    /// Issues and reads refresh tokens.
-    pub refresh_tokens: RefreshTokens,
-    /// The rule of rotation.
-    pub lifetimes: Lifetimes,
-    /// Cookie names and attributes.
-    pub cookies: Cookies,
     /// The newest keys.
     pub keys: Keys,
+    /// Owner of the configuration.
+    pub configuration: Mailbox<Configuration>,
     /// Owner of every write.
     pub writer: Mailbox<DbWriter>,
     /// Owner of the keys.
@@ -88,18 +82,8 @@ pub struct Parts {
     pub pictures: Mailbox<Pictures>,
     /// Owner of the deliveries under way.
     pub outbox: Mailbox<Outbox>,
-    /// Where avatars are kept.
-    pub avatars: AvatarStorage,
-    /// The configured providers.
-    pub providers: Providers,
     /// The guarded client for calls to providers.
     pub http_client: HttpClient,
-    /// What programs are told about this server.
-    pub discovery: Discovery,
-    /// What may be registered about a client.
-    pub client_rules: Rules,
-    /// The pages' name and look.
-    pub site: Site,
     /// All actors' counters.
     pub statuses: Vec<Arc<ActorStatus>>,
     /// Everything that /metrics shows.
@@ -109,13 +93,19 @@ pub struct Parts {
     /// How far this machine's own clock is ahead of the store's, in milliseconds.
     pub clock_skew: Arc<AtomicI64>,
     /// Set when the process is about to end: /ready says so.
-    pub draining: AtomicBool,
+    pub draining: Arc<AtomicBool>,
 }
 
 impl App {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// The same server by another configuration.
+    #[must_use]
+    pub fn by(&self, in_force: Arc<InForce>) -> Self {
+        Self::new(Parts { in_force, ..Parts::clone(self) })
     }
 
     /// The keys at this moment.
@@ -135,4 +125,52 @@ impl std::ops::Deref for App {
     fn deref(&self) -> &Parts {
         &self.0
     }
+}
+
+impl std::ops::Deref for Parts {
+    type Target = InForce;
+
+    fn deref(&self) -> &InForce {
+        &self.in_force
+    }
+}
+
+/// The newest [`App`] of one worker thread, as its requests get it.
+pub struct Newest {
+    app: App,
+    /// Tells when there is another; asked by this thread alone.
+    kept: RefCell<Kept>,
+}
+
+struct Kept {
+    snapshots: Snapshots,
+    data: Rc<Extensions>,
+}
+
+impl Newest {
+    /// For the requests of a thread.
+    pub fn new(app: App) -> Self {
+        let mut snapshots = app.snapshots.clone();
+        // From here on only what comes later is new.
+        let _seen = snapshots.if_changed();
+        let app = app.by(snapshots.current());
+        let kept = RefCell::new(Kept { snapshots, data: data_of(&app) });
+        Self { app, kept }
+    }
+
+    /// What a request that begins now is served with, for the whole of it.
+    pub fn data(&self) -> Rc<Extensions> {
+        let kept = &mut *self.kept.borrow_mut();
+        if let Some(in_force) = kept.snapshots.if_changed() {
+            kept.data = data_of(&self.app.by(in_force));
+        }
+        Rc::clone(&kept.data)
+    }
+}
+
+fn data_of(app: &App) -> Rc<Extensions> {
+    let mut data = Extensions::new();
+    data.insert(Data::new(app.clone()));
+    data.insert(Data::new(app.site.clone()));
+    Rc::new(data)
 }

@@ -14,6 +14,7 @@ use actix_web::http::header::{HeaderName, HeaderValue, SET_COOKIE};
 use actix_web::{HttpResponse, ResponseError};
 
 use crate::clock::Timestamp;
+use crate::config::problem::Problem;
 
 /// Every code that an answer can carry. `docs/errors.md` explains each; a test compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,6 +83,8 @@ pub enum ErrorCode {
     NoClientSecret,
     /// Signing keys come from files, so none is made here.
     KeysFromFiles,
+    /// The configuration that was to be read again cannot be used.
+    ConfigurationInvalid,
     /// A request with this key is under way.
     IdempotencyKeyInUse,
     /// The key was given to another request.
@@ -120,7 +123,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them, for the documentation's test.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
         Self::InvalidRequest,
         Self::InvalidField,
         Self::DuplicateParameter,
@@ -153,6 +156,7 @@ impl ErrorCode {
         Self::ClientChanged,
         Self::NoClientSecret,
         Self::KeysFromFiles,
+        Self::ConfigurationInvalid,
         Self::IdempotencyKeyInUse,
         Self::IdempotencyKeyReused,
         Self::UsernameReserved,
@@ -256,6 +260,11 @@ impl ErrorCode {
             Self::KeysFromFiles => {
                 ("keys_from_files", S::CONFLICT, "Signing keys come from files here")
             }
+            Self::ConfigurationInvalid => (
+                "configuration_invalid",
+                S::UNPROCESSABLE_ENTITY,
+                "The configuration cannot be used",
+            ),
             Self::IdempotencyKeyInUse => {
                 ("idempotency_key_in_use", S::CONFLICT, "The same request is under way")
             }
@@ -354,8 +363,15 @@ pub struct ApiError {
     pub cause: Option<Box<str>>,
     /// Further headers of the answer, such as `Allow`.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Where its page leads on, if not where its code usually does: a path of ours.
-    pub way_on: Option<Box<str>>,
+    /// What few errors have: apart, so that the others stay small.
+    rare: Option<Box<Rare>>,
+}
+
+/// What few errors have.
+#[derive(Clone, Debug, Default)]
+struct Rare {
+    way_on: Option<String>,
+    problems: Vec<Problem>,
 }
 
 impl ApiError {
@@ -368,15 +384,32 @@ impl ApiError {
             retry: None,
             cause: None,
             headers: Vec::new(),
-            way_on: None,
+            rare: None,
         }
     }
 
     /// Says where its page leads on.
     #[must_use]
     pub fn leading_to(mut self, path: impl Into<String>) -> Self {
-        self.way_on = Some(path.into().into_boxed_str());
+        self.rare.get_or_insert_default().way_on = Some(path.into());
         self
+    }
+
+    /// Tells what is wrong with the configuration.
+    #[must_use]
+    pub fn telling(mut self, problems: Vec<Problem>) -> Self {
+        self.rare.get_or_insert_default().problems = problems;
+        self
+    }
+
+    /// Where its page leads on, if not where its code usually does: a path of ours.
+    pub fn way_on(&self) -> Option<&str> {
+        self.rare.as_ref()?.way_on.as_deref()
+    }
+
+    /// What is wrong with the configuration, if it is that.
+    pub fn problems(&self) -> &[Problem] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.problems)
     }
 
     /// Names the member at fault.

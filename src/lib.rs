@@ -21,6 +21,7 @@
 //!          │   Auditor ◀─ AnnounceRemoval ─ Janitor  checkpoints of the audit trail
 //!          ├─ RotateKey, … ─▶ KeyRing                keys and their life cycle ────────────┘
 //!          │                    │    ╰─▶ watch: KeySnapshot, with which every worker signs
+//!          ├─ Reload ───────▶ Configuration          what is in force ─▶ watch: InForce
 //!          ├─ Apply ──────────▶ DbWriter ◀── Apply ── TokenFamilies, KeyRing, Auditor, Janitor, …
 //!          │                    │ batches: all that queued while one commit was under way
 //!          │                    │            Revocations, KeyRing, Clients ◀── look again ─ ChangeListener
@@ -41,6 +42,7 @@ pub mod clock;
 pub mod config;
 pub mod connections;
 pub mod error;
+pub mod in_force;
 pub mod notary;
 pub mod protocol;
 pub mod providers;

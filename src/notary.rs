@@ -11,6 +11,7 @@ use crate::actors::db_writer::{DbWriter, WriteError, apply};
 use crate::actors::key_ring::Keys;
 use crate::actors::mailbox::Mailbox;
 use crate::clock::{Clock, Timestamp};
+use crate::in_force::Live;
 use crate::protocol::audit_trail::statement::{self, Checkpoint, Head, Moment, Signed};
 use crate::protocol::audit_trail::survey;
 use crate::protocol::jwt::Algorithm;
@@ -39,13 +40,13 @@ pub struct Notary {
     /// `server.public_url`.
     pub issuer: String,
     /// What to sign with, if there is a key of it.
-    pub algorithm: Algorithm,
+    pub algorithm: Live<Algorithm>,
     /// How often a checkpoint is written.
-    pub every: Duration,
+    pub every: Live<Duration>,
     /// The keys.
     pub keys: Keys,
     /// Marks statements as our own.
-    pub sealer: Sealer,
+    pub sealer: Live<Sealer>,
     /// For the reads.
     pub read: Arc<dyn ReadStore>,
     /// For the writes.
@@ -138,7 +139,7 @@ impl Notary {
 
     /// A checkpoint's statement, if it is our own.
     pub fn open(&self, details: &str) -> Option<Checkpoint> {
-        serde_json::from_str::<Signed>(details).ok()?.open(&self.sealer)
+        serde_json::from_str::<Signed>(details).ok()?.open(&self.sealer.now())
     }
 
     /// The key that signs now.
@@ -147,7 +148,7 @@ impl Notary {
     /// [`NotaryError::NoKey`].
     pub fn signer(&self) -> Result<Arc<SigningKey>, NotaryError> {
         let (snapshot, now) = (Arc::clone(&self.keys.borrow()), self.clock.now());
-        let algorithms = std::iter::once(self.algorithm).chain(Algorithm::ALL);
+        let algorithms = std::iter::once(self.algorithm.now()).chain(Algorithm::ALL);
         let signer = algorithms.into_iter().find_map(|one| snapshot.signer(one, now).cloned());
         signer.ok_or(NotaryError::NoKey)
     }
@@ -217,13 +218,13 @@ impl Notary {
 
     /// Whether the last checkpoint is old, or from a time that has not come.
     fn is_due(&self, standing: &Standing, now: Timestamp) -> bool {
-        standing.at.is_none_or(|at| now.since(at) >= self.every || at > now.plus(MARGIN))
+        standing.at.is_none_or(|at| now.since(at) >= self.every.now() || at > now.plus(MARGIN))
     }
 
     /// Whether the first chain began so long ago that there should have been a checkpoint.
     fn is_old(&self, heads: &[ChainHead], now: Timestamp) -> bool {
         let began = heads.iter().filter_map(|head| began(head.place.chain)).min();
-        began.is_some_and(|began| now.since(began) >= self.every)
+        began.is_some_and(|began| now.since(began) >= self.every.now())
     }
 
     /// What no checkpoint covers yet. What one has covered may be named again: it harms nobody.
@@ -244,7 +245,7 @@ impl Notary {
         let mut covered: HashMap<Uuid, u64> = HashMap::new();
         for row in self.read.audit(&page).await? {
             let signed: Option<Signed> = serde_json::from_value(row.details).ok();
-            let heads = signed.and_then(|signed| signed.open(&self.sealer));
+            let heads = signed.and_then(|signed| signed.open(&self.sealer.now()));
             for head in heads.into_iter().flat_map(|checkpoint| checkpoint.heads) {
                 let position = covered.entry(head.chain).or_default();
                 *position = head.position.max(*position);
@@ -289,7 +290,8 @@ impl Notary {
             signers,
             heads,
         };
-        let signed = Signed::new(signer.sign(statement::CHECKPOINT, &checkpoint), &self.sealer);
+        let signed =
+            Signed::new(signer.sign(statement::CHECKPOINT, &checkpoint), &self.sealer.now());
         let mut audit =
             AuditEntry::new(now, Actor::System, statement::ACTION, survey::target(number));
         audit.details = serde_json::json!({ "statement": signed.statement, "seal": signed.seal });

@@ -3,6 +3,7 @@
 //! A change is checked against the rules, written with its line of the audit trail, and takes effect at
 //! once. What this node remembers of the client is for the caller to forget.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -17,6 +18,7 @@ use crate::protocol::client_registration::{
     IdError, Problems, Rules, check, check_id, response_types,
 };
 use crate::protocol::jwt::Algorithm;
+use crate::protocol::key::SigningKey;
 use crate::protocol::random;
 use crate::protocol::secret::Secret;
 use crate::startup::{StartError, read_key_files};
@@ -75,8 +77,12 @@ pub struct Registered {
 /// # Errors
 /// [`StartError::KeyFile`] if a file of `keys.files` cannot be read.
 pub fn rules(settings: &Settings) -> Result<Rules, StartError> {
-    let files = read_key_files(settings)?;
-    let algorithms = match files.as_slice() {
+    Ok(rules_with(settings, &read_key_files(settings)?))
+}
+
+/// The rules of this configuration, with its key files.
+pub fn rules_with(settings: &Settings, files: &[Arc<SigningKey>]) -> Rules {
+    let algorithms = match files {
         // Keys that live in the store are made as they are needed.
         [] => Algorithm::ALL.to_vec(),
         files => Algorithm::ALL
@@ -84,12 +90,12 @@ pub fn rules(settings: &Settings) -> Result<Rules, StartError> {
             .filter(|algorithm| files.iter().any(|key| key.public().algorithm == *algorithm))
             .collect(),
     };
-    Ok(Rules {
+    Rules {
         issuer: settings.server.public_url.to_string(),
         scopes: settings.scopes.iter().map(|scope| scope.name.clone()).collect(),
         algorithms,
         allow_private_receivers: settings.server.allow_private_receivers,
-    })
+    }
 }
 
 /// Registers a client by an id that was chosen, or a random one.

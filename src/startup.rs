@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use actix::Arbiter;
@@ -21,12 +21,13 @@ use crate::actors::auditor::{self, Auditor};
 use crate::actors::change_listener::{self, ChangeListener, FirstTry};
 use crate::actors::client_keys::ClientKeys;
 use crate::actors::clients::Clients;
+use crate::actors::configuration::{self, Configuration};
 use crate::actors::db_writer::DbWriter;
 use crate::actors::janitor::{self, Janitor};
 use crate::actors::key_ring::{self, KeyRing, KeyRingError, Keys, Reload};
 use crate::actors::mailbox::Mailbox;
 use crate::actors::outbox::{self, Outbox};
-use crate::actors::picture_decoder::PictureDecoder;
+use crate::actors::picture_decoder::{self, PictureDecoder};
 use crate::actors::pictures::{self, Pictures};
 use crate::actors::provider_metadata::ProviderMetadata;
 use crate::actors::rate_limiter::{self, RateLimiter};
@@ -36,28 +37,24 @@ use crate::actors::status::ActorStatus;
 use crate::actors::supervisor::{Policy, Supervision, Terms};
 use crate::actors::ticker;
 use crate::actors::token_families::{self, TokenFamilies};
-use crate::app::{App, Parts};
-use crate::avatars::storage::{AvatarStorage, StorageError};
+use crate::administration::By;
+use crate::app::{App, Newest, Parts};
+use crate::avatars::storage::StorageError;
 use crate::clock::Clock;
-use crate::config::settings::{Audit, Settings, Tls};
+use crate::config::settings::{Audit, Settings};
+use crate::config::{Given, Source};
 use crate::connections;
+use crate::in_force::{CurrentCertificate, InForce, Live, Publisher, Snapshots};
 use crate::notary::Notary;
 use crate::protocol::key::SigningKey;
-use crate::protocol::refresh_token::RefreshTokens;
-use crate::protocol::rotation::Lifetimes;
 use crate::protocol::sealed::Sealer;
-use crate::providers::address::Reach;
-use crate::providers::configured::Providers;
 use crate::providers::http::{HttpClient, Limits};
-use crate::registration;
 use crate::routes;
-use crate::routes::cookies::Cookies;
 use crate::routes::dev::idp::DevelopmentProvider;
 use crate::routes::multipart;
-use crate::routes::oauth::discovery::Discovery;
-use crate::routes::pages::site::Site;
 use crate::routes::session::tokens_live_for;
 use crate::store::error::OpenError;
+use crate::store::model;
 use crate::store::trail::TrailRules;
 use crate::store::{self, Store};
 use crate::telemetry::metrics::{Metrics, ProviderCounters, Sources};
@@ -103,8 +100,18 @@ pub enum StartError {
     #[error("another latchkey server uses {0}; stop it first, or use PostgreSQL to run several")]
     Locked(String),
     /// Certificate or key cannot be used.
+    #[error("server.tls.{key}: {path}: {reason}")]
+    Tls {
+        /// The key that names the file: `cert` or `key`.
+        key: &'static str,
+        /// Which file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// No TLS can be spoken with what there is.
     #[error("server.tls: {0}")]
-    Tls(String),
+    Handshakes(String),
     /// Pictures cannot be kept as the settings say.
     #[error(transparent)]
     Avatars(#[from] StorageError),
@@ -221,28 +228,39 @@ pub fn key_tokens_live_for(settings: &Settings) -> Duration {
 
 /// The parts of the key ring that do not come from other actors.
 fn key_ring_means(
-    settings: &Settings,
+    (rules, files): (Live<key_ring::Rules>, Vec<Arc<SigningKey>>),
     clock: &Clock,
     store: &Store,
     writer: &Mailbox<DbWriter>,
     revocations: Option<Mailbox<Revocations>>,
     used_by: KeyRingUse,
-) -> Result<key_ring::Means, StartError> {
-    Ok(key_ring::Means {
+) -> key_ring::Means {
+    key_ring::Means {
         writer: writer.clone(),
         read: Arc::clone(&store.read),
         revocations,
-        sealer: Sealer::new(&settings.server.secret_key),
         clock: clock.clone(),
+        rules,
+        files,
+        automatic: used_by == KeyRingUse::Server,
+        signing: Arc::default(),
+    }
+}
+
+/// How keys are made and follow each other by these settings.
+fn key_rules(settings: &Settings, sealer: Sealer, tokens_live_for: Duration) -> key_ring::Rules {
+    key_ring::Rules {
+        sealer,
         algorithm: settings.keys.algorithm,
         bits: settings.keys.bits,
         period: settings.keys.rotation_period,
         ahead: settings.keys.publish_ahead,
-        tokens_live_for: key_tokens_live_for(settings),
-        files: read_key_files(settings)?,
-        automatic: used_by == KeyRingUse::Server,
-        signing: Arc::default(),
-    })
+        tokens_live_for,
+    }
+}
+
+fn trail_rules(audit: &Audit) -> TrailRules {
+    TrailRules::new(audit.retention, audit.log)
 }
 
 fn terms(name: &'static str, shard: usize, capacity: usize, deadline: Duration) -> Terms {
@@ -254,9 +272,8 @@ fn start_writer(
     arbiter: &Arbiter,
     store: &Store,
     times: &Arc<crate::actors::db_writer::BatchTimes>,
-    audit: &Audit,
+    rules: Live<TrailRules>,
 ) -> Mailbox<DbWriter> {
-    let rules = TrailRules::new(audit.retention, audit.log);
     let (write, times) = (Arc::clone(&store.write), Arc::clone(times));
     let terms = terms("db_writer", 0, 4096, WRITER_DEADLINE);
     supervision
@@ -275,9 +292,12 @@ pub fn start_key_actors(
     let mut supervision = Supervision::new(Policy::default());
     let arbiter = Arbiter::current();
     let writer_arbiter = Arbiter::new();
-    let writer =
-        start_writer(&mut supervision, &writer_arbiter, store, &Arc::default(), &settings.audit);
-    let means = key_ring_means(settings, clock, store, &writer, None, KeyRingUse::CommandLine)?;
+    let trail = trail_rules(&settings.audit).into();
+    let writer = start_writer(&mut supervision, &writer_arbiter, store, &Arc::default(), trail);
+    let sealer = Sealer::new(&settings.server.secret_key);
+    let rules = key_rules(settings, sealer, key_tokens_live_for(settings)).into();
+    let with = (rules, read_key_files(settings)?);
+    let means = key_ring_means(with, clock, store, &writer, None, KeyRingUse::CommandLine);
     let (publish, keys) = KeyRing::channel();
     let terms = terms("key_ring", 0, 16, Duration::from_secs(60));
     let key_ring =
@@ -295,10 +315,10 @@ pub fn notary(
 ) -> Notary {
     Notary {
         issuer: settings.server.public_url.as_str().to_owned(),
-        algorithm: settings.keys.algorithm,
-        every: settings.audit.checkpoint_every,
+        algorithm: settings.keys.algorithm.into(),
+        every: settings.audit.checkpoint_every.into(),
         keys: keys.clone(),
-        sealer: Sealer::new(&settings.server.secret_key),
+        sealer: Sealer::new(&settings.server.secret_key).into(),
         read: Arc::clone(&store.read),
         writer: writer.clone(),
         clock: clock.clone(),
@@ -308,7 +328,8 @@ pub fn notary(
 /// The owner of the writes alone, for a command.
 pub fn start_writer_alone(settings: &Settings, store: &Store) -> Mailbox<DbWriter> {
     let mut supervision = Supervision::new(Policy::default());
-    start_writer(&mut supervision, &Arbiter::new(), store, &Arc::default(), &settings.audit)
+    let trail = trail_rules(&settings.audit).into();
+    start_writer(&mut supervision, &Arbiter::new(), store, &Arc::default(), trail)
 }
 
 /// Starts everything and listens on the configured address.
@@ -316,12 +337,12 @@ pub fn start_writer_alone(settings: &Settings, store: &Store) -> Mailbox<DbWrite
 /// # Errors
 /// [`StartError`]; nothing is listening then.
 pub async fn start(
-    settings: Settings,
+    given: Given,
     is_development: bool,
     clock: Clock,
 ) -> Result<Running, StartError> {
-    let listener = listen(settings.server.listen)?;
-    start_on(listener, settings, is_development, clock).await
+    let listener = listen(given.settings.server.listen)?;
+    start_on(listener, given, is_development, clock).await
 }
 
 /// Starts everything on a listener that is there already.
@@ -330,19 +351,23 @@ pub async fn start(
 /// [`StartError`].
 pub async fn start_on(
     listener: TcpListener,
-    settings: Settings,
+    given: impl Into<Given>,
     is_development: bool,
     clock: Clock,
 ) -> Result<Running, StartError> {
+    let Given { settings, entries, source } = given.into();
     let address = listener.local_addr().unwrap_or(settings.server.listen);
-    let tls = settings.server.tls.as_ref().map(tls_config).transpose()?;
     let database_lock = lock_database(&settings)?;
-    let store = open_store(&settings, &clock).await?;
+    let (publisher, snapshots) = Snapshots::channel(InForce::new(settings, entries)?);
+    let in_force = snapshots.current();
+    let tls = in_force.certificate.as_ref().map(|_| tls_config(&snapshots)).transpose()?;
+    let store = open_store(&in_force.settings, &clock).await?;
 
     let mut supervision = Supervision::new(Policy::default());
     let arbiters = vec![Arbiter::new(), Arbiter::new()];
+    let reading = Reading { source, publisher, snapshots };
     let (app, tickers) =
-        start_actors(settings, is_development, &clock, store, &mut supervision, &arbiters).await?;
+        start_actors(reading, is_development, &clock, store, &mut supervision, &arbiters).await?;
     let mut servers = vec![serve(&app, listener, tls)?];
     if let Some(address) = app.settings.telemetry.metrics_listen {
         servers.push(serve_metrics(&app, listen(address)?)?);
@@ -358,22 +383,33 @@ pub async fn start_on(
     })
 }
 
+/// The configuration that a server starts with, and what it is read again with.
+struct Reading {
+    source: Option<Source>,
+    publisher: Publisher,
+    snapshots: Snapshots,
+}
+
 /// Starts the actors in the order in which they need each other, and their tickers.
 async fn start_actors(
-    settings: Settings,
+    reading: Reading,
     is_development: bool,
     clock: &Clock,
     store: Store,
     supervision: &mut Supervision,
     arbiters: &[Arbiter],
 ) -> Result<(App, Vec<tokio::task::JoinHandle<()>>), StartError> {
+    let Reading { source, publisher, snapshots } = reading;
+    let in_force = snapshots.current();
+    let settings = &in_force.settings;
     let skew: Arc<AtomicI64> = Arc::default();
     synchronize(clock, &store, &skew).await;
     let (writer_arbiter, owners) = (&arbiters[0], &arbiters[1]);
-    let lifetimes = Lifetimes::new(&settings.tokens);
-    let access_tokens_live_for = tokens_live_for(settings.tokens.access_ttl);
+    let lifetimes = snapshots.live(|in_force| in_force.lifetimes);
+    let reach = snapshots.live(|in_force| in_force.reach);
     let batches = Arc::default();
-    let writer = start_writer(supervision, writer_arbiter, &store, &batches, &settings.audit);
+    let trail = snapshots.live(|in_force| trail_rules(&in_force.settings.audit));
+    let writer = start_writer(supervision, writer_arbiter, &store, &batches, trail);
 
     let revocations = {
         let (read, clock) = (Arc::clone(&store.read), clock.clone());
@@ -382,23 +418,18 @@ async fn start_actors(
             .start(&owners.handle(), terms, move |status| Revocations::new(read, clock, status))
     };
 
-    let names = settings.providers.iter().map(|provider| provider.name.clone());
-    let provider_counters = Arc::new(ProviderCounters::new(names));
+    let provider_counters: Arc<ProviderCounters> = Arc::default();
+    provider_counters.know(&settings.providers);
     let http_client = HttpClient::new(Limits::default())
         .map_err(|error| StartError::HttpClient(error.to_string()))?
         .counting(Arc::clone(&provider_counters));
     let spans: Arc<SpanCounters> = Arc::default();
-    let traces = start_traces(&settings, &http_client, &spans)?;
-    // Of what is not configured by the deployer: clients' receivers, people's pictures.
-    let reach = match settings.server.allow_private_receivers {
-        true => Reach::Private,
-        false => Reach::Public,
-    };
+    let traces = start_traces(settings, &http_client, &spans)?;
     let (publish, keys) = KeyRing::channel();
     let deliveries: Arc<outbox::DeliveryCounters> = Arc::default();
     let means = outbox::Means {
         http: http_client.clone(),
-        reach,
+        reach: reach.clone(),
         issuer: settings.server.public_url.as_str().to_owned(),
         keys: keys.clone(),
         read: Arc::clone(&store.read),
@@ -418,8 +449,8 @@ async fn start_actors(
         read: Arc::clone(&store.read),
         revocations: revocations.clone(),
         outbox: outbox.clone(),
-        lifetimes,
-        tokens_live_for: access_tokens_live_for,
+        lifetimes: lifetimes.clone(),
+        tokens_live_for: snapshots.live(|in_force| in_force.access_tokens_live_for),
         clock: clock.clone(),
         counters: Arc::clone(&refreshes),
     };
@@ -433,25 +464,28 @@ async fn start_actors(
         )
     });
 
-    let limits = settings.rate_limits.clone();
+    let limits = snapshots.live(|in_force| in_force.settings.rate_limits.clone());
     let rate_limiters = Shards::start(2, |shard| {
         let (limits, clock) = (limits.clone(), clock.clone());
         supervision.start(
             &owners.handle(),
             terms("rate_limiter", shard, 4096, CHECK_DEADLINE),
-            move |status| RateLimiter::new(&limits, clock, status),
+            move |status| RateLimiter::new(limits, clock, status),
         )
     });
 
+    let rules = snapshots.live(|in_force| {
+        let sealer = in_force.sealer.clone();
+        key_rules(&in_force.settings, sealer, in_force.key_tokens_live_for)
+    });
     let means = key_ring_means(
-        &settings,
+        (rules, in_force.key_files.clone()),
         clock,
         &store,
         &writer,
         Some(revocations.clone()),
         KeyRingUse::Server,
-    )?;
-    let key_tokens_live_for = means.tokens_live_for;
+    );
     let signing = Arc::clone(&means.signing);
     let key_ring = supervision.start(
         &owners.handle(),
@@ -486,14 +520,19 @@ async fn start_actors(
     // A node that cannot open the store's keys does not start.
     key_ring.ask(Reload).await.map_err(KeyRingError::from)??;
 
-    let notary = notary(&settings, clock, &store, &writer, &keys);
+    let notary = Notary {
+        algorithm: snapshots.live(|in_force| in_force.settings.keys.algorithm),
+        every: snapshots.live(|in_force| in_force.settings.audit.checkpoint_every),
+        sealer: snapshots.live(|in_force| in_force.sealer.clone()),
+        ..notary(settings, clock, &store, &writer, &keys)
+    };
     let auditor = supervision.start(
         &owners.handle(),
         terms("auditor", 0, 16, Duration::from_secs(15)),
         move |status| Auditor::new(notary, status),
     );
 
-    let avatars = AvatarStorage::open(&settings.avatars.store)?;
+    let avatars = snapshots.live(|in_force| in_force.avatars.clone());
     let last_clean: Arc<AtomicI64> = Arc::default();
     let means = janitor::Means {
         writer: writer.clone(),
@@ -501,8 +540,8 @@ async fn start_actors(
         read: Arc::clone(&store.read),
         clock: clock.clone(),
         lifetimes,
-        audit_retention: settings.audit.retention,
-        tokens_live_for: key_tokens_live_for,
+        audit_retention: snapshots.live(|in_force| in_force.settings.audit.retention),
+        tokens_live_for: snapshots.live(|in_force| in_force.key_tokens_live_for),
         avatars: avatars.clone(),
         last_success: Arc::clone(&last_clean),
     };
@@ -512,44 +551,42 @@ async fn start_actors(
         move |status| Janitor::new(means, status),
     );
 
-    let all_providers: Vec<_> = settings.providers.iter().cloned().map(Arc::new).collect();
-    let providers = Providers::new(&all_providers);
     let provider_metadata = {
+        let providers = snapshots.live(|in_force| in_force.providers.clone());
         let (http, clock) = (http_client.clone(), clock.clone());
         let terms = terms("provider_metadata", 0, 256, Duration::from_secs(10));
         supervision.start(&owners.handle(), terms, move |status| {
-            ProviderMetadata::new(&all_providers, http, clock, status)
+            ProviderMetadata::new(providers, http, clock, status)
         })
     };
 
-    let receivers = match settings.server.allow_private_receivers {
-        true => Reach::Private,
-        false => Reach::Public,
-    };
     let client_keys = {
-        let (http, clock) = (http_client.clone(), clock.clone());
+        let (http, reach, clock) = (http_client.clone(), reach.clone(), clock.clone());
         let terms = terms("client_keys", 0, 256, Duration::from_secs(10));
         supervision.start(&owners.handle(), terms, move |status| {
-            ClientKeys::new(http, receivers, clock, status)
+            ClientKeys::new(http, reach, clock, status)
         })
     };
 
     let picture_decoder = {
-        let most_pixels = settings.avatars.max_pixels;
-        let largest_upload = multipart::whole(settings.avatars.max_bytes);
+        let limits = snapshots.live(|in_force| picture_decoder::Limits {
+            most_pixels: in_force.settings.avatars.max_pixels,
+            largest_upload: multipart::whole(in_force.settings.avatars.max_bytes),
+        });
         let terms = terms("picture_decoder", 0, 256, Duration::from_secs(20));
-        supervision.start(&owners.handle(), terms, move |status| {
-            PictureDecoder::new(most_pixels, largest_upload, status)
-        })
+        supervision
+            .start(&owners.handle(), terms, move |status| PictureDecoder::new(limits, status))
     };
 
     let means = pictures::Means {
         http: http_client.clone(),
         reach,
-        max_bytes: settings.avatars.max_bytes,
-        max_pixels: settings.avatars.max_pixels,
+        most: snapshots.live(|in_force| {
+            let settings = &in_force.settings.avatars;
+            (settings.max_bytes, settings.max_pixels)
+        }),
         decoder: picture_decoder.clone(),
-        storage: avatars.clone(),
+        storage: avatars,
         read: Arc::clone(&store.read),
         writer: writer.clone(),
         clock: clock.clone(),
@@ -560,10 +597,31 @@ async fn start_actors(
         move |status| Pictures::new(means, status),
     );
 
+    let reloads: Arc<configuration::ReloadCounters> = Arc::default();
+    // The start has read it, too.
+    reloads.last_success.store(clock.now().seconds(), Ordering::Relaxed);
+    let means = configuration::Means {
+        source,
+        read: Arc::clone(&store.read),
+        writer: writer.clone(),
+        key_ring: key_ring.clone(),
+        keys: keys.clone(),
+        clock: clock.clone(),
+        counters: Arc::clone(&reloads),
+        providers: Arc::clone(&provider_counters),
+    };
+    let configuration = supervision.start(
+        &owners.handle(),
+        terms("configuration", 0, 16, configuration::DEADLINE),
+        move |status| Configuration::new(means, publisher, status),
+    );
+
+    let looks =
+        snapshots.live(|in_force| auditor::period(in_force.settings.audit.checkpoint_every));
     let tickers = vec![
         ticker::start(&revocations, revocations::POLL),
         ticker::start(&key_ring, key_ring::POLL),
-        ticker::start(&auditor, auditor::period(settings.audit.checkpoint_every)),
+        ticker::start(&auditor, looks),
         ticker::start(&janitor, janitor::PERIOD),
         ticker::start(&outbox, outbox::POLL),
         start_clock_ticker(clock.clone(), store.clone(), Arc::clone(&skew)),
@@ -572,7 +630,6 @@ async fn start_actors(
     .chain(rate_limiters.all().iter().map(|shard| ticker::start(shard, rate_limiter::SWEEP)))
     .collect();
 
-    let client_rules = registration::rules(&settings)?;
     let statuses: Vec<Arc<ActorStatus>> = supervision.statuses().to_vec();
     let metrics = Arc::new(Metrics::new(Sources {
         routes: routes::templates(is_development),
@@ -587,25 +644,24 @@ async fn start_actors(
         signing,
         keys: keys.clone(),
         // Keys from files follow nobody by the clock.
-        rotation_period: settings.keys.rotation_period.filter(|_| settings.keys.files.is_empty()),
+        rotation_period: snapshots.live(|in_force| {
+            let keys = &in_force.settings.keys;
+            keys.rotation_period.filter(|_| keys.files.is_empty())
+        }),
         janitor: last_clean,
         spans,
         skew: Arc::clone(&skew),
         clock: clock.clone(),
+        reloads,
     }));
     let app = App::new(Parts {
-        sealer: Sealer::new(&settings.server.secret_key),
-        refresh_tokens: RefreshTokens::new(&settings.server.secret_key),
-        cookies: Cookies::new(&settings),
-        site: Site::new(&settings.branding).leading_to(settings.server.frontend_url.as_ref()),
-        discovery: Discovery::new(&settings, &client_rules.algorithms),
-        client_rules,
-        settings,
+        in_force,
+        snapshots,
         is_development,
         clock: clock.clone(),
         store,
-        lifetimes,
         keys,
+        configuration,
         writer,
         key_ring,
         change_listener,
@@ -620,14 +676,12 @@ async fn start_actors(
         picture_decoder,
         pictures,
         outbox,
-        avatars,
-        providers,
         http_client,
         statuses,
         metrics,
         traces,
         clock_skew: skew,
-        draining: AtomicBool::new(false),
+        draining: Arc::default(),
     });
     Ok((app, tickers))
 }
@@ -695,23 +749,14 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     listener.into_std().map_err(refused)
 }
 
-fn tls_config(tls: &Tls) -> Result<rustls::ServerConfig, StartError> {
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let refused =
-        |path: &Path, reason: String| StartError::Tls(format!("{}: {reason}", path.display()));
-    let chain = CertificateDer::pem_file_iter(&tls.cert)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| refused(&tls.cert, error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key)
-        .map_err(|error| refused(&tls.key, error.to_string()))?;
+/// Each handshake asks which certificate is in force.
+fn tls_config(snapshots: &Snapshots) -> Result<rustls::ServerConfig, StartError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    rustls::ServerConfig::builder_with_provider(provider)
+    Ok(rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| StartError::Tls(error.to_string()))?
+        .map_err(|error| StartError::Handshakes(error.to_string()))?
         .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|error| refused(&tls.cert, error.to_string()))
+        .with_cert_resolver(Arc::new(CurrentCertificate(snapshots.clone()))))
 }
 
 /// Starts the HTTP server. Signals are ours: actix-server's own handling drops queued writes.
@@ -720,13 +765,12 @@ fn serve(
     listener: TcpListener,
     tls: Option<rustls::ServerConfig>,
 ) -> Result<ServerHandle, StartError> {
-    let data = Data::new(app.clone());
-    let site = Data::new(app.site.clone());
+    let shared = app.clone();
     let is_development = app.is_development;
     let idp = is_development.then(|| {
         Data::new(DevelopmentProvider::new(
             &app.settings.server,
-            app.sealer.clone(),
+            app.snapshots.live(|in_force| in_force.sealer.clone()),
             app.clock.clone(),
         ))
     });
@@ -734,8 +778,7 @@ fn serve(
     let metrics = Arc::clone(&app.metrics);
     let application = move || {
         actix_web::App::new()
-            .app_data(data.clone())
-            .app_data(site.clone())
+            .app_data(Newest::new(shared.clone()))
             .wrap(from_fn(routes::edge::edge))
             .configure(|config| {
                 if let Some(idp) = &idp {
@@ -778,15 +821,17 @@ fn serve_metrics(app: &App, listener: TcpListener) -> Result<ServerHandle, Start
     Ok(handle)
 }
 
-/// The signals that end the process in order. Made before anything is started: one that comes while the
-/// server starts would otherwise end it on the spot.
-pub struct StopSignals {
+/// The signals that end the process in order, and the one that has the configuration read again. Made before
+/// anything is started: one that comes while the server starts would otherwise end it on the spot.
+pub struct Signals {
     terminate: Signal,
     /// Comes a second time from who does not want to wait.
     pub interrupt: Signal,
+    /// Asks for the configuration to be read again.
+    hang_up: Signal,
 }
 
-impl StopSignals {
+impl Signals {
     /// Receives them from now on.
     ///
     /// # Errors
@@ -795,6 +840,7 @@ impl StopSignals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 }
@@ -808,13 +854,28 @@ impl Running {
         let _gone = keys.wait_for(|keys| keys.signer(algorithm, clock.now()).is_some()).await;
     }
 
-    /// Waits for SIGTERM, SIGINT, or an actor that failed for good; says which.
-    pub async fn wait(&self, signals: &mut StopSignals) -> &'static str {
-        tokio::select! {
-            _ = signals.terminate.recv() => "SIGTERM",
-            _ = signals.interrupt.recv() => "SIGINT",
-            () = self.given_up.notified() => "an actor failed for good",
+    /// Waits for SIGTERM, SIGINT, or an actor that failed for good; says which. Each SIGHUP until then has the
+    /// configuration read again.
+    pub async fn wait(&self, signals: &mut Signals) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = signals.terminate.recv() => return "SIGTERM",
+                _ = signals.interrupt.recv() => return "SIGINT",
+                () = self.given_up.notified() => return "an actor failed for good",
+                _ = signals.hang_up.recv() => self.reload(),
+            }
         }
+    }
+
+    /// Has the configuration read again, beside whatever else there is to do. The owner logs what became of it.
+    fn reload(&self) {
+        let app = self.app.clone();
+        actix_web::rt::spawn(async move {
+            let by = By::local(model::Actor::System, app.clock.now());
+            if let Err(error) = app.configuration.ask(configuration::Reload { by }).await {
+                tracing::warn!(%error, "it is not known whether the configuration was reloaded");
+            }
+        });
     }
 
     /// Ends all periodic work. What the actors were told stays true; they hear of nothing new.
@@ -832,7 +893,7 @@ impl Running {
         self.stop_tickers();
         let app = self.app;
         let grace = app.settings.server.shutdown_grace;
-        let mut drained = true;
+        let mut drained = app.configuration.drain(grace).await;
         for shard in app.families.all() {
             drained &= shard.drain(grace).await;
         }

@@ -71,7 +71,7 @@ async fn say(echo: &Mailbox<Echo>) {
 
 fn rate_limit(criterion: &mut Criterion, system: &SystemRunner, other_thread: &ArbiterHandle) {
     let limiter = Supervision::default().start(other_thread, TERMS, |status| {
-        RateLimiter::new(&generous(), Clock::system(), status)
+        RateLimiter::new(generous().into(), Clock::system(), status)
     });
     let sessions: Vec<String> = (0..64).map(|number| format!("session-{number:028}")).collect();
     let mut group = criterion.benchmark_group("rate_limit");

@@ -13,10 +13,9 @@ use actix_web::http::header::COOKIE;
 use actix_web::middleware::from_fn;
 use actix_web::rt::SystemRunner;
 use actix_web::test::{self, TestRequest};
-use actix_web::web::Data;
 use criterion::Criterion;
 use latchkey::actors::token_families::Rotate;
-use latchkey::app::App;
+use latchkey::app::{App, Newest};
 use latchkey::protocol::jwt::Algorithm;
 use latchkey::protocol::refresh_token::{FamilyKind, Presented};
 use latchkey::routes::cookies::Kind;
@@ -53,6 +52,7 @@ fn on_store(
     if algorithm == Algorithm::ES256 {
         if app.store.kind == "SQLite" {
             key_snapshot(criterion, app);
+            newest_configuration(criterion, app);
         }
         rotations(criterion, system, app, &families);
     }
@@ -80,6 +80,14 @@ fn key_snapshot(criterion: &mut Criterion, app: &App) {
     let mut group = criterion.benchmark_group("key_snapshot");
     group.bench_function("signer", |bencher| bencher.iter(signer));
     group.bench_function("verifier", |bencher| bencher.iter(|| verifier(black_box(&kid))));
+}
+
+/// What each request pays for being served by the newest configuration, while that does not change.
+fn newest_configuration(criterion: &mut Criterion, app: &App) {
+    let newest = Newest::new(app.clone());
+    criterion.bench_function("newest_configuration", |bencher| {
+        bencher.iter(|| black_box(newest.data()))
+    });
 }
 
 fn rotations(criterion: &mut Criterion, system: &SystemRunner, app: &App, families: &[FamilyId]) {
@@ -115,8 +123,7 @@ fn print_commits(app: &App, before: u64, taken: Taken) {
 fn refreshes(criterion: &mut Criterion, system: &SystemRunner, app: &App, families: &[FamilyId]) {
     let service = system.block_on(test::init_service(
         actix_web::App::new()
-            .app_data(Data::new(app.clone()))
-            .app_data(Data::new(app.site.clone()))
+            .app_data(Newest::new(app.clone()))
             .wrap(from_fn(edge::edge))
             .configure(|config| routes::configure(config, &app.metrics, false)),
     ));

@@ -315,20 +315,28 @@ mod tests {
             let mut supervision = Supervision::default();
             let here = Arbiter::current();
             let writer = supervision.start(&here, terms("db_writer"), |status| {
-                DbWriter::new(Arc::new(NoWrites), status, Arc::default(), TrailRules::default())
+                DbWriter::new(
+                    Arc::new(NoWrites),
+                    status,
+                    Arc::default(),
+                    TrailRules::default().into(),
+                )
             });
             let (publish, _) = KeyRing::channel();
             let means = key_ring::Means {
                 writer,
                 read: read.clone(),
                 revocations: None,
-                sealer: Sealer::new(&[SecretKey::new(vec![0; 32])]),
                 clock: clock.clone(),
-                algorithm: Algorithm::ES256,
-                bits: 2048,
-                period: None,
-                ahead: DEADLINE,
-                tokens_live_for: DEADLINE,
+                rules: key_ring::Rules {
+                    sealer: Sealer::new(&[SecretKey::new(vec![0; 32])]),
+                    algorithm: Algorithm::ES256,
+                    bits: 2048,
+                    period: None,
+                    ahead: DEADLINE,
+                    tokens_live_for: DEADLINE,
+                }
+                .into(),
                 files: Vec::new(),
                 automatic: false,
                 signing: Arc::default(),

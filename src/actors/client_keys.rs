@@ -19,6 +19,7 @@ use super::fetched::{Answer, Fetched, Lives, Next};
 use super::mailbox::Drain;
 use super::status::ActorStatus;
 use crate::clock::Clock;
+use crate::in_force::Live;
 use crate::providers::ProviderError;
 use crate::providers::address::Reach;
 use crate::providers::http::HttpClient;
@@ -45,7 +46,7 @@ pub struct KeysAt {
 /// The owner.
 pub struct ClientKeys {
     http: HttpClient,
-    reach: Reach,
+    reach: Live<Reach>,
     clock: Clock,
     status: Arc<ActorStatus>,
     sets: HashMap<String, Fetched<KeySet>>,
@@ -53,7 +54,12 @@ pub struct ClientKeys {
 
 impl ClientKeys {
     /// Fetches by `http` what `reach` allows.
-    pub fn new(http: HttpClient, reach: Reach, clock: Clock, status: Arc<ActorStatus>) -> Self {
+    pub fn new(
+        http: HttpClient,
+        reach: Live<Reach>,
+        clock: Clock,
+        status: Arc<ActorStatus>,
+    ) -> Self {
         Self { http, reach, clock, status, sets: HashMap::new() }
     }
 
@@ -112,7 +118,7 @@ impl Handler<KeysAt> for ClientKeys {
         let (caller, answer) = Fetched::caller();
         let set = self.sets.entry(uri.clone()).or_insert_with(|| Fetched::new(LIVES));
         if set.ask(caller, newer_than.as_ref(), self.clock.now()) == Next::Fetch {
-            let (http, reach) = (self.http.clone(), self.reach);
+            let (http, reach) = (self.http.clone(), self.reach.now());
             let fetching = async move {
                 let answer = fetch(&http, &uri, reach).await;
                 (uri, answer)

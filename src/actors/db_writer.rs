@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::mailbox::{AskError, Drain, Mailbox};
 use super::status::ActorStatus;
 use crate::clock::Stopwatch;
+use crate::in_force::Live;
 use crate::store::WriteStore;
 use crate::store::error::StoreError;
 use crate::store::operation::{Operation, Outcome, Write};
@@ -83,7 +84,7 @@ pub struct DbWriter {
     status: Arc<ActorStatus>,
     times: Arc<BatchTimes>,
     /// How the audit trail is kept.
-    rules: TrailRules,
+    rules: Live<TrailRules>,
     /// Where the audit trail of this process stands; away with the batch that is in flight.
     trail: Option<Trail>,
     pending: Vec<Waiting>,
@@ -102,7 +103,7 @@ impl DbWriter {
         store: Arc<dyn WriteStore>,
         status: Arc<ActorStatus>,
         times: Arc<BatchTimes>,
-        rules: TrailRules,
+        rules: Live<TrailRules>,
     ) -> Self {
         Self {
             store,
@@ -125,7 +126,7 @@ impl DbWriter {
         let (operations, replies): (Vec<_>, Vec<_>) =
             self.take_batch().into_iter().map(|waiting| (waiting.operation, waiting.reply)).unzip();
         let (store, times) = (Arc::clone(&self.store), Arc::clone(&self.times));
-        let mut trail = self.trail.take().unwrap_or_else(|| Trail::new(self.rules));
+        let mut trail = self.trail.take().unwrap_or_default().under(self.rules.now());
         let done = SendsOnDrop { writer: context.address(), trail: None };
         // A task of its own: it outlives a restart of this actor, and so do the answers. Its guard
         // starts the next batch on success, error and panic alike.
@@ -296,7 +297,7 @@ mod tests {
                 Arc::new(Scripted { batches: sender }),
                 status,
                 Arc::default(),
-                TrailRules::default(),
+                TrailRules::default().into(),
             )
         });
         (mailbox, batches)

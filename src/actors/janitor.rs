@@ -18,6 +18,7 @@ use super::ticker::Tick;
 use crate::avatars::name::ObjectName;
 use crate::avatars::storage::{AvatarStorage, Mark, StorageError};
 use crate::clock::{Clock, Timestamp};
+use crate::in_force::Live;
 use crate::notary::Checkpointed;
 use crate::protocol::key_life::{KeyState, life};
 use crate::protocol::rotation::Lifetimes;
@@ -71,15 +72,15 @@ pub struct Means {
     /// Tells the time.
     pub clock: Clock,
     /// From `[tokens]`.
-    pub lifetimes: Lifetimes,
+    pub lifetimes: Live<Lifetimes>,
     /// Signs what may be missing of the audit trail before it goes.
     pub auditor: Mailbox<Auditor>,
     /// How long audit entries are kept.
-    pub audit_retention: Duration,
+    pub audit_retention: Live<Duration>,
     /// How long a token can be valid after it was signed, with leeway.
-    pub tokens_live_for: Duration,
+    pub tokens_live_for: Live<Duration>,
     /// Where avatars are kept.
-    pub avatars: AvatarStorage,
+    pub avatars: Live<AvatarStorage>,
     /// When a round last succeeded, in milliseconds since 1970; shared with /metrics.
     pub last_success: Arc<AtomicI64>,
 }
@@ -103,18 +104,19 @@ impl Janitor {
 
 /// One whole round: step by step, each its own write, until nothing is left.
 async fn run(means: Means) -> Result<Removed, WriteError> {
-    let now = means.clock.now();
+    let (now, lifetimes) = (means.clock.now(), means.lifetimes.now());
+    let tokens_live_for = means.tokens_live_for.now();
     let keys = means.read.keys().await.map_err(WriteError::Store)?;
     let wipe_keys = keys
         .iter()
         .filter(|key| key.sealed_private.is_some())
-        .filter(|key| life(key, &keys, means.tokens_live_for).state(now) == KeyState::Removed)
+        .filter(|key| life(key, &keys, tokens_live_for).state(now) == KeyState::Removed)
         .map(|key| key.kid.clone())
         .collect();
     let mut step = RemoveExpired {
         now,
-        idle_since: now.minus(means.lifetimes.idle),
-        created_before: now.minus(means.lifetimes.absolute),
+        idle_since: now.minus(lifetimes.idle),
+        created_before: now.minus(lifetimes.absolute),
         revoked_before: now.minus(KEEP_ENDED),
         audited_before: announced(&means, now).await,
         wipe_keys,
@@ -147,8 +149,9 @@ async fn run(means: Means) -> Result<Removed, WriteError> {
 /// Up to when audit entries may go: what is missing must be signed for before. A moment more is signed than
 /// goes, since the last entry of a chain is not always the one with the latest time.
 async fn announced(means: &Means, now: Timestamp) -> Option<Timestamp> {
-    let before = now.minus(means.audit_retention);
-    let slack = (means.audit_retention / 10).min(Duration::from_secs(300));
+    let retention = means.audit_retention.now();
+    let before = now.minus(retention);
+    let slack = (retention / 10).min(Duration::from_secs(300));
     let ended_by = before.minus(slack);
     match means.auditor.ask(AnnounceRemoval { ended_by, before }).await {
         Ok(Ok(Checkpointed::Written(_))) => Some(ended_by),
@@ -188,7 +191,8 @@ async fn round(means: Means, pictures_seen: Option<Mark>) -> Round {
 /// Looks at the next pictures and removes those that nobody has: a crash between storing a picture and
 /// entering it leaves such ones. Returns how many went, and where to go on.
 async fn sweep(means: &Means, after: Option<&Mark>) -> Result<(usize, Option<Mark>), SweepError> {
-    let page = means.avatars.list(after, PICTURES).await?;
+    let avatars = means.avatars.now();
+    let page = avatars.list(after, PICTURES).await?;
     let before = means.clock.now().minus(KEEP_PICTURES);
     let old: Vec<ObjectName> = page
         .objects
@@ -204,7 +208,7 @@ async fn sweep(means: &Means, after: Option<&Mark>) -> Result<(usize, Option<Mar
         let used: HashSet<String> = used.into_iter().collect();
         for object in old {
             if !used.contains(&object.avatar().to_string())
-                && means.avatars.remove_old(object, before).await?
+                && avatars.remove_old(object, before).await?
             {
                 removed += 1;
             }

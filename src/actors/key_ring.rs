@@ -23,6 +23,7 @@ use super::status::ActorStatus;
 use super::ticker::Tick;
 use crate::administration::By;
 use crate::clock::{Clock, Timestamp};
+use crate::in_force::Live;
 use crate::protocol::entity_tag;
 use crate::protocol::jwt::Algorithm;
 use crate::protocol::key::{self, KeyError, SigningKey, SigningTimes, VerificationKey};
@@ -213,19 +214,11 @@ impl KeySnapshot {
 /// Receives the newest [`KeySnapshot`].
 pub type Keys = watch::Receiver<Arc<KeySnapshot>>;
 
-/// What the key ring is made with.
+/// How keys are made and follow each other.
 #[derive(Clone)]
-pub struct Means {
-    /// For the writes.
-    pub writer: Mailbox<DbWriter>,
-    /// For the reads.
-    pub read: Arc<dyn ReadStore>,
-    /// Is told of compromised keys; `None` on the command line, which serves nobody.
-    pub revocations: Option<Mailbox<Revocations>>,
+pub struct Rules {
     /// Seals private halves.
     pub sealer: Sealer,
-    /// Tells the time.
-    pub clock: Clock,
     /// What new keys sign with.
     pub algorithm: Algorithm,
     /// Bits of new RSA keys.
@@ -236,12 +229,34 @@ pub struct Means {
     pub ahead: Duration,
     /// How long a token can be valid after it was signed, with leeway.
     pub tokens_live_for: Duration,
+}
+
+/// What the key ring is made with.
+#[derive(Clone)]
+pub struct Means {
+    /// For the writes.
+    pub writer: Mailbox<DbWriter>,
+    /// For the reads.
+    pub read: Arc<dyn ReadStore>,
+    /// Is told of compromised keys; `None` on the command line, which serves nobody.
+    pub revocations: Option<Mailbox<Revocations>>,
+    /// Tells the time.
+    pub clock: Clock,
+    /// How keys are made and follow each other.
+    pub rules: Live<Rules>,
     /// Keys made elsewhere; if there are any, none is made here.
     pub files: Vec<Arc<SigningKey>>,
     /// Whether keys are made and rotated by the clock: by servers, not by the command line.
     pub automatic: bool,
     /// How long signatures take.
     pub signing: Arc<SigningTimes>,
+}
+
+impl Means {
+    /// The rules at this moment.
+    fn rules(&self) -> Rules {
+        self.rules.now()
+    }
 }
 
 /// The numbers of the reads of the store, in the order in which they begin. Reads overlap: a tick's and one
@@ -346,10 +361,10 @@ impl KeyRing {
         }
         let stored = found.keys;
         self.of_clients = found.of_clients;
-        let now = self.means.clock.now();
+        let (now, rules) = (self.means.clock.now(), self.means.rules());
         let mut published = Vec::new();
         for key in &stored {
-            let life = life(key, &stored, self.means.tokens_live_for);
+            let life = life(key, &stored, rules.tokens_live_for);
             if life.state(now) == KeyState::Removed {
                 self.parsed.remove(&key.kid);
                 continue;
@@ -359,7 +374,7 @@ impl KeyRing {
                 (Some(parsed), _) => Some(Arc::clone(parsed)),
                 (None, None) => None,
                 (None, Some(sealed)) => {
-                    let opened = open(&self.means.sealer, &key.kid, sealed)?;
+                    let opened = open(&rules.sealer, &key.kid, sealed)?;
                     self.parsed.insert(key.kid.clone(), Arc::clone(&opened));
                     Some(opened)
                 }
@@ -380,7 +395,7 @@ impl KeyRing {
     }
 
     fn can_sign(&self, now: Timestamp) -> bool {
-        self.publish.borrow().signer(self.means.algorithm, now).is_some()
+        self.publish.borrow().signer(self.means.rules().algorithm, now).is_some()
     }
 
     /// The configured algorithm, those of clients, and those that have keys.
@@ -419,12 +434,12 @@ impl KeyRing {
         if !self.means.files.is_empty() {
             return self.files_to_publish(now);
         }
-        let mut due = Vec::new();
+        let (mut due, rules) = (Vec::new(), self.means.rules());
         for algorithm in self.algorithms() {
             let current = newest(&self.stored, algorithm);
             // A key whose private half is in no file any more cannot sign: it counts as none.
             let usable = current.filter(|key| self.parsed.contains_key(&key.kid));
-            let next = next_signs_from(usable, self.means.period, self.means.ahead, now);
+            let next = next_signs_from(usable, rules.period, rules.ahead, now);
             if let Some(signs_from) = next {
                 due.push(Due::following(current, algorithm, signs_from));
             }
@@ -442,7 +457,7 @@ impl KeyRing {
         unknown.map_or_else(Vec::new, |file| {
             let algorithm = file.public().algorithm;
             let newest = newest(&self.stored, algorithm);
-            let signs_from = newest.map_or(now, |_| now.plus(self.means.ahead));
+            let signs_from = newest.map_or(now, |_| now.plus(self.means.rules().ahead));
             let due = Due::following(newest, algorithm, signs_from);
             vec![Due { file: Some(Arc::clone(file)), ..due }]
         })
@@ -478,7 +493,7 @@ impl KeyRing {
         let staging = async move {
             for due in due {
                 let by = By::local(AuditActor::System, means.clock.now());
-                stage(&means, due, means.bits, by).await?;
+                stage(&means, due, means.rules().bits, by).await?;
             }
             reads.read(&means).await
         };
@@ -495,8 +510,9 @@ impl KeyRing {
 
 /// What there must be a key for: the configured algorithm, then those of clients.
 fn in_use(means: &Means, of_clients: &[Algorithm]) -> Vec<Algorithm> {
-    let others = of_clients.iter().copied().filter(|algorithm| *algorithm != means.algorithm);
-    std::iter::once(means.algorithm).chain(others).collect()
+    let configured = means.rules().algorithm;
+    let others = of_clients.iter().copied().filter(|algorithm| *algorithm != configured);
+    std::iter::once(configured).chain(others).collect()
 }
 
 fn open(sealer: &Sealer, kid: &str, sealed: &str) -> Result<Arc<SigningKey>, KeyRingError> {
@@ -504,6 +520,19 @@ fn open(sealer: &Sealer, kid: &str, sealed: &str) -> Result<Arc<SigningKey>, Key
         .open_bytes(Purpose::SigningKey, sealed)
         .map_err(|reason| KeyRingError::Sealed { kid: kid.to_owned(), reason })?;
     Ok(Arc::new(SigningKey::from_pkcs8(&der)?))
+}
+
+/// Whether all private halves open that may still be needed.
+///
+/// # Errors
+/// [`KeyRingError::Sealed`] for the first that does not.
+pub fn check_opens(sealer: &Sealer, keys: &[StoredKey]) -> Result<(), KeyRingError> {
+    for key in keys {
+        if let Some(sealed) = &key.sealed_private {
+            open(sealer, &key.kid, sealed)?;
+        }
+    }
+    Ok(())
 }
 
 /// A key to be staged.
@@ -529,7 +558,7 @@ async fn stage(
     let (public, sealed_private) = match &due.file {
         Some(file) => (file.public().clone(), None),
         None => {
-            let (sealer, algorithm) = (means.sealer.clone(), due.algorithm);
+            let (sealer, algorithm) = (means.rules().sealer, due.algorithm);
             actix_web::rt::task::spawn_blocking(move || {
                 let der = key::generate(algorithm, bits)?;
                 let public = SigningKey::from_pkcs8(&der)?.public().clone();
@@ -573,7 +602,8 @@ async fn activate(means: &Means, kid: &str, at: Timestamp, by: By) -> Result<boo
 }
 
 async fn rotate(means: &Means, request: RotateKey) -> Result<RotateReport, KeyRingError> {
-    let algorithm = request.algorithm.unwrap_or(means.algorithm);
+    let rules = means.rules();
+    let algorithm = request.algorithm.unwrap_or(rules.algorithm);
     let stored = means.read.keys().await?;
     let current = newest(&stored, algorithm);
     let now = means.clock.now();
@@ -586,9 +616,9 @@ async fn rotate(means: &Means, request: RotateKey) -> Result<RotateReport, KeyRi
     let kid = match staged {
         Some(staged) => staged.kid.clone(),
         None => {
-            let ahead = if request.now || current.is_none() { Duration::ZERO } else { means.ahead };
+            let ahead = if request.now || current.is_none() { Duration::ZERO } else { rules.ahead };
             let due = Due::following(current, algorithm, now.plus(ahead));
-            let bits = request.bits.unwrap_or(means.bits);
+            let bits = request.bits.unwrap_or(rules.bits);
             match stage(means, due, bits, request.by.clone()).await? {
                 StageKeyOutcome::OtherIsNewer(kid) => kid,
                 StageKeyOutcome::Staged => {
@@ -613,7 +643,7 @@ async fn rotate(means: &Means, request: RotateKey) -> Result<RotateReport, KeyRi
         .filter(|key| key.algorithm == algorithm && key.signs_from <= signs_from && key.kid != kid)
         .max_by_key(|key| key.signs_from)
         .map(|key| {
-            let life = life(key, &stored, means.tokens_live_for);
+            let life = life(key, &stored, rules.tokens_live_for);
             (key.kid.clone(), life.published_until)
         });
     Ok(RotateReport { kid, algorithm, signs_from, is_new, replaces })
@@ -629,8 +659,8 @@ async fn retire(means: &Means, request: Retire) -> Result<RetireKeyOutcome, KeyR
     let Some(key) = stored.iter().find(|key| key.kid == request.kid) else {
         return Ok(RetireKeyOutcome::Unknown);
     };
-    let now = means.clock.now();
-    let signs_now = life(key, &stored, means.tokens_live_for).state(now) == KeyState::Active;
+    let (now, tokens_live_for) = (means.clock.now(), means.rules().tokens_live_for);
+    let signs_now = life(key, &stored, tokens_live_for).state(now) == KeyState::Active;
     if signs_now {
         // Another key takes over first, so that there is no moment without a signer.
         let rotation = RotateKey {
@@ -653,7 +683,7 @@ async fn retire(means: &Means, request: Retire) -> Result<RetireKeyOutcome, KeyR
     }
     let at = means.clock.now();
     let action = if request.compromised { "key.compromised" } else { "key.retired" };
-    let tokens_live_until = at.plus(means.tokens_live_for);
+    let tokens_live_until = at.plus(tokens_live_for);
     let outcome = apply(
         &means.writer,
         RetireKey {
@@ -674,15 +704,14 @@ async fn retire(means: &Means, request: Retire) -> Result<RetireKeyOutcome, KeyR
 }
 
 async fn reseal(means: &Means, by: AuditActor) -> Result<u64, KeyRingError> {
-    let mut sealed = Vec::new();
+    let (mut sealed, sealer) = (Vec::new(), means.rules().sealer);
     for key in means.read.keys().await? {
         let Some(private) = &key.sealed_private else { continue };
-        if !means.sealer.is_current(private) {
-            let der = means
-                .sealer
+        if !sealer.is_current(private) {
+            let der = sealer
                 .open_bytes(Purpose::SigningKey, private)
                 .map_err(|reason| KeyRingError::Sealed { kid: key.kid.clone(), reason })?;
-            sealed.push((key.kid, means.sealer.seal_bytes(Purpose::SigningKey, &der)));
+            sealed.push((key.kid, sealer.seal_bytes(Purpose::SigningKey, &der)));
         }
     }
     if sealed.is_empty() {

@@ -4,6 +4,7 @@ pub mod auditor;
 pub mod change_listener;
 pub mod client_keys;
 pub mod clients;
+pub mod configuration;
 pub mod db_writer;
 #[cfg(feature = "fault-injection")]
 pub mod fault;

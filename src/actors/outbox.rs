@@ -25,6 +25,7 @@ use super::mailbox::{Drain, Mailbox};
 use super::status::ActorStatus;
 use super::ticker::Tick;
 use crate::clock::{Clock, Timestamp};
+use crate::in_force::Live;
 use crate::protocol::jwt::{LOGOUT_TOKEN, LogoutClaims, LogoutEvent};
 use crate::protocol::random;
 use crate::providers::ProviderError;
@@ -95,7 +96,7 @@ pub struct Means {
     /// Goes where `reach` allows.
     pub http: HttpClient,
     /// Public addresses, or any if the deployer said `allow_private_receivers`.
-    pub reach: Reach,
+    pub reach: Live<Reach>,
     /// `iss` of logout tokens.
     pub issuer: String,
     /// Sign them.
@@ -276,7 +277,7 @@ async fn attempt(means: &Means, delivery: &Delivery) -> Outcome {
         let algorithm = client.metadata.id_token_signed_response_alg;
         return Outcome::NotNow(format!("there is no key that signs with {algorithm}"));
     };
-    judge(means.http.post_form(&receiver, &[("logout_token", &token)], means.reach).await)
+    judge(means.http.post_form(&receiver, &[("logout_token", &token)], means.reach.now()).await)
 }
 
 /// A fresh token for each attempt (OpenID Connect Back-Channel Logout §2.4).

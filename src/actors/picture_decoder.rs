@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::mailbox::{AskError, Drain, Mailbox};
 use super::status::ActorStatus;
 use crate::avatars::image::{self, Avatar, PictureError};
+use crate::in_force::Live;
 use crate::store::model::UserId;
 
 /// Decodings at once: more than processors would not be faster.
@@ -129,11 +130,19 @@ struct Waiting {
     reply: oneshot::Sender<Result<Avatar, PictureError>>,
 }
 
+/// What a picture may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most pixels.
+    pub most_pixels: u64,
+    /// Most bytes of a single upload, all in all.
+    pub largest_upload: usize,
+}
+
 /// The owner.
 pub struct PictureDecoder {
     status: Arc<ActorStatus>,
-    most_pixels: u64,
-    most_upload_bytes: usize,
+    limits: Live<Limits>,
     /// How many bytes each person may be sending.
     places: HashMap<UserId, usize>,
     waiting: VecDeque<Waiting>,
@@ -144,12 +153,11 @@ pub struct PictureDecoder {
 }
 
 impl PictureDecoder {
-    /// An owner with nothing to do yet. `largest_upload` is what a single upload may have, all in all.
-    pub fn new(most_pixels: u64, largest_upload: usize, status: Arc<ActorStatus>) -> Self {
+    /// An owner with nothing to do yet.
+    pub fn new(limits: Live<Limits>, status: Arc<ActorStatus>) -> Self {
         Self {
             status,
-            most_pixels,
-            most_upload_bytes: UPLOADS.max(largest_upload),
+            limits,
             places: HashMap::new(),
             waiting: VecDeque::new(),
             decodings: 0,
@@ -162,15 +170,16 @@ impl PictureDecoder {
     /// take is there for all together.
     fn go_on(&mut self, context: &mut Context<Self>) {
         self.waiting.retain(|waiting| !waiting.reply.is_closed());
+        let most_pixels = self.limits.now().most_pixels;
         while self.decodings < AT_ONCE
             && let Some(next) = self.waiting.front()
             && (self.decodings == 0
-                || self.memory.saturating_add(next.memory) <= image::most_memory(self.most_pixels))
+                || self.memory.saturating_add(next.memory) <= image::most_memory(most_pixels))
             && let Some(Waiting { bytes, memory, reply }) = self.waiting.pop_front()
         {
             self.decodings += 1;
             self.memory = self.memory.saturating_add(memory);
-            let (most_pixels, over) = (self.most_pixels, SendsOnDrop(context.address(), memory));
+            let over = SendsOnDrop(context.address(), memory);
             let _task = tokio::task::spawn_blocking(move || {
                 let _over = over;
                 let _gone = reply.send(guarded(|| image::encode(&bytes, most_pixels)));
@@ -220,7 +229,8 @@ impl Handler<TakePlace> for PictureDecoder {
             return Err(NoPlace::Occupied);
         }
         let taken: usize = self.places.values().sum();
-        if self.places.len() >= PLACES || taken.saturating_add(bytes) > self.most_upload_bytes {
+        let most = UPLOADS.max(self.limits.now().largest_upload);
+        if self.places.len() >= PLACES || taken.saturating_add(bytes) > most {
             return Err(NoPlace::Full);
         }
         self.places.insert(user, bytes);

@@ -19,6 +19,7 @@ use super::status::ActorStatus;
 use crate::avatars::name::AvatarName;
 use crate::avatars::storage::{AvatarStorage, StorageError};
 use crate::clock::Clock;
+use crate::in_force::Live;
 use crate::providers::ProviderError;
 use crate::providers::address::Reach;
 use crate::providers::http::HttpClient;
@@ -72,15 +73,13 @@ pub struct Means {
     /// Goes where `reach` allows.
     pub http: HttpClient,
     /// Public addresses, or any if the deployer said `allow_private_receivers`.
-    pub reach: Reach,
-    /// Most bytes of a picture as it comes.
-    pub max_bytes: usize,
-    /// Most pixels of a picture as it comes.
-    pub max_pixels: u64,
+    pub reach: Live<Reach>,
+    /// Most bytes and most pixels of a picture as it comes.
+    pub most: Live<(usize, u64)>,
     /// Decodes what was fetched.
     pub decoder: Mailbox<PictureDecoder>,
     /// Where avatars are kept.
-    pub storage: AvatarStorage,
+    pub storage: Live<AvatarStorage>,
     /// Tells who has an avatar already.
     pub read: Arc<dyn ReadStore>,
     /// For the write.
@@ -192,14 +191,16 @@ async fn fill(
     if !person.is_some_and(|person| takes_avatar(&person)) {
         return Ok(false);
     }
+    let ((max_bytes, max_pixels), storage) = (means.most.now(), means.storage.now());
+    let reach = means.reach.now();
     let bytes = tokio::select! {
-        bytes = means.http.get_bytes(&address, ACCEPTED, means.reach, means.max_bytes) => bytes?,
+        bytes = means.http.get_bytes(&address, ACCEPTED, reach, max_bytes) => bytes?,
         _ = ending.wait_for(|is_ending| *is_ending) => return Err(Unusable::Ending),
     };
-    let avatar = picture_decoder::encode(&means.decoder, bytes.into(), means.max_pixels).await?;
+    let avatar = picture_decoder::encode(&means.decoder, bytes.into(), max_pixels).await?;
     let name = AvatarName::new(user, &avatar);
-    if let Err(error) = means.storage.put(name, &avatar).await {
-        give_up(means.read.as_ref(), &means.storage, user, name).await;
+    if let Err(error) = storage.put(name, &avatar).await {
+        give_up(means.read.as_ref(), &storage, user, name).await;
         return Err(error.into());
     }
     let audit = AuditEntry::new(
@@ -212,13 +213,13 @@ async fn fill(
     match apply(&means.writer, write).await {
         Ok(true) => Ok(true),
         Ok(false) => {
-            give_up(means.read.as_ref(), &means.storage, user, name).await;
+            give_up(means.read.as_ref(), &storage, user, name).await;
             Ok(false)
         }
         Err(error) => {
             // With any other error the write may still be done, and the objects be needed.
             if matches!(error, WriteError::Ask(AskError::Full)) {
-                give_up(means.read.as_ref(), &means.storage, user, name).await;
+                give_up(means.read.as_ref(), &storage, user, name).await;
             }
             Err(error.into())
         }

@@ -19,7 +19,9 @@ use super::mailbox::{Drain, Mailbox};
 use super::status::ActorStatus;
 use crate::clock::Clock;
 use crate::config::settings::Provider;
+use crate::in_force::Live;
 use crate::providers::ProviderError;
+use crate::providers::configured::Providers;
 use crate::providers::discovery::{Metadata, discover};
 use crate::providers::http::HttpClient;
 use crate::providers::openid::MetadataSource;
@@ -51,6 +53,7 @@ pub struct ProviderMetadata {
     http: HttpClient,
     clock: Clock,
     status: Arc<ActorStatus>,
+    providers: Live<Providers>,
     entries: HashMap<String, Entry>,
 }
 
@@ -61,22 +64,38 @@ struct Entry {
 }
 
 impl ProviderMetadata {
-    /// Keeps the metadata of these providers.
+    /// Keeps the metadata of the configured providers.
     pub fn new(
-        providers: &[Arc<Provider>],
+        providers: Live<Providers>,
         http: HttpClient,
         clock: Clock,
         status: Arc<ActorStatus>,
     ) -> Self {
-        let entries = providers
-            .iter()
-            .map(|settings| (settings.name.clone(), Entry::new(Arc::clone(settings))));
-        Self { http, clock, status, entries: entries.collect() }
+        Self { http, clock, status, providers, entries: HashMap::new() }
     }
 
-    fn fetched(&mut self, name: &str, answer: Answer<Metadata>) {
-        let now = self.clock.now();
-        if let Some(entry) = self.entries.get_mut(name) {
+    /// What is known of a provider as it is configured now. Of one that was configured otherwise nothing is,
+    /// and of one that is gone nothing is kept.
+    fn entry(&mut self, name: &str) -> Option<&mut Entry> {
+        let providers = self.providers.now();
+        let Some(configured) = providers.get(name) else {
+            self.entries.remove(name);
+            return None;
+        };
+        let settings = configured.shared_settings();
+        let entry =
+            self.entries.entry(name.to_owned()).or_insert_with(|| Entry::new(Arc::clone(settings)));
+        if !Arc::ptr_eq(&entry.settings, settings) {
+            *entry = Entry::new(Arc::clone(settings));
+        }
+        Some(entry)
+    }
+
+    /// Takes over what was fetched for these settings, unless there are others by now.
+    fn fetched(&mut self, settings: &Arc<Provider>, answer: Answer<Metadata>) {
+        let (now, name) = (self.clock.now(), &settings.name);
+        let entry = self.entries.get_mut(name);
+        if let Some(entry) = entry.filter(|entry| Arc::ptr_eq(&entry.settings, settings)) {
             entry.metadata.settle(answer, now);
         }
     }
@@ -98,9 +117,7 @@ impl Actor for ProviderMetadata {
 
 impl Supervised for ProviderMetadata {
     fn restarting(&mut self, _: &mut Context<Self>) {
-        for entry in self.entries.values_mut() {
-            *entry = Entry::new(Arc::clone(&entry.settings));
-        }
+        self.entries.clear();
     }
 }
 
@@ -109,26 +126,27 @@ impl Handler<MetadataFor> for ProviderMetadata {
 
     fn handle(&mut self, question: MetadataFor, context: &mut Context<Self>) -> Self::Result {
         let now = self.clock.now();
-        let Some(entry) = self.entries.get_mut(&question.provider) else {
+        let http = self.http.clone();
+        let Some(entry) = self.entry(&question.provider) else {
             let unknown = ProviderError::Misconfigured("no such provider".to_owned());
             return Box::pin(std::future::ready(Err(unknown)));
         };
         let (caller, answer) = Fetched::<Metadata>::caller();
         if entry.metadata.ask(caller, question.newer_than.as_ref(), now) == Next::Fetch {
-            let (http, settings) = (self.http.clone(), Arc::clone(&entry.settings));
+            let settings = Arc::clone(&entry.settings);
             let fetching = on_behalf_of(question.origin, async move {
-                let found = discover(&http, &settings).await.map(Arc::new);
-                found.inspect_err(|error| {
+                let answer = discover(&http, &settings).await.map(Arc::new);
+                if let Err(error) = &answer {
                     let provider = &settings.name;
                     tracing::warn!(provider, %error, "provider metadata could not be fetched");
-                })
+                }
+                (settings, answer)
             });
-            let name = question.provider;
-            context.spawn(
-                fetching
-                    .into_actor(self)
-                    .map(move |answer, actor: &mut Self, _| actor.fetched(&name, answer)),
-            );
+            context.spawn(fetching.into_actor(self).map(
+                |(settings, answer), actor: &mut Self, _: &mut Context<Self>| {
+                    actor.fetched(&settings, answer);
+                },
+            ));
         }
         answer
     }

@@ -19,6 +19,7 @@ use super::status::ActorStatus;
 use super::ticker::Tick;
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::{RateLimits, Tier as Limit};
+use crate::in_force::Live;
 
 /// How often expired buckets are swept.
 pub const SWEEP: Duration = Duration::from_secs(10);
@@ -170,31 +171,55 @@ impl StateStore for SharedBuckets {
     }
 }
 
-/// One shard.
-pub struct RateLimiter {
-    limiters: Vec<(Limiter, SharedBuckets)>,
-    clock: Nanoseconds,
+/// One tier: its limit and its buckets.
+struct Limited {
+    limit: Limit,
+    limiter: Limiter,
+    buckets: SharedBuckets,
     /// governor counts arrival times from when a limiter was made.
     start: Nanos,
+}
+
+impl Limited {
+    fn new(limit: Limit, clock: &Nanoseconds) -> Self {
+        let buckets = SharedBuckets::default();
+        let start = clock.now();
+        let limiter = Gcra::new(quota(limit), buckets.clone(), clock.clone());
+        Self { limit, limiter, buckets, start }
+    }
+
+    /// The present moment as arrival times are counted.
+    fn since_start(&self, clock: &Nanoseconds) -> Nanos {
+        clock.now().duration_since(self.start)
+    }
+}
+
+/// One shard.
+pub struct RateLimiter {
+    limits: Live<RateLimits>,
+    tiers: Vec<Limited>,
+    clock: Nanoseconds,
     hasher: RandomState,
     status: Arc<ActorStatus>,
 }
 
 impl RateLimiter {
     /// One shard with the configured limits.
-    pub fn new(limits: &RateLimits, clock: Clock, status: Arc<ActorStatus>) -> Self {
-        let clock = Nanoseconds(clock);
-        let start = clock.now();
-        let limiters = Tier::ALL.into_iter().map(|tier| {
-            let buckets = SharedBuckets::default();
-            (Gcra::new(quota(tier.limit(limits)), buckets.clone(), clock.clone()), buckets)
-        });
-        Self { limiters: limiters.collect(), clock, start, hasher: RandomState::new(), status }
+    pub fn new(limits: Live<RateLimits>, clock: Clock, status: Arc<ActorStatus>) -> Self {
+        let (now, clock) = (limits.now(), Nanoseconds(clock));
+        let tiers = Tier::ALL.into_iter().map(|tier| Limited::new(tier.limit(&now), &clock));
+        Self { tiers: tiers.collect(), limits, clock, hasher: RandomState::new(), status }
     }
 
-    /// The present moment as arrival times are counted.
-    fn since_start(&self) -> Nanos {
-        self.clock.now().duration_since(self.start)
+    /// Tiers whose limits are others by now begin anew; the others keep their buckets.
+    fn follow_limits(&mut self) {
+        let Some(limits) = self.limits.if_changed() else { return };
+        for (tier, limited) in Tier::ALL.into_iter().zip(&mut self.tiers) {
+            let limit = tier.limit(&limits);
+            if limited.limit != limit {
+                *limited = Limited::new(limit, &self.clock);
+            }
+        }
     }
 }
 
@@ -216,7 +241,7 @@ impl Actor for RateLimiter {
 
 impl Supervised for RateLimiter {
     fn restarting(&mut self, _: &mut Context<Self>) {
-        for (_, buckets) in &self.limiters {
+        for Limited { buckets, .. } in &self.tiers {
             buckets.0.0.borrow_mut().clear();
         }
     }
@@ -226,12 +251,14 @@ impl Handler<Pass> for RateLimiter {
     type Result = Result<(), Wait>;
 
     fn handle(&mut self, Pass { tier, key }: Pass, _: &mut Context<Self>) -> Self::Result {
-        let (limiter, buckets) = &self.limiters[tier as usize];
-        if buckets.0.len() >= MOST_BUCKETS {
-            buckets.0.sweep(self.since_start(), MOST_BUCKETS / 2);
+        self.follow_limits();
+        let limited = &self.tiers[tier as usize];
+        if limited.buckets.0.len() >= MOST_BUCKETS {
+            limited.buckets.0.sweep(limited.since_start(&self.clock), MOST_BUCKETS / 2);
         }
         let key = self.hasher.hash_one((tier, key));
-        limiter
+        limited
+            .limiter
             .check_key(&key)
             .map_err(|not_until| Wait(not_until.wait_time_from(self.clock.now())))
     }
@@ -241,8 +268,8 @@ impl Handler<Tick> for RateLimiter {
     type Result = ();
 
     fn handle(&mut self, Tick: Tick, _: &mut Context<Self>) {
-        for (_, buckets) in &self.limiters {
-            buckets.0.sweep(self.since_start(), MOST_BUCKETS);
+        for limited in &self.tiers {
+            limited.buckets.0.sweep(limited.since_start(&self.clock), MOST_BUCKETS);
         }
     }
 }
@@ -285,7 +312,7 @@ mod tests {
         let terms = Terms { name: "rate_limiter", shard: 0, capacity: 64, deadline: MINUTE };
         let shared = clock.clone();
         let mailbox = Supervision::default().start(&Arbiter::current(), terms, move |status| {
-            RateLimiter::new(&limits(burst), shared, status)
+            RateLimiter::new(limits(burst).into(), shared, status)
         });
         (mailbox, clock)
     }

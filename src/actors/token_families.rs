@@ -20,6 +20,7 @@ use super::outbox::{Outbox, Wake};
 use super::revocations::{Add, Revocations};
 use super::status::ActorStatus;
 use crate::clock::{Clock, Timestamp};
+use crate::in_force::Live;
 use crate::protocol::refresh_token::Presented;
 use crate::protocol::rotation::{Lifetimes, Verdict, judge};
 use crate::store::ReadStore;
@@ -130,9 +131,9 @@ pub struct Means {
     /// Is told that clients may have to hear of it.
     pub outbox: Mailbox<Outbox>,
     /// From `[tokens]`.
-    pub lifetimes: Lifetimes,
+    pub lifetimes: Live<Lifetimes>,
     /// How long access tokens live, with leeway.
-    pub tokens_live_for: Duration,
+    pub tokens_live_for: Live<Duration>,
     /// Tells the time.
     pub clock: Clock,
     /// How refreshes end.
@@ -235,7 +236,7 @@ async fn rotate(means: &Means, request: Rotate, mut read_first: bool) -> RotateR
         let Some(live) = means.read.family(presented.family).await? else {
             return Err(RotateError::Unknown);
         };
-        match judge(presented, &live, &means.lifetimes, now) {
+        match judge(presented, &live, &means.lifetimes.now(), now) {
             Verdict::Keep => return Ok(Rotated { live, advanced: false }),
             Verdict::Advance => {}
             Verdict::Ended => return Err(RotateError::Ended),
@@ -255,7 +256,7 @@ async fn advance(
     presented: Presented,
     now: Timestamp,
 ) -> Result<Option<Rotated>, RotateError> {
-    let lifetimes = &means.lifetimes;
+    let lifetimes = means.lifetimes.now();
     let write = AdvanceFamily {
         family: presented.family,
         presented: presented.generation,
@@ -307,7 +308,7 @@ fn reuse(means: &Means, request: &Rotate, live: &FamilyWithUser, now: Timestamp)
         only_if_reused: Some((family.id, request.presented.generation)),
         reason: "reuse",
         now,
-        tokens_live_for: means.tokens_live_for,
+        tokens_live_for: means.tokens_live_for.now(),
         audit,
     }
 }
@@ -351,7 +352,7 @@ impl Recent {
     fn says_no_write(&self, presented: Presented, means: &Means) -> bool {
         let seen = self.young.get(&presented.family).or_else(|| self.old.get(&presented.family));
         seen.is_some_and(|seen| {
-            let grace = means.lifetimes.grace(presented.kind);
+            let grace = means.lifetimes.now().grace(presented.kind);
             seen.generation > presented.generation
                 || (seen.generation == presented.generation
                     && means.clock.now().since(seen.rotated_at) < grace)
@@ -407,7 +408,7 @@ impl Handler<FlightDone> for TokenFamilies {
             match &done.result {
                 Some(result)
                     if waiting.rotate.presented == flight.presented
-                        && may_share(result, &self.means.lifetimes) =>
+                        && may_share(result, &self.means.lifetimes.now()) =>
                 {
                     let shared =
                         result.clone().map(|rotated| Rotated { advanced: false, ..rotated });

@@ -5,18 +5,21 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::cli::serve::until_stopped;
-use crate::cli::{Failure, load, output};
+use crate::cli::{Failure, output};
 use crate::clock::{Clock, Stopwatch};
+use crate::config::problem::{Problem, Problems};
 use crate::config::settings::{Origin, Provider, Settings, Telemetry};
+use crate::config::{Given, Loaded};
 use crate::protocol::random;
 use crate::routes::dev::{app as demo_app, idp};
 use crate::routes::openapi;
-use crate::startup::{self, Running, StopSignals};
+use crate::startup::{self, Running, Signals};
 use crate::{config, telemetry};
 
 /// What `latchkey dev` was called with.
@@ -37,16 +40,20 @@ const DEFAULT_PORT: u16 = 8080;
 /// A sentence on why it did not start.
 pub async fn run(mut options: Options) -> Result<(), Failure> {
     let watch = Stopwatch::start();
+    let signals = Signals::listen().map_err(Failure::of)?;
     if options.port == Some(0) {
         options.port = Some(free_port().map_err(Failure::of)?);
     }
     let is_new = prepare(&options)?;
-    let settings = settings(&options)?;
-    let clock = Clock::system();
-    telemetry::init(&quiet_start(&settings.telemetry), settings.audit.log, clock.clone())
-        .map_err(Failure::of)?;
-    let signals = StopSignals::listen().map_err(Failure::of)?;
-    let mut running = startup::start(settings, true, clock).await.map_err(Failure::of)?;
+    let loaded = loaded(&options, None).map_err(Failure::nothing_was_started)?;
+    for warning in &loaded.warnings {
+        anstream::eprintln!("{warning}");
+    }
+    let (again, at) = (options.clone(), loaded.settings.server.public_url.clone());
+    let given = Given::new(loaded, Arc::new(move || self::loaded(&again, Some(&at))));
+    let (clock, settings) = (Clock::system(), &given.settings);
+    telemetry::init(&settings.telemetry, settings.audit.log, clock.clone()).map_err(Failure::of)?;
+    let mut running = startup::start(given, true, clock).await.map_err(Failure::of)?;
     running.signing_key_is_there().await;
     demo_app::register(&running.app).await.map_err(Failure::of)?;
     greet(&running, &options.data_dir, is_new, watch).await?;
@@ -120,16 +127,28 @@ fn write_private(path: &Path, content: &str) -> Result<(), Failure> {
 }
 
 /// The configuration of the data directory, made fit for development.
-fn settings(options: &Options) -> Result<Settings, Failure> {
+fn loaded(options: &Options, running_at: Option<&Origin>) -> Result<Loaded, Problems> {
     let request = config::Request::of_process(Some(options.data_dir.join("latchkey.toml")));
-    let mut settings = load(&request).map_err(Failure::nothing_was_started)?.settings;
+    let mut loaded = config::load(&request)?;
+    let settings = &mut loaded.settings;
     let server = &mut settings.server;
+    let file = loaded.file.as_ref().map(|file| file.display().to_string());
+    let refused = |key: &str, reason: String, remedy: Option<&str>| Problems {
+        file: file.clone(),
+        problems: vec![Problem {
+            key: key.to_owned(),
+            reason,
+            remedy: remedy.map(str::to_owned),
+            ..Problem::default()
+        }],
+    };
     if let Some(port) = options.port {
         server.listen.set_port(port);
         let host =
             server.public_url.authority().rsplit_once(':').map_or("127.0.0.1", |(host, _)| host);
-        server.public_url = Origin::parse(&format!("http://{host}:{port}"))
-            .ok_or_else(|| Failure::new("The public URL cannot take that port."))?;
+        server.public_url = Origin::parse(&format!("http://{host}:{port}")).ok_or_else(|| {
+            refused("server.public_url", format!("cannot take port {port}"), None)
+        })?;
     }
     let public_host = url::Url::parse(server.public_url.as_str()).ok();
     let is_public_loopback =
@@ -139,13 +158,22 @@ fn settings(options: &Options) -> Result<Settings, Failure> {
             url::Host::Domain(name) => name == "localhost",
         });
     if !server.listen.ip().is_loopback() || !is_public_loopback {
-        return Err(Failure::new(format!(
-            "latchkey dev signs in anybody by any name, so it serves this machine only: {} ({}) is not a loopback address. Set server.listen and server.public_url to 127.0.0.1, or use latchkey serve.",
-            server.listen, server.public_url
-        )));
+        return Err(refused(
+            "server.listen",
+            format!(
+                "is {} ({}), which is not a loopback address: latchkey dev signs in anybody by any name, so it serves this machine only",
+                server.listen, server.public_url
+            ),
+            Some("set server.listen and server.public_url to 127.0.0.1, or use latchkey serve"),
+        ));
     }
-    make_fit(&mut settings);
-    Ok(settings)
+    // The built-in provider is where the server is, whatever the file says by now.
+    if let Some(public_url) = running_at {
+        server.public_url = public_url.clone();
+    }
+    make_fit(settings);
+    settings.telemetry = quiet_start(&settings.telemetry);
+    Ok(loaded)
 }
 
 /// Adds what only development has: the built-in provider, and no rate limits for this machine.

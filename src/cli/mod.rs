@@ -197,7 +197,7 @@ async fn dispatch(line: CommandLine) -> Result<(), Failure> {
     let settings = || read_settings(config.clone());
     match command {
         Command::Dev { port, data_dir } => dev::run(dev::Options { port, data_dir }).await,
-        Command::Serve => serve::run(serving_settings(config.clone())?).await,
+        Command::Serve => serve::run(config).await,
         Command::Migrate { status } => migrate::run(&settings()?, format, status).await,
         Command::Validate { offline } => validate::run(&settings()?, format, offline).await,
         Command::Config => config::run(config.clone(), format),
@@ -253,8 +253,4 @@ fn load(
     let loaded = configuration::load(request)?;
     loaded.warnings.iter().for_each(|warning| anstream::eprintln!("{warning}"));
     Ok(loaded)
-}
-
-fn serving_settings(explicit: Option<PathBuf>) -> Result<Settings, Failure> {
-    read_settings(explicit).map_err(Failure::nothing_was_started)
 }

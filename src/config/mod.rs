@@ -3,6 +3,7 @@
 //! `source` makes one tree out of file and environment; `sections` says which keys there are, and asks
 //! a `section` for each; `values` says what they mean; `reader` keeps account of keys and problems.
 
+pub mod change;
 mod privacy;
 pub mod problem;
 mod reader;
@@ -18,9 +19,11 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::protocol::audit_chain::Digest;
 use problem::{Problem, Problems, Refusal};
 use reader::{Account, Reader, Surroundings, read_error};
 pub use settings::Settings;
@@ -111,6 +114,54 @@ pub struct Entry {
     pub value: serde_json::Value,
     /// `default`, `preset NAME`, `FILE line N` or `environment NAME`; with the reference behind it.
     pub origin: String,
+    /// Stands for what it really is, secrets and what is behind references included.
+    #[serde(skip)]
+    content: Fingerprint,
+}
+
+/// Tells whether two values are the same, without holding either.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint(Digest);
+
+impl Fingerprint {
+    /// That of some bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Digest::of(bytes))
+    }
+}
+
+/// Short secrets could be found by trying, so it is not shown.
+impl std::fmt::Debug for Fingerprint {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("[fingerprint]")
+    }
+}
+
+/// Reads a configuration again, from where it came.
+pub type Source = Arc<dyn Fn() -> Result<Loaded, Problems> + Send + Sync>;
+
+/// What a server is started with.
+#[derive(Clone)]
+pub struct Given {
+    /// The settings.
+    pub settings: Settings,
+    /// Every key.
+    pub entries: Vec<Entry>,
+    /// Where to read them again; `None` for settings that somebody made by hand.
+    pub source: Option<Source>,
+}
+
+impl Given {
+    /// What was loaded, and will be from the same place.
+    pub fn new(loaded: Loaded, source: Source) -> Self {
+        Self { settings: loaded.settings, entries: loaded.entries, source: Some(source) }
+    }
+}
+
+impl From<Settings> for Given {
+    fn from(settings: Settings) -> Self {
+        Self { settings, entries: Vec::new(), source: None }
+    }
 }
 
 /// Finds and reads the configuration.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(super) use crate::protocol::spelling::nearest;
@@ -9,7 +10,8 @@ pub(super) use crate::protocol::spelling::nearest;
 /// One thing that is wrong, with its place, value, reason and remedy.
 ///
 /// A secret's value is never part of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "ConfigurationProblem")]
 pub struct Problem {
     /// The file that it is in.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,7 @@ use super::problem::{Problem, Refusal, nearest};
 use super::redaction::{REDACTED, Show};
 use super::section::Section;
 use super::source::{Node, Provenance, Table, Value, variable_name};
-use super::{Entry, privacy};
+use super::{Entry, Fingerprint, privacy};
 
 /// The one key whose own notation begins with `file:`, so that it is no reference there.
 const TAKES_FILE_PREFIX: &str = "avatars.store";
@@ -36,6 +36,8 @@ struct Record {
     key: String,
     /// What it came to.
     effective: Json,
+    /// Stands for what it is beneath.
+    content: Fingerprint,
     /// What a problem shows of it.
     shown: Option<String>,
     provenance: Provenance,
@@ -67,6 +69,9 @@ pub(super) struct Account {
     pub(super) entries: Vec<Entry>,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<String>,
+    /// Every key that was asked for, without the numbers of list elements.
+    #[cfg(test)]
+    pub(super) known: BTreeSet<String>,
 }
 
 impl Reader {
@@ -106,7 +111,13 @@ impl Reader {
             self.problems.push(problem);
         }
         let entries = self.records.iter().map(|record| self.entry(record)).collect();
-        Account { entries, problems: self.problems, warnings: self.warnings }
+        Account {
+            entries,
+            problems: self.problems,
+            warnings: self.warnings,
+            #[cfg(test)]
+            known: self.known.iter().map(|(section, key)| joined(section, key)).collect(),
+        }
     }
 
     fn entry(&self, record: &Record) -> Entry {
@@ -121,7 +132,12 @@ impl Reader {
             origin.push_str(", ");
             origin.push_str(reference);
         }
-        Entry { key: record.key.clone(), value: record.effective.clone(), origin }
+        Entry {
+            key: record.key.clone(),
+            value: record.effective.clone(),
+            origin,
+            content: record.content,
+        }
     }
 
     /// Makes a key known, so that it can be suggested.
@@ -286,6 +302,7 @@ impl Reader {
         self.records.push(Record {
             key: key.to_owned(),
             effective,
+            content: fingerprint(&followed.value.to_json()),
             shown: shown.clone(),
             provenance: node.provenance.clone(),
             reference: followed.reference.clone(),
@@ -318,15 +335,25 @@ impl Reader {
         let parsed = parse(&text).map_err(|refusal| {
             self.problems.push(self.problem(name, Some(shown.clone()), &provenance, refusal));
         });
-        let (key, shown) = (name.to_owned(), Some(shown));
-        self.records.push(Record { key, effective, shown, provenance, reference: None });
+        let (key, shown, content) = (name.to_owned(), Some(shown), fingerprint(&effective));
+        self.records.push(Record { key, effective, content, shown, provenance, reference: None });
         parsed.ok()
     }
 
     pub(super) fn record_unset(&mut self, key: String, effective: Json, provenance: Provenance) {
         let shown = (!effective.is_null()).then(|| effective.to_string());
-        self.records.push(Record { key, effective, shown, provenance, reference: None });
+        let content = fingerprint(&effective);
+        self.records.push(Record { key, effective, content, shown, provenance, reference: None });
     }
+}
+
+/// The environment has no types: a number there is the same as in the file.
+fn fingerprint(value: &Json) -> Fingerprint {
+    let text = match value {
+        Json::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    Fingerprint::of(text.as_bytes())
 }
 
 /// A value after its reference, if it is one, has been followed.

@@ -229,7 +229,7 @@ pub struct Tokens {
 }
 
 /// `[signup]`, and the same per provider.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signup {
     /// Who may make an account.
     pub mode: SignupMode,
@@ -302,7 +302,7 @@ pub enum SameSite {
 }
 
 /// One of `[[providers]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provider {
     /// Name in our paths; presets are chosen by it.
     pub name: String,
@@ -346,7 +346,7 @@ pub enum TokenEndpointAuthMethod {
 }
 
 /// `providers.mapping`: claims, or dotted paths into the userinfo answer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mapping {
     /// The stable id.
     pub subject: Option<String>,
@@ -395,7 +395,7 @@ pub struct Avatars {
 }
 
 /// `avatars.store`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AvatarStore {
     /// `file:PATH`, resolved against the config file's folder.
     File(PathBuf),

@@ -40,6 +40,14 @@ impl SignInProvider {
         }
     }
 
+    /// The settings, to be kept.
+    pub fn shared_settings(&self) -> &Arc<Provider> {
+        match self {
+            Self::OpenId(provider) => provider.shared_settings(),
+            Self::OAuth(provider) => provider.shared_settings(),
+        }
+    }
+
     /// Where the browser is sent.
     ///
     /// # Errors
@@ -130,6 +138,20 @@ impl Providers {
     /// All of the settings'.
     pub fn new(settings: &[Arc<Provider>]) -> Self {
         Self(settings.iter().map(|provider| SignInProvider::new(Arc::clone(provider))).collect())
+    }
+
+    /// All of the settings', those that are as before taken over from the former ones.
+    pub fn following(former: Option<&Self>, settings: &[Provider]) -> Self {
+        let known = |provider: &Provider| {
+            former?.get(&provider.name).filter(|known| known.settings() == provider).cloned()
+        };
+        let made = |provider: &Provider| SignInProvider::new(Arc::new(provider.clone()));
+        Self(
+            settings
+                .iter()
+                .map(|provider| known(provider).unwrap_or_else(|| made(provider)))
+                .collect(),
+        )
     }
 
     /// The provider of this name.

@@ -35,6 +35,11 @@ impl OAuthProvider {
         &self.0
     }
 
+    /// The settings, to be kept.
+    pub fn shared_settings(&self) -> &Arc<Provider> {
+        &self.0
+    }
+
     /// Where the browser is sent.
     ///
     /// # Errors

@@ -46,6 +46,11 @@ impl OpenIdProvider {
         &self.0
     }
 
+    /// The settings, to be kept.
+    pub fn shared_settings(&self) -> &Arc<Provider> {
+        &self.0
+    }
+
     /// Where the browser is sent (Core §3.1.2.1).
     pub fn authorization_url(
         &self,

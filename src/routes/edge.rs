@@ -24,8 +24,9 @@ use uuid::Uuid;
 
 use super::oauth::error::{OAuthCode, OAuthError, OAuthProblem};
 use super::{cors, pages, unread};
-use crate::app::App;
+use crate::app::{App, Newest};
 use crate::clock::{Stopwatch, Timestamp};
+use crate::config;
 use crate::config::settings::LogFormat;
 use crate::connections::Handling;
 use crate::error::{ApiError, ErrorCode, Retry};
@@ -64,10 +65,14 @@ pub fn note_grant(request: &HttpRequest, grant: &'static str, client: &str) {
 /// # Errors
 /// None of its own: errors become answers.
 pub async fn edge(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let watch = Stopwatch::start();
+    // First of all: nobody else holds the request yet.
+    if let Some(data) = request.app_data::<Newest>().map(Newest::data) {
+        request.add_data_container(data);
+    }
     let _handling = Handling::begin(request.request());
     let app = shared(request.request());
     let mut written = Uuid::encode_buffer();
@@ -300,6 +305,10 @@ pub struct Problem<'a> {
     /// From when on it works, where it does from a certain moment on.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_at: Option<Timestamp>,
+    /// Everything that is wrong with the configuration, where it is that.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schemars(default)]
+    problems: &'a [config::problem::Problem],
 }
 
 /// What [`Problem`] is sent as.
@@ -318,6 +327,7 @@ fn problem_answer(error: &ApiError, id: &str) -> HttpResponse {
             Some(Retry::At(moment)) => Some(moment),
             Some(Retry::After(_)) | None => None,
         },
+        problems: error.problems(),
     };
     HttpResponse::build(error.code.status()).insert_header((CONTENT_TYPE, PROBLEM)).json(problem)
 }

@@ -167,6 +167,8 @@ pub fn endpoints() -> Vec<Endpoint> {
         Endpoint::new("/admin/keys/rotate", Limit::InHandler)
             .post(admin::keys::rotate, admin::keys::ROTATE),
         Endpoint::new("/admin/audit", Limit::InHandler).get(admin::audit::show, admin::audit::SHOW),
+        Endpoint::new("/admin/reload", Limit::InHandler)
+            .post(admin::reload::reload, admin::reload::RELOAD),
         Endpoint::new("/admin/actors", Limit::InHandler)
             .get(admin::actors::show, admin::actors::SHOW),
         // Pictures.

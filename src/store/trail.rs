@@ -100,6 +100,12 @@ impl Trail {
         Self { rules, chain: None }
     }
 
+    /// The same, to be kept by these rules from now on.
+    #[must_use]
+    pub fn under(self, rules: TrailRules) -> Self {
+        Self { rules, ..self }
+    }
+
     /// Gives entries their places.
     pub fn link(&mut self, Notes(entries): Notes) -> Vec<LinkedEntry> {
         entries.into_iter().map(|entry| self.link_one(entry)).collect()

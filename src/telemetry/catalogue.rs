@@ -295,6 +295,13 @@ metrics! {
         "0: changes by others are seen after half a second only; the log says why. On PostgreSQL a pooler between does not pass on notifications.";
     CHANGES_HEARD = "latchkey_changes_heard_total", Counter, Background, [],
         "Changes that the database told of: of clients, keys and revocations", "";
+    RELOADS = "latchkey_configuration_reloads_total", Counter, Background,
+        [fixed("outcome", &["applied", "refused", "failed"])],
+        "Attempts to read the configuration again by how they ended: it is in force, it has problems, or the store did not answer",
+        "`refused` rises: a file was changed and cannot be used; the log has each problem, and what was in force still is.";
+    LAST_RELOAD = "latchkey_configuration_last_reload_success_timestamp_seconds", Gauge, Background, [],
+        "When the configuration in force was read; a start counts",
+        "It is older than the file: that waits for a reload, or was refused.";
     JANITOR_LAST_RUN = "latchkey_janitor_last_success_timestamp_seconds", Gauge, Background, [],
         "When what nobody needs any more was last removed; 0 before the first time since the start",
         "More than half an hour ago: the log says why. The database grows meanwhile.";

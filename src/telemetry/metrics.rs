@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -23,6 +23,7 @@ use super::process::Process;
 use super::requests::{Route, Routes};
 use super::traces::SpanCounters;
 use crate::actors::change_listener::LinkCounters;
+use crate::actors::configuration::ReloadCounters;
 use crate::actors::db_writer::BatchTimes;
 use crate::actors::key_ring::Keys;
 use crate::actors::outbox::DeliveryCounters;
@@ -30,6 +31,8 @@ use crate::actors::rate_limiter::Tier;
 use crate::actors::status::{ActorStatus, AskOutcome, State};
 use crate::actors::token_families::RefreshCounters;
 use crate::clock::Clock;
+use crate::config::settings::Provider;
+use crate::in_force::Live;
 use crate::protocol::jwt::Algorithm;
 use crate::protocol::key::SigningTimes;
 use crate::protocol::key_life::KeyState;
@@ -61,7 +64,7 @@ pub struct Sources {
     /// The newest keys.
     pub keys: Keys,
     /// How long a key signs; `None` is for ever.
-    pub rotation_period: Option<Duration>,
+    pub rotation_period: Live<Option<Duration>>,
     /// When the janitor last succeeded, in milliseconds since 1970.
     pub janitor: Arc<AtomicI64>,
     /// Of the spans.
@@ -70,6 +73,8 @@ pub struct Sources {
     pub skew: Arc<AtomicI64>,
     /// Tells the time.
     pub clock: Clock,
+    /// Of the configuration.
+    pub reloads: Arc<ReloadCounters>,
 }
 
 /// The registry and what handlers count.
@@ -101,17 +106,23 @@ impl std::fmt::Debug for Shown {
     }
 }
 
-/// How providers answered, and how sign-ins with each ended. Which providers there are is known from the start;
-/// what is asked of others is not counted.
+/// How providers answered, and how sign-ins with each ended. Which providers there are is known from the
+/// configuration; what is asked of others is not counted. One that went away is still told of, as counters must.
+///
+/// A list that only grows, at its end: whoever counts walks along it and waits for nobody.
 #[derive(Debug, Default)]
-pub struct ProviderCounters(Vec<(String, OfProvider)>);
+pub struct ProviderCounters(Place);
+
+type Place = OnceLock<Box<OfProvider>>;
 
 #[derive(Debug, Default)]
 struct OfProvider {
+    name: String,
     /// By endpoint, then outcome.
     requests: [[AtomicU64; catalogue::PROVIDER_OUTCOMES.len()]; catalogue::ENDPOINTS.len()],
     durations: [OfWaits; catalogue::ENDPOINTS.len()],
     sign_ins: [AtomicU64; catalogue::SIGN_IN_OUTCOMES.len()],
+    next: Place,
 }
 
 #[derive(Debug)]
@@ -124,13 +135,29 @@ impl Default for OfWaits {
 }
 
 impl ProviderCounters {
-    /// Of the providers with these names.
-    pub fn new(names: impl Iterator<Item = String>) -> Self {
-        Self(names.map(|name| (name, OfProvider::default())).collect())
+    /// Counts for these from now on, too.
+    pub fn know(&self, providers: &[Provider]) {
+        for provider in providers {
+            let mut place = &self.0;
+            loop {
+                let name = provider.name.clone();
+                let there =
+                    place.get_or_init(|| Box::new(OfProvider { name, ..OfProvider::default() }));
+                if there.name == provider.name {
+                    break;
+                }
+                place = &there.next;
+            }
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &OfProvider> {
+        std::iter::successors(self.0.get(), |provider| provider.next.get())
+            .map(|provider| &**provider)
     }
 
     fn of(&self, provider: &str) -> Option<&OfProvider> {
-        self.0.iter().find(|(name, _)| name == provider).map(|(_, counters)| counters)
+        self.all().find(|counters| counters.name == provider)
     }
 
     /// Counts a request; `endpoint` and `outcome` are of [`catalogue::ENDPOINTS`] and
@@ -478,7 +505,7 @@ impl Shown {
                 (vec![algorithm(of)], seconds(active.map(|key| key.life.signs_from)))
             }),
         )?;
-        let period = self.sources.rotation_period;
+        let period = self.sources.rotation_period.now();
         page.gauges(
             &catalogue::KEY_NEXT_CHANGE,
             Algorithm::ALL.into_iter().map(|of| {
@@ -492,13 +519,13 @@ impl Shown {
     }
 
     fn sign_ins(&self, page: &mut Page<'_, '_>) -> Written {
-        let providers = &self.sources.providers.0;
+        let providers = &self.sources.providers;
         page.counters(
             &catalogue::SIGN_INS,
-            providers.iter().flat_map(|(name, counters)| {
+            providers.all().flat_map(|counters| {
                 catalogue::SIGN_IN_OUTCOMES.into_iter().zip(&counters.sign_ins).map(
                     move |(outcome, count)| {
-                        let provider = label("provider", name.as_str());
+                        let provider = label("provider", counters.name.as_str());
                         (vec![provider, label("outcome", outcome)], of(count))
                     },
                 )
@@ -506,13 +533,13 @@ impl Shown {
         )?;
         page.counters(
             &catalogue::PROVIDER_REQUESTS,
-            providers.iter().flat_map(|(name, counters)| {
+            providers.all().flat_map(|counters| {
                 catalogue::ENDPOINTS.into_iter().zip(&counters.requests).flat_map(
                     move |(endpoint, outcomes)| {
                         catalogue::PROVIDER_OUTCOMES.into_iter().zip(outcomes).map(
                             move |(outcome, count)| {
                                 let labels = vec![
-                                    label("provider", name.as_str()),
+                                    label("provider", counters.name.as_str()),
                                     label("endpoint", endpoint),
                                     label("outcome", outcome),
                                 ];
@@ -525,10 +552,10 @@ impl Shown {
         )?;
         page.histograms(
             &catalogue::PROVIDER_DURATION,
-            providers.iter().flat_map(|(name, counters)| {
+            providers.all().flat_map(|counters| {
                 catalogue::ENDPOINTS.into_iter().zip(&counters.durations).map(
                     move |(endpoint, durations)| {
-                        let provider = label("provider", name.as_str());
+                        let provider = label("provider", counters.name.as_str());
                         (vec![provider, label("endpoint", endpoint)], durations.0.read())
                     },
                 )
@@ -612,6 +639,18 @@ impl Shown {
         let is_up = sources.link.is_up.load(Ordering::Relaxed);
         page.gauge(&catalogue::CHANGES_LINK_UP, number(is_up))?;
         page.counter(&catalogue::CHANGES_HEARD, of(&sources.link.changes))?;
+        let reloads = &sources.reloads;
+        let outcomes = [
+            ("applied", &reloads.applied),
+            ("refused", &reloads.refused),
+            ("failed", &reloads.failed),
+        ];
+        page.counters(
+            &catalogue::RELOADS,
+            outcomes.map(|(outcome, count)| (vec![label("outcome", outcome)], of(count))),
+        )?;
+        let read = reloads.last_success.load(Ordering::Relaxed);
+        page.gauge(&catalogue::LAST_RELOAD, read as f64)?;
         let janitor = sources.janitor.load(Ordering::Relaxed);
         page.gauge(&catalogue::JANITOR_LAST_RUN, janitor as f64 / 1000.0)?;
         let spans = &sources.spans;

@@ -9,8 +9,10 @@ pub mod process;
 pub mod requests;
 pub mod traces;
 
-use tracing_subscriber::EnvFilter;
+use std::sync::OnceLock;
+
 use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::clock::Clock;
 use crate::config::settings::{LogFormat, Telemetry};
@@ -34,20 +36,57 @@ pub enum TelemetryError {
 /// # Errors
 /// [`TelemetryError`].
 pub fn init(settings: &Telemetry, copies_trail: bool, clock: Clock) -> Result<(), TelemetryError> {
-    // The HTTP library tells of each of its workers; a plain level does not ask for that.
-    let trail = if copies_trail { "latchkey::audit=info," } else { "" };
-    let filter = EnvFilter::try_new(format!("actix_server=warn,{trail}{}", settings.log_level))
-        .map_err(|error| TelemetryError::Filter(settings.log_level.clone(), error.to_string()))?;
+    let filter = filter(settings, copies_trail)?;
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let ansi = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.log_format {
-        LogFormat::Text => builder.with_ansi(ansi).event_format(lines::Text(clock)).try_init(),
-        LogFormat::Json => builder
-            .fmt_fields(JsonFields::new())
-            .with_ansi(false)
-            .event_format(lines::Json(clock))
-            .try_init(),
+        LogFormat::Text => {
+            let builder =
+                builder.with_ansi(ansi).event_format(lines::Text(clock)).with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.try_init().map(|()| follow_by(move |filter| handle.reload(filter)))
+        }
+        LogFormat::Json => {
+            let builder = builder
+                .fmt_fields(JsonFields::new())
+                .with_ansi(false)
+                .event_format(lines::Json(clock))
+                .with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.try_init().map(|()| follow_by(move |filter| handle.reload(filter)))
+        }
     }
     .map_err(|_| TelemetryError::Twice)
+}
+
+/// What is logged by these settings.
+///
+/// # Errors
+/// [`TelemetryError::Filter`].
+pub fn filter(settings: &Telemetry, copies_trail: bool) -> Result<EnvFilter, TelemetryError> {
+    // The HTTP library tells of each of its workers; a plain level does not ask for that.
+    let trail = if copies_trail { "latchkey::audit=info," } else { "" };
+    EnvFilter::try_new(format!("actix_server=warn,{trail}{}", settings.log_level))
+        .map_err(|error| TelemetryError::Filter(settings.log_level.clone(), error.to_string()))
+}
+
+type ChangeFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+/// Changes what is logged. There is one log a process, as there is one standard error.
+static CHANGE_FILTER: OnceLock<ChangeFilter> = OnceLock::new();
+
+fn follow_by(change: impl Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync + 'static) {
+    // Set once: a second log was refused before.
+    let _is_first = CHANGE_FILTER.set(Box::new(change));
+}
+
+/// Logs by these settings from now on, where logging is set up; [`filter`] has taken them.
+pub fn follow(settings: &Telemetry, copies_trail: bool) {
+    let (Some(change), Ok(filter)) = (CHANGE_FILTER.get(), filter(settings, copies_trail)) else {
+        return;
+    };
+    if let Err(error) = change(filter) {
+        tracing::error!(%error, "what is logged could not be changed");
+    }
 }

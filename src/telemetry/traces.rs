@@ -61,8 +61,8 @@ pub struct Position {
     span: SpanContext,
 }
 
-/// Makes spans and sends them.
-#[derive(Debug)]
+/// Makes spans and sends them. Cheap to clone.
+#[derive(Clone, Debug)]
 pub struct Traces {
     tracer: SdkTracer,
     stop: Arc<Notify>,

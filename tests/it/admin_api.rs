@@ -90,6 +90,7 @@ fn endpoints(user: &str, client: &str) -> Vec<(Method, String, Value)> {
         (Method::POST, "/admin/keys/rotate".to_owned(), Value::Null),
         (Method::GET, "/admin/audit".to_owned(), Value::Null),
         (Method::GET, "/admin/actors".to_owned(), Value::Null),
+        (Method::POST, "/admin/reload".to_owned(), Value::Null),
     ]
 }
 

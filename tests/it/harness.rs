@@ -1,15 +1,20 @@
 //! A whole server in the test's process: its own port, its own store, a clock that the test moves.
 
-use latchkey::store::model::AuditPage;
+use latchkey::store::model::{Actor, AuditPage};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use latchkey::actors::configuration::{self, ReloadError, Reloaded};
 use latchkey::actors::key_ring::Reload;
+use latchkey::administration::By;
 use latchkey::app::App;
 use latchkey::cli::dev;
 use latchkey::clock::{Clock, Timestamp};
 use latchkey::config;
+use latchkey::config::Given;
+use latchkey::config::problem::Problems;
 use latchkey::config::settings::{AvatarStore, Settings, StoreUrl};
 use latchkey::protocol::jwt::Algorithm;
 use latchkey::protocol::key::SigningKey;
@@ -22,6 +27,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::conformance::checked;
+use crate::processes::write_private;
 use crate::store_contract::fixtures::TABLES;
 use crate::{postgres, sqlite};
 
@@ -103,6 +109,42 @@ impl Server {
         Self::run(listener, settings, true, Clock::manual(Clock::system_time()), guard).await
     }
 
+    /// A development server that can read its configuration again: `further` stands behind `[server]` in its
+    /// file, and `change` has a last word each time that it is read.
+    pub async fn start_from_file(
+        backend: Backend,
+        further: &str,
+        change: fn(&mut Settings),
+    ) -> (Self, ConfigurationFile) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (elsewhere, guard) = settings(backend, port, "").await;
+        let file = ConfigurationFile::new(port, further);
+        let request = config::Request {
+            explicit: Some(file.path()),
+            environment: std::collections::BTreeMap::new(),
+            working_directory: file.folder.path().to_owned(),
+        };
+        let pictures = elsewhere.avatars.store.clone();
+        let load = move || {
+            let mut loaded = config::load(&request)?;
+            loaded.settings.avatars.store = pictures.clone();
+            dev::make_fit(&mut loaded.settings);
+            change(&mut loaded.settings);
+            Ok(loaded)
+        };
+        let mut loaded = load().unwrap_or_else(|problems: Problems| panic!("{problems}"));
+        loaded.settings.store = elsewhere.store;
+        let given = Given::new(loaded, Arc::new(load));
+        (Self::run(listener, given, true, Clock::manual(BEGIN), guard).await, file)
+    }
+
+    /// Has it read again, as SIGHUP does.
+    pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+        let by = By::local(Actor::System, self.clock.now());
+        self.app.configuration.ask(configuration::Reload { by }).await.unwrap()
+    }
+
     /// A server at present that keeps pictures elsewhere.
     pub async fn start_with_pictures_at(backend: Backend, place: AvatarStore) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -123,7 +165,7 @@ impl Server {
 
     async fn run(
         listener: TcpListener,
-        settings: Settings,
+        settings: impl Into<Given>,
         is_development: bool,
         clock: Clock,
         guard: Guard,
@@ -222,6 +264,43 @@ impl Server {
     pub async fn audited(&self, action: &str) -> usize {
         let rows = self.app.store.read.audit(&AuditPage::newest(1_000)).await.unwrap();
         rows.iter().filter(|row| row.action == action).count()
+    }
+}
+
+/// The configuration of a server that reads it again.
+pub struct ConfigurationFile {
+    pub folder: tempfile::TempDir,
+    port: u16,
+}
+
+/// The server secret of every test.
+pub const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+impl ConfigurationFile {
+    fn new(port: u16, further: &str) -> Self {
+        let file = Self { folder: tempfile::tempdir().unwrap(), port };
+        file.write(further);
+        file
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("latchkey.toml")
+    }
+
+    /// Writes it anew, with what stands behind `[server]`.
+    pub fn write(&self, further: &str) {
+        self.write_with_secret(&format!("\"{SECRET}\""), further);
+    }
+
+    /// Writes it anew, with another server secret.
+    pub fn write_with_secret(&self, secret: &str, further: &str) {
+        let port = self.port;
+        let scheme = if further.contains("[server.tls]") { "https" } else { "http" };
+        let text = format!(
+            "[server]\nlisten = \"127.0.0.1:{port}\"\npublic_url = \"{scheme}://127.0.0.1:{port}\"\nworkers = 2\n\
+             secret_key = {secret}\n{further}"
+        );
+        write_private(&self.path(), &text);
     }
 }
 

@@ -43,6 +43,7 @@ mod rate_limits;
 mod raw_http;
 mod real_clients;
 mod registration;
+mod reload;
 mod reverse_proxy;
 mod rotation;
 mod sign_in;

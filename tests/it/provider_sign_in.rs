@@ -14,6 +14,7 @@ use latchkey::protocol::pkce;
 use latchkey::protocol::secret::Secret;
 use latchkey::providers::ProviderError;
 use latchkey::providers::authorization::{Attempt, AuthorizationRequest, CallbackParameters};
+use latchkey::providers::configured::Providers;
 use latchkey::providers::configured::SignInProvider;
 use latchkey::providers::http::{HttpClient, Limits};
 use latchkey::providers::id_token::TokenProblem;
@@ -82,7 +83,7 @@ impl Scene {
         };
         let (kept, client, time) = (Arc::clone(&provider), http.clone(), clock.clone());
         let source = Supervision::default().start(&Arbiter::current(), terms, move |status| {
-            ProviderMetadata::new(&[kept], client, time, status)
+            ProviderMetadata::new(Providers::new(&[kept]).into(), client, time, status)
         });
         Self { op, party: SignInProvider::new(provider), http, source, clock }
     }

@@ -26,7 +26,6 @@ use crate::routes::openapi::operation::{
     Access, Answer, Body, Header, Operation, Page, Parameter, Tag,
 };
 use crate::routes::parameters::{read_members, refuse_others};
-use crate::routes::session::tokens_live_for;
 use crate::store::model::Client;
 
 /// Where they are.
@@ -295,7 +294,7 @@ pub async fn remove(
 ) -> Result<HttpResponse, ApiError> {
     let client = find(&app, &id).await?;
     let by = admin.by(&app);
-    let until = by.at.plus(tokens_live_for(app.settings.tokens.access_ttl));
+    let until = by.at.plus(app.access_tokens_live_for);
     let refused = registration::remove(&app.writer, by, &client.client_id, until).await?;
     app.revocations.ask(Add(vec![refused])).await?;
     app.clients.ask(Forget(client.client_id)).await?;

@@ -17,7 +17,6 @@ use crate::protocol::jwt::Algorithm;
 use crate::protocol::key_life::{Life, life};
 use crate::routes::openapi::operation::{Access, Answer, Body, Operation, Page, Tag};
 use crate::routes::parameters::{read_members, refuse_others};
-use crate::startup::key_tokens_live_for;
 use crate::store::model::StoredKey;
 
 /// A signing key, without its private half.
@@ -75,7 +74,7 @@ pub const SHOW: Operation = Operation {
 /// Those of [`Admin`]; 503 if the store cannot be asked.
 pub async fn show(_: Admin, app: Data<App>) -> Result<HttpResponse, ApiError> {
     let keys = app.store.read.keys().await?;
-    let (now, tokens_live_for) = (app.clock.now(), key_tokens_live_for(&app.settings));
+    let (now, tokens_live_for) = (app.clock.now(), app.key_tokens_live_for);
     let shown = |key| KeyBody::new(key, &life(key, &keys, tokens_live_for), now);
     let items: Vec<KeyBody> = keys.iter().map(shown).collect();
     Ok(HttpResponse::Ok().json(Page::whole(items)))

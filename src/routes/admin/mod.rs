@@ -11,4 +11,5 @@ pub mod guard;
 pub mod idempotency;
 pub mod keys;
 pub mod listing;
+pub mod reload;
 pub mod users;

@@ -21,7 +21,7 @@ use crate::routes::auth::links::{self, Link};
 use crate::routes::auth::sessions::{self, SessionBody};
 use crate::routes::openapi::operation::{Access, Answer, Body, Operation, Page, Parameter, Tag};
 use crate::routes::parameters::{read_members, refuse_others};
-use crate::routes::session::{UserBody, tokens_live_for};
+use crate::routes::session::UserBody;
 use crate::store::model::{
     Email, FoundBy, FoundUser, Role, User, UserId, UserList, UserPage, UserPosition, UserStatus,
 };
@@ -204,8 +204,7 @@ pub async fn delete(
         by.address = None;
     }
     let held_until = administration::held_until(by.at, app.settings.usernames.hold);
-    let tokens_live_until =
-        administration::tokens_live_until(by.at, app.settings.tokens.access_ttl);
+    let tokens_live_until = administration::tokens_live_until(by.at, app.access_tokens_live_for);
     let deleted =
         administration::delete(&app.writer, by, user.id, held_until, tokens_live_until).await?;
     deletion::finish(&app, &user, deleted.avatar, deleted.revocations).await?;
@@ -285,7 +284,7 @@ pub async fn lock(
     let (by, shared) = (admin.by(&app), app.clone());
     let work = Box::pin(async move {
         let (app, user) = (&shared, find(&shared, &id).await?);
-        let live_for = tokens_live_for(app.settings.tokens.access_ttl);
+        let live_for = app.access_tokens_live_for;
         let (user, ended) = administration::lock(&app.writer, by, user.id, live_for).await?;
         refuse(app, ended).await?;
         Ok(Reply::json(StatusCode::OK, &shown(app, &user).await?))
@@ -351,7 +350,7 @@ pub async fn revoke_sessions(
     let (by, shared) = (admin.by(&app), app.clone());
     let work = Box::pin(async move {
         let (app, user) = (&shared, find(&shared, &id).await?);
-        let live_for = tokens_live_for(app.settings.tokens.access_ttl);
+        let live_for = app.access_tokens_live_for;
         let ended = administration::revoke_sessions(&app.writer, by, user.id, live_for).await?;
         refuse(app, ended).await?;
         Ok(Reply::nothing())

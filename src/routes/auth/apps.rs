@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::error::{ApiError, ErrorCode};
 use crate::routes::csrf;
 use crate::routes::openapi::operation::{Access, Answer, Operation, Page, Parameter, Tag};
-use crate::routes::session::{self, Authenticated};
+use crate::routes::session::Authenticated;
 use crate::store::model::{AppAccess, UserId};
 use crate::store::operation::WithdrawConsent;
 
@@ -106,7 +106,7 @@ pub async fn take_back(
     let write = WithdrawConsent {
         user,
         client_id: client_id.to_owned(),
-        tokens_live_for: session::tokens_live_for(app.settings.tokens.access_ttl),
+        tokens_live_for: app.access_tokens_live_for,
         audit: entry,
     };
     let withdrawn = apply(&app.writer, write).await?.ok_or_else(|| {

@@ -104,7 +104,7 @@ pub async fn callback(
             })?;
             Ok(answer)
         }
-        Err(error) if error.way_on.is_some() => Err(error.cookie(&attempt_over)),
+        Err(error) if error.way_on().is_some() => Err(error.cookie(&attempt_over)),
         Err(error) => Err(lead_back(&app, error, &ticket).cookie(&attempt_over)),
     }
 }

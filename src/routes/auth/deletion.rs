@@ -58,10 +58,7 @@ pub async fn delete(app: &App, live: &FamilyWithUser) -> Result<(), ApiError> {
         asked_in: Some(live.family.id),
         by_admin: false,
         held_until: administration::held_until(now, app.settings.usernames.hold),
-        tokens_live_until: administration::tokens_live_until(
-            now,
-            session::tokens_live_for(app.settings.tokens.access_ttl),
-        ),
+        tokens_live_until: administration::tokens_live_until(now, app.access_tokens_live_for),
         audit: entry,
     };
     match apply(&app.writer, write).await? {

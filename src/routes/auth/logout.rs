@@ -125,7 +125,7 @@ pub fn ending(
         only_if_reused: None,
         reason,
         now,
-        tokens_live_for: session::tokens_live_for(app.settings.tokens.access_ttl),
+        tokens_live_for: app.access_tokens_live_for,
         audit,
     }
 }

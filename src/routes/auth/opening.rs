@@ -62,7 +62,7 @@ pub fn replaced(request: &HttpRequest, app: &App, live: &FamilyWithUser, now: Ti
         only_if_reused: None,
         reason: "replaced",
         now,
-        tokens_live_for: session::tokens_live_for(app.settings.tokens.access_ttl),
+        tokens_live_for: app.access_tokens_live_for,
         audit,
     }
 }

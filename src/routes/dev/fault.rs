@@ -52,6 +52,7 @@ async fn inject(
         "changelistener" => break_all(from_ref(&app.change_listener), fault).await,
         "clientkeys" => break_all(from_ref(&app.client_keys), fault).await,
         "outbox" => break_all(from_ref(&app.outbox), fault).await,
+        "configuration" => break_all(from_ref(&app.configuration), fault).await,
         "clients" => break_all(from_ref(&app.clients), fault).await,
         _ => return Err(ApiError::new(ErrorCode::NotFound, "There is no such actor.")),
     }

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::{Origin, Server};
+use crate::in_force::Live;
 use crate::protocol::jwt::Algorithm;
 use crate::protocol::key::{SigningKey, generate};
 use crate::protocol::sealed::{Purpose, Sealer};
@@ -60,7 +61,7 @@ pub fn subject_of(name: &str) -> Option<String> {
 /// The provider's state: who it is, and a key that lives as long as the process.
 pub struct DevelopmentProvider {
     public_url: Origin,
-    sealer: Sealer,
+    sealer: Live<Sealer>,
     clock: Clock,
     key: SigningKey,
 }
@@ -86,11 +87,11 @@ impl DevelopmentProvider {
     ///
     /// # Panics
     /// If the operating system has no randomness.
-    pub fn new(server: &Server, sealer: Sealer, clock: Clock) -> Self {
+    pub fn new(server: &Server, sealer: impl Into<Live<Sealer>>, clock: Clock) -> Self {
         let key = generate(Algorithm::ES256, 0)
             .and_then(|pkcs8| SigningKey::from_pkcs8(&pkcs8))
             .expect("a P-256 key can be made");
-        Self { public_url: server.public_url.clone(), sealer, clock, key }
+        Self { public_url: server.public_url.clone(), sealer: sealer.into(), clock, key }
     }
 
     fn issuer(&self) -> String {
@@ -103,11 +104,11 @@ impl DevelopmentProvider {
     }
 
     fn seal(&self, ticket: &Ticket, expires: Timestamp) -> String {
-        self.sealer.seal(Purpose::DevelopmentCode, ticket, expires)
+        self.sealer.now().seal(Purpose::DevelopmentCode, ticket, expires)
     }
 
     fn open(&self, sealed: &str) -> Option<Ticket> {
-        self.sealer.open(Purpose::DevelopmentCode, sealed, self.clock.now()).ok()
+        self.sealer.now().open(Purpose::DevelopmentCode, sealed, self.clock.now()).ok()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::protocol::jwt::LEEWAY_SECONDS;
 use crate::protocol::refresh_token::{FamilyKind, RefreshTokens};
 use crate::routes::openapi::operation::{Access, Answer, Body, Field, Operation, Tag};
 use crate::routes::parameters::read_form;
-use crate::routes::{edge, rate_limit, session};
+use crate::routes::{edge, rate_limit};
 use crate::store::model::{
     Actor, AuditEntry, Client, FIRST_PARTY, FamilyId, FamilyWithUser, Revocation, RevocationKind,
 };
@@ -92,7 +92,7 @@ impl Means<'_> {
             only_if_reused: None,
             reason: "revoked",
             now: app.clock.now(),
-            tokens_live_for: session::tokens_live_for(app.settings.tokens.access_ttl),
+            tokens_live_for: app.access_tokens_live_for,
             audit: self.audit_of_grant(&live),
         };
         app.families.of(&family.id).ask(End(revoke)).await??;

@@ -48,8 +48,8 @@ pub async fn ask(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, A
     };
     let auth_time = Timestamp::from_seconds(session.claims.auth_time);
     if let Err(stale) = check_recent(auth_time, app.clock.now(), PATH) {
-        return match stale.way_on {
-            Some(way_on) => Ok(redirect(way_on.into())),
+        return match stale.way_on() {
+            Some(way_on) => Ok(redirect(way_on.to_owned())),
             None => Err(stale),
         };
     }

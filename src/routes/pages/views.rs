@@ -394,10 +394,10 @@ impl<'a> ErrorPage<'a> {
             detail: &error.detail,
             retry_after: error.wait(),
             request_id,
-            action: match &error.way_on {
+            action: match error.way_on() {
                 Some(path) if is_local(path) => {
                     let usual = way_on(error.code, here).label;
-                    let label = if &**path == "/account" { text::action::ACCOUNT } else { usual };
+                    let label = if path == "/account" { text::action::ACCOUNT } else { usual };
                     Action { label, href: Cow::Borrowed(path) }
                 }
                 _ => way_on(error.code, here),
@@ -454,6 +454,7 @@ fn way_on(code: ErrorCode, here: Option<&str>) -> Action<'_> {
         | E::ClientChanged
         | E::NoClientSecret
         | E::KeysFromFiles
+        | E::ConfigurationInvalid
         | E::IdempotencyKeyInUse
         | E::IdempotencyKeyReused
         | E::MethodNotAllowed

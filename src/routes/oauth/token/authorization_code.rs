@@ -23,7 +23,6 @@ use crate::routes::oauth::error::OAuthError;
 use crate::routes::oauth::form::required;
 use crate::routes::oauth::issue::{self, Extent, Signers, TokenAnswer};
 use crate::routes::parameters::Parameters;
-use crate::routes::session::tokens_live_for;
 use crate::routes::{edge, rate_limit};
 use crate::store::model::{Actor, AuditEntry, Client, NewFamily};
 use crate::store::operation::{
@@ -179,7 +178,7 @@ impl Presentation<'_> {
     }
 
     fn tokens_live_for(&self) -> Duration {
-        tokens_live_for(self.app.settings.tokens.access_ttl)
+        self.app.access_tokens_live_for
     }
 
     fn audit_replay(&self) -> AuditEntry {
