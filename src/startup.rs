@@ -175,8 +175,12 @@ pub fn read_key_files(settings: &Settings) -> Result<Vec<Arc<SigningKey>>, Start
     Ok(keys)
 }
 
-/// One server uses a SQLite file at a time: its caches are its own. The command line takes no lock.
-fn lock_database(settings: &Settings) -> Result<Option<std::fs::File>, StartError> {
+/// One server uses a SQLite file at a time: its caches are its own. Of the command line only what puts another
+/// file in its place takes the lock.
+///
+/// # Errors
+/// [`StartError::Locked`] if a server has it, [`StartError::Store`] if the file beside the database cannot be made.
+pub fn lock_database(settings: &Settings) -> Result<Option<std::fs::File>, StartError> {
     let crate::config::settings::StoreUrl::Sqlite(path) = &settings.store.url else {
         return Ok(None);
     };

@@ -501,6 +501,26 @@ fn open(sealer: &Sealer, kid: &str, sealed: &str) -> Result<Arc<SigningKey>, Key
     Ok(Arc::new(SigningKey::from_pkcs8(&der)?))
 }
 
+/// Tries whether a server with these secrets can sign with stored keys, those out of use apart.
+///
+/// # Errors
+/// [`KeyRingError::Sealed`] for the first that does not open, [`KeyRingError::Key`] for one that is none.
+pub fn all_open(
+    sealer: &Sealer,
+    keys: &[StoredKey],
+    tokens_live_for: Duration,
+    now: Timestamp,
+) -> Result<(), KeyRingError> {
+    for key in keys {
+        if let Some(sealed) = &key.sealed_private
+            && life(key, keys, tokens_live_for).state(now) != KeyState::Removed
+        {
+            open(sealer, &key.kid, sealed)?;
+        }
+    }
+    Ok(())
+}
+
 /// A key to be staged.
 #[derive(Debug)]
 struct Due {

@@ -7,6 +7,7 @@ mod account_pages;
 mod admin_api;
 mod attacks;
 mod audit_trail;
+mod backups;
 mod browser;
 mod buckets;
 mod changes;

@@ -43,6 +43,14 @@ use crate::config::settings::Store as StoreSettings;
 use crate::protocol::secret::Secret;
 use crate::store::error::OpenError;
 
+/// `store.url` as PostgreSQL's own programs take it, without the password.
+///
+/// # Errors
+/// [`OpenError::Unreachable`] if it is no address.
+pub fn address_without_password(url: &Secret) -> Result<String, OpenError> {
+    Ok(Address::parse(url, None)?.to_string())
+}
+
 /// Opens the store: connects, takes over the server's time, and warns if its commits are not durable.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ mod audit;
 mod changes;
 mod clients;
 mod connection;
+pub mod copy;
 mod deliveries;
 mod expired;
 mod grants;
