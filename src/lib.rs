@@ -46,6 +46,7 @@ pub mod protocol;
 pub mod providers;
 pub mod registration;
 pub mod routes;
+pub mod service_manager;
 pub mod startup;
 pub mod store;
 pub mod telemetry;

@@ -1,10 +1,18 @@
 //! `latchkey serve`: the server, from the config.
 
+use std::time::Duration;
+
 use crate::cli::Failure;
 use crate::clock::Clock;
 use crate::config::settings::Settings;
-use crate::startup::{self, Running, StopSignals};
+use crate::service_manager::{self, State};
+use crate::startup::{self, Running, StartError, StopSignals};
+use crate::store::error::OpenError;
 use crate::telemetry;
+
+/// How long after a first attempt to reach the database a second is made, and how long it is at most until another.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// Runs until a signal, then drains.
 ///
@@ -14,8 +22,8 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     let clock = Clock::system();
     telemetry::init(&settings.telemetry, settings.audit.log, clock.clone()).map_err(Failure::of)?;
     let public_url = settings.server.public_url.clone();
-    let signals = StopSignals::listen().map_err(Failure::of)?;
-    let running = startup::start(settings, false, clock).await.map_err(Failure::of)?;
+    let mut signals = StopSignals::listen().map_err(Failure::of)?;
+    let Some(running) = start(settings, clock, &mut signals).await? else { return Ok(()) };
     tracing::info!(
         address = %running.address, %public_url, store = running.app.store.kind,
         version = env!("CARGO_PKG_VERSION"), "latchkey is serving"
@@ -23,12 +31,39 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     until_stopped(running, signals).await
 }
 
+/// Starts as soon as the database answers, which may come up later than this; `None` if the end came first. What no
+/// waiting can mend is an error at once.
+async fn start(
+    settings: Settings,
+    clock: Clock,
+    signals: &mut StopSignals,
+) -> Result<Option<Running>, Failure> {
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        match startup::start(settings.clone(), false, clock.clone()).await {
+            Err(StartError::Store(OpenError::Unanswering(reason))) => {
+                tracing::warn!(reason, "the database does not answer; it is tried again");
+            }
+            started => return started.map(Some).map_err(Failure::of),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+            reason = signals.stop() => {
+                tracing::info!(reason, "stopped before the database answered");
+                return Ok(None);
+            }
+        }
+    }
+}
+
 /// Waits for the end and drains; a second signal ends at once.
 ///
 /// # Errors
 /// If an actor failed for good, or something was not finished within `server.shutdown_grace`.
 pub async fn until_stopped(running: Running, mut signals: StopSignals) -> Result<(), Failure> {
+    service_manager::tell(State::Ready);
     let reason = running.wait(&mut signals).await;
+    service_manager::tell(State::Stopping);
     tracing::info!(reason, "shutting down: finishing what is under way");
     let drained = tokio::select! {
         drained = running.stop() => drained,

@@ -192,7 +192,8 @@ async fn every_rotation_answered_before_a_backup_of_64_busy_chains_began_is_in_i
 }
 
 #[actix_web::test]
-async fn what_was_signed_out_since_a_backup_comes_back_until_the_command_that_it_names_is_run() {
+async fn o19_what_was_signed_out_since_a_backup_comes_back_until_the_command_that_it_names_is_run()
+{
     let place = Place::new();
     let client = client();
     let file = place.path("backup.db");
@@ -453,9 +454,9 @@ async fn a_restore_that_is_killed_leaves_the_old_database_or_the_new() {
         let check: String =
             connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
         assert_eq!(check, "ok");
-        let users: usize =
+        let users: u8 =
             connection.query_row("SELECT count(*) FROM users", [], |row| row.get(0)).unwrap();
-        found[users] += 1;
+        found[usize::from(users)] += 1;
     }
     println!("[none, the new, the old]: {found:?}");
     assert_eq!(found[0], 0);

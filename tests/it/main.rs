@@ -13,6 +13,7 @@ mod buckets;
 mod changes;
 mod clients_command;
 mod conformance;
+mod contributed;
 mod demo_app;
 mod development_provider;
 mod documents;

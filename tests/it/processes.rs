@@ -58,7 +58,7 @@ impl Process {
         Self { child, url }
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let status =
             Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
