@@ -295,7 +295,7 @@ fn keep(database: &Path, now: Timestamp) -> Result<Option<PathBuf>, Failure> {
         ))
     };
     let logs = ["-wal", "-shm", "-journal"];
-    let moment = now.to_rfc3339().replace([':', '-'], "");
+    let moment = Moment(now).to_string().replace([':', '-'], "");
     let kept = with_suffix(database, &format!(".before-restore-{moment}"));
     if database.exists() {
         match copy::fold(database) {
