@@ -184,6 +184,7 @@ pub fn lock_database(settings: &Settings) -> Result<Option<std::fs::File>, Start
     let crate::config::settings::StoreUrl::Sqlite(path) = &settings.store.url else {
         return Ok(None);
     };
+    store::sqlite::make_folder_of(path)?;
     let mut name = path.clone().into_os_string();
     name.push(".lock");
     let unreachable = |error: std::io::Error| {

@@ -4,9 +4,9 @@
 //! beside it, checked and made ready there; the old one is brought into one file, gets a second name under which it
 //! is kept, and is replaced under its first by a rename.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -90,10 +90,7 @@ pub async fn run(
 
 /// The database's own path, whatever links lead to it; its folder is made if it is missing.
 fn find(configured: &Path) -> Result<PathBuf, Failure> {
-    let made = |error| Failure::about(configured, "cannot be made", &error);
-    if let Some(folder) = configured.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(made)?;
-    }
+    sqlite::make_folder_of(configured).map_err(Failure::of)?;
     match fs::canonicalize(configured) {
         Ok(path) => Ok(path),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(configured.to_owned()),

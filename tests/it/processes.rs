@@ -387,6 +387,17 @@ async fn port_0_is_any_free_one_and_all_addresses_name_it() {
 }
 
 #[test]
+fn a_folder_for_the_database_is_made_at_the_first_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = "[server]\nlisten = \"127.0.0.1:8080\"\npublic_url = \"http://127.0.0.1:8080\"\n\
+                  secret_key = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"\n\
+                  [store]\nurl = \"sqlite:deep/down/latchkey.db\"\n";
+    write_private(&directory.path().join("latchkey.toml"), config);
+    drop(Process::dev(directory.path(), free_port()));
+    assert!(directory.path().join("deep/down/latchkey.db").exists());
+}
+
+#[test]
 fn a_second_server_on_one_sqlite_file_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let _first = Process::dev(directory.path(), free_port());

@@ -53,6 +53,14 @@ pub async fn open(path: &Path, max_connections: usize) -> Result<Store, OpenErro
     })
 }
 
+/// Makes the folder of a database, for this user alone, if it is missing.
+///
+/// # Errors
+/// [`OpenError::Unreachable`].
+pub fn make_folder_of(path: &Path) -> Result<(), OpenError> {
+    connection::make_folder_of(path).map_err(|error| connection::unreachable(path, error))
+}
+
 /// Applies the migrations that are missing and returns them; a missing file is made.
 ///
 /// # Errors
