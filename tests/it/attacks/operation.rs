@@ -435,3 +435,32 @@ async fn o22_a_pooler_in_transaction_mode_is_refused_with_a_sentence_and_one_of_
     let (_, token) = signed_in(&server.url, "ada").await;
     assert_eq!(present(&client(), &server.url, &token).await.status(), StatusCode::OK);
 }
+
+#[actix_web::test]
+async fn o17_this_binary_serves_beside_the_next_one_or_refuses_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(folder.path(), "");
+    drop(Process::dev(folder.path(), free_port()));
+    let newer = |oldest: u32| {
+        let database = folder.path().join("latchkey.db");
+        let sql = format!(
+            "INSERT OR IGNORE INTO refinery_schema_history (version, name, applied_on, checksum)
+             VALUES (99, 'later', '2030-01-01T00:00:00Z', '1');
+             INSERT OR REPLACE INTO schema_compatibility (version, oldest_binary)
+             VALUES (99, {oldest})"
+        );
+        rusqlite::Connection::open(database).unwrap().execute_batch(&sql).unwrap();
+    };
+    newer(8);
+    let server = Process::dev(folder.path(), free_port());
+    let (_, token) = signed_in(&server.url, "ada").await;
+    assert_eq!(present(&client(), &server.url, &token).await.status(), StatusCode::OK);
+    drop(server);
+    newer(99);
+    for command in [&["serve"] as &[&str], &["migrate"], &["users", "list"]] {
+        let refused = run(command, &config);
+        assert_eq!(refused.status.code(), Some(1), "{command:?}");
+        let told = text(&refused.stderr);
+        assert!(told.contains("Start a newer latchkey"), "{command:?}: {told}");
+    }
+}
