@@ -25,8 +25,8 @@ type Applied = BTreeMap<u32, (String, String)>;
 
 /// Applies what is missing and returns it. Of several processes one does it; the others wait for it.
 pub(super) async fn migrate(address: &Address) -> Result<Vec<MigrationStatus>, OpenError> {
-    pooler::refuse(address).await?;
     let mut client = connect(address).await?;
+    pooler::refuse(address, &client, &pooler::connect(address).await?).await?;
     // The lock belongs to the session: should this process die, it is free all the same.
     match client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await {
         Ok(_) => {}

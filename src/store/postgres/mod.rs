@@ -65,7 +65,7 @@ pub async fn open(
     let counters = Arc::new(Counters::default());
     let reading = connect::pool(&address, Purpose::Reading, settings.max_connections)?;
     let writing = connect::pool(&address, Purpose::Writing, 1)?;
-    greet(&address, &reading, clock).await?;
+    greet(&address, &reading, &writing, clock).await?;
     Ok(Store {
         read: Arc::new(reader::Reader { pool: reading, counters: Arc::clone(&counters) }),
         write: Arc::new(writer::Writer { pool: writing, counters: Arc::clone(&counters) }),
@@ -106,14 +106,21 @@ pub async fn check_schema(url: &Secret, settings: &StoreSettings) -> Result<(), 
 }
 
 /// The first conversation with the server.
-async fn greet(address: &Address, pool: &Pool, clock: &Clock) -> Result<(), OpenError> {
+async fn greet(
+    address: &Address,
+    reading: &Pool,
+    writing: &Pool,
+    clock: &Clock,
+) -> Result<(), OpenError> {
     let failed = |reason: String| unreachable(address, &reason);
-    pooler::refuse(address).await?;
-    let db = pool.get().await.map_err(|error| match error {
+    let unusable = |error: PoolError| match error {
         PoolError::Backend(error) => not_connected(address, &error),
         PoolError::Timeout(_) => unanswering(address, &describe_pool_error(error)),
         other => failed(describe_pool_error(other)),
-    })?;
+    };
+    let db = reading.get().await.map_err(unusable)?;
+    let other = writing.get().await.map_err(unusable)?;
+    pooler::refuse(address, &db, &other).await?;
     let now =
         reader::time(&db).await.map_err(|failure| failed(failure.into_error().to_string()))?;
     clock.synchronize(now);

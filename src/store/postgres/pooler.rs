@@ -13,15 +13,23 @@ use crate::store::error::OpenError;
 /// A pooler that is busy may give us different connections by chance.
 const ATTEMPTS: usize = 3;
 
-/// Refuses a pooler in transaction mode, told by two connections that are served by one process.
+/// Refuses a pooler in transaction mode, told by two connections that are served by one process. What was set on
+/// them is taken back then, as it would stay with the pooler.
 ///
 /// # Errors
 /// [`OpenError::Unreachable`] if there is one; what else [`OpenError`] says, if there is no answer.
-pub(super) async fn refuse(address: &Address) -> Result<(), OpenError> {
-    let one = connect(address).await?;
-    let other = connect(address).await?;
+pub(super) async fn refuse(
+    address: &Address,
+    one: &Client,
+    other: &Client,
+) -> Result<(), OpenError> {
     for _ in 0..ATTEMPTS {
-        if process(address, &one).await? == process(address, &other).await? {
+        if process(address, one).await? == process(address, other).await? {
+            for client in [one, other] {
+                if let Err(error) = client.simple_query("RESET ALL").await {
+                    tracing::debug!(%error, "settings stay with the pooler");
+                }
+            }
             return Err(OpenError::Unreachable(format!(
                 "{} is reached by a pooler in transaction mode, behind which connections keep neither their settings nor LISTEN. Set pool_mode = session for this database there, or name PostgreSQL itself in store.url",
                 address.place()
@@ -32,7 +40,7 @@ pub(super) async fn refuse(address: &Address) -> Result<(), OpenError> {
 }
 
 /// A connection as it comes: nothing is set that would stay with the pooler.
-async fn connect(address: &Address) -> Result<Client, OpenError> {
+pub(super) async fn connect(address: &Address) -> Result<Client, OpenError> {
     let connecting = address.config.connect(tls::connector(&address.trust)?);
     match tokio::time::timeout(CONNECT_LIMIT, connecting).await {
         Ok(Ok((client, connection))) => {
