@@ -186,11 +186,16 @@ pub fn read_key_files(settings: &Settings) -> Result<Vec<Arc<SigningKey>>, Start
     Ok(keys)
 }
 
-/// One server uses a SQLite file at a time: its caches are its own. The command line takes no lock.
-fn lock_database(settings: &Settings) -> Result<Option<std::fs::File>, StartError> {
+/// One server uses a SQLite file at a time: its caches are its own. Of the command line only what puts another
+/// file in its place takes the lock.
+///
+/// # Errors
+/// [`StartError::Locked`] if a server has it, [`StartError::Store`] if the file beside the database cannot be made.
+pub fn lock_database(settings: &Settings) -> Result<Option<std::fs::File>, StartError> {
     let crate::config::settings::StoreUrl::Sqlite(path) = &settings.store.url else {
         return Ok(None);
     };
+    store::sqlite::make_folder_of(path)?;
     let mut name = path.clone().into_os_string();
     name.push(".lock");
     let unreachable = |error: std::io::Error| {
@@ -842,6 +847,14 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
         })
+    }
+
+    /// Waits for one of them; says which.
+    pub async fn stop(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use actix::{
 use serde_json::json;
 
 use super::db_writer::{DbWriter, WriteError, apply};
-use super::key_ring::{KeyRing, KeyRingError, Keys, RotateKey, check_opens};
+use super::key_ring::{KeyRing, KeyRingError, Keys, RotateKey, all_open};
 use super::mailbox::{Drain, Mailbox};
 use super::status::ActorStatus;
 use crate::administration::By;
@@ -250,7 +250,8 @@ async fn check_secrets(
         return Ok(Ok(()));
     }
     let keys = means.read.keys().await?;
-    let checked = check_opens(&prepared.in_force.sealer, &keys);
+    let InForce { sealer, key_tokens_live_for, .. } = &prepared.in_force;
+    let checked = all_open(sealer, &keys, *key_tokens_live_for, means.clock.now());
     Ok(checked.map_err(|error| Problem {
         remedy: Some(
             "keep the former secret second in the list until `latchkey keys reseal` has run".into(),

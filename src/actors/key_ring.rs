@@ -522,13 +522,20 @@ fn open(sealer: &Sealer, kid: &str, sealed: &str) -> Result<Arc<SigningKey>, Key
     Ok(Arc::new(SigningKey::from_pkcs8(&der)?))
 }
 
-/// Whether all private halves open that may still be needed.
+/// Tries whether a server with these secrets can sign with stored keys, those out of use apart.
 ///
 /// # Errors
-/// [`KeyRingError::Sealed`] for the first that does not.
-pub fn check_opens(sealer: &Sealer, keys: &[StoredKey]) -> Result<(), KeyRingError> {
+/// [`KeyRingError::Sealed`] for the first that does not open, [`KeyRingError::Key`] for one that is none.
+pub fn all_open(
+    sealer: &Sealer,
+    keys: &[StoredKey],
+    tokens_live_for: Duration,
+    now: Timestamp,
+) -> Result<(), KeyRingError> {
     for key in keys {
-        if let Some(sealed) = &key.sealed_private {
+        if let Some(sealed) = &key.sealed_private
+            && life(key, keys, tokens_live_for).state(now) != KeyState::Removed
+        {
             open(sealer, &key.kid, sealed)?;
         }
     }

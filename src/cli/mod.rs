@@ -1,6 +1,7 @@
 //! The command line: one function a command, one file a topic.
 
 pub mod audit;
+pub mod backup;
 pub mod clients;
 pub mod completions;
 pub mod config;
@@ -14,6 +15,7 @@ pub mod migrate;
 pub mod openapi;
 pub mod output;
 mod progress;
+pub mod restore;
 pub mod serve;
 pub mod sessions;
 pub mod users;
@@ -40,6 +42,7 @@ pub use failure::Failure;
         latchkey serve                         the server, from the configuration\n  \
         latchkey validate                      what is wrong with the configuration, all of it\n  \
         latchkey keys list --format json       the signing keys, for a script\n  \
+        latchkey backup /backups/latchkey.db   a copy of the database, while the server runs\n  \
         latchkey users promote rivka           an admin, for a start\n  \
         latchkey users recover rivka           a way back for somebody who lost their provider\n  \
         latchkey clients register --help       how an app gets its id and secret\n\n\
@@ -113,6 +116,37 @@ enum Command {
     /// Register apps and services, and look after them
     #[command(subcommand)]
     Clients(clients::ClientsCommand),
+    /// Copy the SQLite database to a file, beside a live server
+    #[command(after_help = "\
+The copy is one moment of the database, whatever is written meanwhile, and holds all that was answered before
+it began. It is written to FILE.partial, checked, and then gets its name; nothing is ever overwritten. It can be
+read by you alone: it holds names and addresses. Ctrl-C stops and leaves nothing.
+
+Not in it: the server secret, without which its signing keys do not open; the pictures; the configuration.
+PostgreSQL is backed up by pg_dump; the command says how.
+
+Examples:
+  latchkey backup /backups/latchkey.db
+  latchkey backup \"/backups/latchkey-$(date +%F).db\" --format json")]
+    Backup {
+        /// Where to; must not exist yet
+        file: PathBuf,
+    },
+    /// Put a backup in the place of the SQLite database, and keep what was there
+    #[command(after_help = "\
+The server must be stopped. The backup is checked first: that it is whole, that its schema fits this binary, and
+that its signing keys open with server.secret_key. The database that was there is kept beside the new one, under a
+name that is printed. Whatever interrupts this, one of the two is in place.
+
+What happened since the backup is undone, sign-outs and locks, too: afterwards the command prints what to do.
+
+Example:
+  latchkey restore /backups/latchkey-2026-11-29.db
+  latchkey sessions revoke --before 2026-11-29T03:00:05Z")]
+    Restore {
+        /// The backup
+        file: PathBuf,
+    },
     /// Print the description of the HTTP interface, as /openapi.json serves it (OpenAPI 3.1)
     Openapi,
     /// Exit with 0 if the local server is ready
@@ -212,6 +246,13 @@ async fn dispatch(line: CommandLine) -> Result<(), Failure> {
         Command::Sessions(command) => sessions::run(&settings()?, format, command).await,
         Command::Audit(command) => audit::run(settings, format, command).await,
         Command::Clients(command) => clients::run(&settings()?, format, command).await,
+        Command::Backup { file } => {
+            let request = configuration::Request::of_process(config);
+            backup::run(&load(&request).map_err(Failure::of)?, format, &file).await
+        }
+        Command::Restore { file } => {
+            restore::run(&settings()?, format, config.as_deref(), &file).await
+        }
         Command::Healthcheck => healthcheck::run(&settings()?).await,
         Command::Openapi => {
             openapi::run(&settings()?);

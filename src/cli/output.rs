@@ -43,6 +43,18 @@ pub fn duration(duration: Duration) -> String {
         .map_or_else(|| format!("{seconds}s"), |(size, unit)| format!("{}{unit}", seconds / size))
 }
 
+/// A number of bytes in the largest unit of which it is at least one: "12.3 MiB".
+pub fn size(bytes: u64) -> String {
+    let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+        None => count(bytes, "byte"),
+        Some((unit, name)) => {
+            let tenths = u128::from(bytes) * 10 / u128::from(unit);
+            format!("{}.{} {name}", tenths / 10, tenths % 10)
+        }
+    }
+}
+
 const MINUTE: &[FormatItem<'_>] = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
 
 /// A moment to the minute, in UTC.
@@ -115,7 +127,7 @@ fn continued(given: impl Iterator<Item = String>, cursor: &str) -> String {
 }
 
 /// A word as a shell reads it.
-fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let is_plain =
         |character: char| character.is_ascii_alphanumeric() || "-_./:=@%+,".contains(character);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -158,6 +170,15 @@ mod tests {
             (90 * 86_400, "90d"),
         ] {
             assert_eq!(duration(Duration::from_secs(seconds)), expected);
+        }
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, expected) in
+            [(1, "1 byte"), (1_023, "1023 bytes"), (12_900_000, "12.3 MiB"), (1 << 30, "1.0 GiB")]
+        {
+            assert_eq!(size(bytes), expected);
         }
     }
 

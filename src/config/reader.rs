@@ -16,6 +16,9 @@ use super::{Entry, Fingerprint, privacy};
 /// The one key whose own notation begins with `file:`, so that it is no reference there.
 const TAKES_FILE_PREFIX: &str = "avatars.store";
 
+/// Where systemd hands secrets to a service (`LoadCredential=`).
+const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+
 /// A value that was understood, or why it was not.
 pub(super) type Parsed<T> = Result<T, Refusal>;
 
@@ -189,7 +192,8 @@ impl Reader {
     /// Refuses (or, where that is overridden, warns about) a file with a secret that is open to
     /// others. `key` names it.
     pub(super) fn check_privacy(&mut self, key: &str, path: &Path, shown: &str) {
-        let Err(refusal) = privacy::check(path, shown) else { return };
+        let credentials = self.surroundings.environment.get(CREDENTIALS_VARIABLE).map(Path::new);
+        let Err(refusal) = privacy::check(path, shown, credentials) else { return };
         if self.surroundings.allow_open_secrets {
             self.warn(format!("{key} {}", refusal.reason));
         } else {

@@ -728,6 +728,24 @@ fn a_link_to_an_open_secret_or_an_open_folder_is_refused() {
 }
 
 #[test]
+fn what_systemd_hands_over_may_show_the_bits_of_an_access_list() {
+    let toml =
+        "[server]\npublic_url = 'https://auth.example.com'\nsecret_key = 'file:credentials/secret'";
+    let place = Place::new(toml);
+    fs::create_dir(place.folder.path().join("credentials")).unwrap();
+    place.write("credentials/secret", SECRET);
+    place.mode("credentials/secret", 0o440);
+    assert_eq!(place.problems().len(), 1);
+    let folder = place.folder.path().join("credentials").display().to_string();
+    let place = place.with("CREDENTIALS_DIRECTORY", &folder);
+    assert!(place.load().is_ok());
+    for open in [0o444, 0o460] {
+        place.mode("credentials/secret", open);
+        assert_eq!(place.problems().len(), 1, "{open:o}");
+    }
+}
+
+#[test]
 fn key_files_must_be_private_and_able_to_sign() {
     let pem = |algorithm| {
         let der = key::generate(algorithm, 2048).unwrap();

@@ -33,6 +33,9 @@ pub enum OpenError {
     /// The database cannot be reached or opened.
     #[error("{0}")]
     Unreachable(String),
+    /// The server does not answer, or takes no connections yet: another try may find it.
+    #[error("{0}")]
+    Unanswering(String),
     /// Migrations are missing and may not be applied.
     #[error(
         "the database schema is at version {found}, this binary needs {needed}; run `latchkey migrate`, or set store.migrate_on_start = true"

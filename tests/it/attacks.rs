@@ -10,6 +10,7 @@ mod exhaustion;
 mod http;
 pub mod logout;
 pub mod logs;
+mod operation;
 mod profile;
 mod promises;
 mod registration;

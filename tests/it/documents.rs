@@ -203,7 +203,8 @@ fn every_action_of_the_audit_trail_is_explained() {
     let table = document.split("## Chains").next().unwrap();
     let explained: BTreeSet<String> =
         rows(table).iter().map(|row| quoted(&row[0])[0].to_owned()).collect();
-    let nouns = "session sessions user family identity consent grant token logout client key audit admin configuration";
+    let nouns = "session sessions user family identity consent grant token logout client key audit admin \
+                 configuration database";
     let mut written = BTreeSet::new();
     for path in files("rs") {
         if !path.starts_with(root().join("src")) || path.starts_with(root().join("src/config")) {

@@ -58,7 +58,7 @@ impl Process {
         Self { child, url }
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let status =
             Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
@@ -384,6 +384,17 @@ async fn port_0_is_any_free_one_and_all_addresses_name_it() {
     assert_eq!(issuer(&server.url).await, server.url);
     let config = std::fs::read_to_string(directory.path().join("latchkey.toml")).unwrap();
     assert!(config.contains(&format!("public_url = \"{}\"", server.url)), "{config}");
+}
+
+#[test]
+fn a_folder_for_the_database_is_made_at_the_first_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = "[server]\nlisten = \"127.0.0.1:8080\"\npublic_url = \"http://127.0.0.1:8080\"\n\
+                  secret_key = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"\n\
+                  [store]\nurl = \"sqlite:deep/down/latchkey.db\"\n";
+    write_private(&directory.path().join("latchkey.toml"), config);
+    drop(Process::dev(directory.path(), free_port()));
+    assert!(directory.path().join("deep/down/latchkey.db").exists());
 }
 
 #[test]

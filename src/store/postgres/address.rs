@@ -91,6 +91,52 @@ impl Address {
     }
 }
 
+/// The place as PostgreSQL's own programs take it: an address without the password.
+impl std::fmt::Display for Address {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let encoded = |text: &str| -> String {
+            percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
+                .to_string()
+        };
+        let ports = self.config.get_ports();
+        let (mut hosts, mut options) = (Vec::new(), Vec::new());
+        for (index, host) in self.config.get_hosts().iter().enumerate() {
+            let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+            match host {
+                Host::Tcp(name) if name.contains(':') => hosts.push(format!("[{name}]:{port}")),
+                Host::Tcp(name) => hosts.push(format!("{name}:{port}")),
+                #[cfg(unix)]
+                Host::Unix(folder) => {
+                    options.push(format!("host={}", encoded(&folder.to_string_lossy())));
+                    options.push(format!("port={port}"));
+                }
+            }
+        }
+        match (&self.trust, self.config.get_ssl_mode()) {
+            (Trust::File(file), _) => {
+                options.push("sslmode=verify-full".to_owned());
+                options.push(format!("sslrootcert={}", encoded(&file.to_string_lossy())));
+            }
+            (Trust::Platform, _) | (_, SslMode::Require) => {
+                options.push("sslmode=require".to_owned());
+            }
+            _ => {}
+        }
+        formatter.write_str("postgresql://")?;
+        if let Some(user) = self.config.get_user() {
+            write!(formatter, "{}@", encoded(user))?;
+        }
+        write!(formatter, "{}/", hosts.join(","))?;
+        if let Some(database) = self.config.get_dbname() {
+            formatter.write_str(&encoded(database))?;
+        }
+        if !options.is_empty() {
+            write!(formatter, "?{}", options.join("&"))?;
+        }
+        Ok(())
+    }
+}
+
 /// A part of a password that was not encoded would look like a host with such characters.
 fn is_suspicious(host: &Host) -> bool {
     matches!(host, Host::Tcp(name) if name.is_empty() || name.contains(['@', '/', '#', ' ']))
@@ -179,6 +225,22 @@ mod tests {
         let several = parse("postgres://u@a:1,b:2/d").unwrap();
         assert_eq!(several.config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
         assert_eq!(several.place(), "a:1 or b:2, database d, user u");
+    }
+
+    #[test]
+    fn other_programs_get_the_address_without_the_password() {
+        for (url, expected) in [
+            ("postgres://u:hunter2@h/d", "postgresql://u@h:5432/d"),
+            ("postgres://a%2Fb:x@h:6432/my%20db", "postgresql://a%2Fb@h:6432/my%20db"),
+            ("postgres://u@a:1,b:2/d", "postgresql://u@a:1,b:2/d"),
+            (
+                "postgres://u@%2Frun%2Fpostgresql:5433/d",
+                "postgresql://u@/d?host=%2Frun%2Fpostgresql&port=5433",
+            ),
+            ("postgres://u@h/d?sslmode=require", "postgresql://u@h:5432/d?sslmode=require"),
+        ] {
+            assert_eq!(parse(url).unwrap().to_string(), expected);
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 
 use super::address::Address;
 use super::connect::{CONNECT_LIMIT, Connector, Purpose, describe, quote};
-use super::{audit, unreachable};
+use super::{audit, not_connected, pooler, unanswering, unreachable};
 use crate::store::MigrationStatus;
 use crate::store::error::OpenError;
 use deadpool_postgres::Connect;
@@ -26,6 +26,7 @@ type Applied = BTreeMap<u32, (String, String)>;
 /// Applies what is missing and returns it. Of several processes one does it; the others wait for it.
 pub(super) async fn migrate(address: &Address) -> Result<Vec<MigrationStatus>, OpenError> {
     let mut client = connect(address).await?;
+    pooler::refuse(address, &client, &pooler::connect(address).await?).await?;
     // The lock belongs to the session: should this process die, it is free all the same.
     match client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await {
         Ok(_) => {}
@@ -122,9 +123,9 @@ async fn connect(address: &Address) -> Result<Client, OpenError> {
     let connector = Connector::new(address, Purpose::Migrating)?;
     match tokio::time::timeout(CONNECT_LIMIT, connector.connect(&address.config)).await {
         Ok(Ok((client, _))) => Ok(client),
-        Ok(Err(error)) => Err(unreachable(address, &describe(&error))),
+        Ok(Err(error)) => Err(not_connected(address, &error)),
         Err(_) => {
-            Err(unreachable(address, &format!("no answer within {} s", CONNECT_LIMIT.as_secs())))
+            Err(unanswering(address, &format!("no answer within {} s", CONNECT_LIMIT.as_secs())))
         }
     }
 }

@@ -20,6 +20,7 @@ mod migrations;
 mod names;
 mod operations;
 mod people;
+mod pooler;
 mod read_back;
 mod reader;
 mod requests;
@@ -33,7 +34,7 @@ mod writer;
 
 use std::sync::Arc;
 
-use deadpool_postgres::Pool;
+use deadpool_postgres::{Pool, PoolError};
 
 use self::address::Address;
 use self::connect::{Purpose, describe_pool_error};
@@ -42,6 +43,14 @@ use crate::clock::Clock;
 use crate::config::settings::Store as StoreSettings;
 use crate::protocol::secret::Secret;
 use crate::store::error::OpenError;
+
+/// `store.url` as PostgreSQL's own programs take it, without the password.
+///
+/// # Errors
+/// [`OpenError::Unreachable`] if it is no address.
+pub fn address_without_password(url: &Secret) -> Result<String, OpenError> {
+    Ok(Address::parse(url, None)?.to_string())
+}
 
 /// Opens the store: connects, takes over the server's time, and warns if its commits are not durable.
 ///
@@ -56,7 +65,7 @@ pub async fn open(
     let counters = Arc::new(Counters::default());
     let reading = connect::pool(&address, Purpose::Reading, settings.max_connections)?;
     let writing = connect::pool(&address, Purpose::Writing, 1)?;
-    greet(&address, &reading, clock).await?;
+    greet(&address, &reading, &writing, clock).await?;
     Ok(Store {
         read: Arc::new(reader::Reader { pool: reading, counters: Arc::clone(&counters) }),
         write: Arc::new(writer::Writer { pool: writing, counters: Arc::clone(&counters) }),
@@ -97,9 +106,21 @@ pub async fn check_schema(url: &Secret, settings: &StoreSettings) -> Result<(), 
 }
 
 /// The first conversation with the server.
-async fn greet(address: &Address, pool: &Pool, clock: &Clock) -> Result<(), OpenError> {
+async fn greet(
+    address: &Address,
+    reading: &Pool,
+    writing: &Pool,
+    clock: &Clock,
+) -> Result<(), OpenError> {
     let failed = |reason: String| unreachable(address, &reason);
-    let db = pool.get().await.map_err(|error| failed(describe_pool_error(error)))?;
+    let unusable = |error: PoolError| match error {
+        PoolError::Backend(error) => not_connected(address, &error),
+        PoolError::Timeout(_) => unanswering(address, &describe_pool_error(error)),
+        other => failed(describe_pool_error(other)),
+    };
+    let db = reading.get().await.map_err(unusable)?;
+    let other = writing.get().await.map_err(unusable)?;
+    pooler::refuse(address, &db, &other).await?;
     let now =
         reader::time(&db).await.map_err(|failure| failed(failure.into_error().to_string()))?;
     clock.synchronize(now);
@@ -121,8 +142,30 @@ async fn greet(address: &Address, pool: &Pool, clock: &Clock) -> Result<(), Open
 
 /// Where, why, and what to do; never with the password.
 fn unreachable(address: &Address, reason: &str) -> OpenError {
-    OpenError::Unreachable(format!(
+    OpenError::Unreachable(sentence(address, reason))
+}
+
+/// The same of a server that may answer another time.
+fn unanswering(address: &Address, reason: &str) -> OpenError {
+    OpenError::Unanswering(sentence(address, reason))
+}
+
+/// The same of an attempt to connect that failed.
+fn not_connected(address: &Address, error: &tokio_postgres::Error) -> OpenError {
+    let may_answer_later = match error.as_db_error() {
+        Some(refusal) => failure::is_disconnection(refusal.code()),
+        // What is wrong with a certificate comes as invalid data, and stays wrong.
+        None => std::error::Error::source(error)
+            .and_then(|cause| cause.downcast_ref::<std::io::Error>())
+            .map_or(error.is_closed(), |cause| cause.kind() != std::io::ErrorKind::InvalidData),
+    };
+    let reason = connect::describe(error);
+    if may_answer_later { unanswering(address, &reason) } else { unreachable(address, &reason) }
+}
+
+fn sentence(address: &Address, reason: &str) -> String {
+    format!(
         "PostgreSQL at {} cannot be used: {reason}. Check store.url and that the server runs",
         address.place()
-    ))
+    )
 }

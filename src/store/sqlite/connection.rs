@@ -73,10 +73,16 @@ fn open(path: &Path, flags: OpenFlags, cache_kibibytes: i64) -> Result<Connectio
     open().map_err(|error: rusqlite::Error| unreachable(path, error))
 }
 
-fn create(path: &Path) -> io::Result<()> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+/// Makes the folder of a file, for this user alone, if it is missing.
+pub(super) fn make_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => DirBuilder::new().recursive(true).mode(0o700).create(folder),
+        None => Ok(()),
     }
+}
+
+fn create(path: &Path) -> io::Result<()> {
+    make_folder_of(path)?;
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(file) => {
             // Closing any descriptor of a file ends all of the process's locks on it, those of an

@@ -70,7 +70,8 @@ pub(super) fn check(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn judge(connection: &Connection) -> Result<(), OpenError> {
+/// Checks that the schema of an open database fits this binary.
+pub(super) fn judge(connection: &Connection) -> Result<(), OpenError> {
     let read = |error: rusqlite::Error| OpenError::Unreachable(error.to_string());
     let applied = applied(connection).map_err(read)?;
     let runner = runner();

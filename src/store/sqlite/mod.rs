@@ -6,6 +6,7 @@ mod audit;
 mod changes;
 mod clients;
 mod connection;
+pub mod copy;
 mod deliveries;
 mod expired;
 mod grants;
@@ -50,6 +51,14 @@ pub async fn open(path: &Path, max_connections: usize) -> Result<Store, OpenErro
         counters,
         kind: "SQLite",
     })
+}
+
+/// Makes the folder of a database, for this user alone, if it is missing.
+///
+/// # Errors
+/// [`OpenError::Unreachable`].
+pub fn make_folder_of(path: &Path) -> Result<(), OpenError> {
+    connection::make_folder_of(path).map_err(|error| connection::unreachable(path, error))
 }
 
 /// Applies the migrations that are missing and returns them; a missing file is made.

@@ -238,9 +238,14 @@ fn find_binaries() -> PathBuf {
     folder
 }
 
+/// Whether the tests run as root.
+pub(crate) fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
 /// Whom to run the server as; `None` if the tests do not run as root.
 fn ordinary_user() -> Option<Owner> {
-    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+    if !is_root() {
         return None;
     }
     let users = fs::read_to_string("/etc/passwd").unwrap();
