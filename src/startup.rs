@@ -40,7 +40,7 @@ use crate::app::{App, Parts};
 use crate::avatars::storage::{AvatarStorage, StorageError};
 use crate::clock::Clock;
 use crate::config::settings::{Audit, Settings, Tls};
-use crate::connections;
+use crate::connections::{self, Traffic};
 use crate::notary::Notary;
 use crate::protocol::key::SigningKey;
 use crate::protocol::refresh_token::RefreshTokens;
@@ -67,6 +67,12 @@ use crate::telemetry::metrics::{Metrics, Sources};
 /// outcome is unknown, and asking again is safe.
 const WRITER_DEADLINE: Duration = Duration::from_secs(4);
 const OWNER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long connections are taken up that came before new ones are turned away.
+const LAST_ADMITTED: Duration = Duration::from_millis(200);
+
+/// How long nothing has come by the connections that are left when they are closed.
+const LAST_ASKED: Duration = Duration::from_millis(500);
 
 /// A limiter or a revocation check is on the way of every request: it answers at once or not at all.
 const CHECK_DEADLINE: Duration = Duration::from_secs(3);
@@ -130,6 +136,9 @@ pub struct Running {
     pub address: SocketAddr,
     /// The main one first, then that of the metrics.
     servers: Vec<ServerHandle>,
+    /// The main one's listener, once more.
+    listener: TcpListener,
+    traffic: Arc<Traffic>,
     given_up: Arc<tokio::sync::Notify>,
     tickers: Vec<tokio::task::JoinHandle<()>>,
     arbiters: Vec<Arbiter>,
@@ -338,7 +347,10 @@ pub async fn start_on(
     let arbiters = vec![Arbiter::new(), Arbiter::new()];
     let (app, tickers) =
         start_actors(settings, is_development, &clock, store, &mut supervision, &arbiters).await?;
-    let mut servers = vec![serve(&app, listener, tls)?];
+    let refused = |reason| StartError::Listen { address, reason, advice: "" };
+    let same_listener = listener.try_clone().map_err(refused)?;
+    let traffic = Traffic::new();
+    let mut servers = vec![serve(&app, listener, tls, &traffic)?];
     if let Some(address) = app.settings.telemetry.metrics_listen {
         servers.push(serve_metrics(&app, listen(address)?)?);
     }
@@ -346,6 +358,8 @@ pub async fn start_on(
         app,
         address,
         servers,
+        listener: same_listener,
+        traffic,
         given_up: supervision.given_up(),
         tickers,
         arbiters,
@@ -675,11 +689,17 @@ fn tls_config(tls: &Tls) -> Result<rustls::ServerConfig, StartError> {
         .map_err(|error| refused(&tls.cert, error.to_string()))
 }
 
+/// What is left of the grace when the drain is over.
+fn after_drain(settings: &Settings) -> Duration {
+    settings.server.shutdown_grace.saturating_sub(settings.server.drain)
+}
+
 /// Starts the HTTP server. Signals are ours: actix-server's own handling drops queued writes.
 fn serve(
     app: &App,
     listener: TcpListener,
     tls: Option<rustls::ServerConfig>,
+    traffic: &Arc<Traffic>,
 ) -> Result<ServerHandle, StartError> {
     let data = Data::new(app.clone());
     let site = Data::new(app.site.clone());
@@ -707,8 +727,8 @@ fn serve(
     let builder = actix_server::Server::build()
         .workers(app.settings.server.workers)
         .disable_signals()
-        .shutdown_timeout(app.settings.server.shutdown_grace.as_secs());
-    let running = connections::serve(builder, listener, tls, application)
+        .shutdown_timeout(after_drain(&app.settings).as_secs());
+    let running = connections::serve(builder, listener, tls, traffic, application)
         .map_err(|reason| StartError::Listen { address, reason, advice: "" })?;
     let handle = running.handle();
     actix_web::rt::spawn(running);
@@ -740,8 +760,29 @@ fn serve_metrics(app: &App, listener: TcpListener) -> Result<ServerHandle, Start
 /// server starts would otherwise end it on the spot.
 pub struct StopSignals {
     terminate: Signal,
-    /// Comes a second time from who does not want to wait.
-    pub interrupt: Signal,
+    interrupt: Signal,
+}
+
+/// Why the server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// SIGTERM, by what runs the server.
+    Terminated,
+    /// SIGINT, by who sits before it.
+    Interrupted,
+    /// An actor failed for good.
+    GivenUp,
+}
+
+impl EndReason {
+    /// For the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Terminated => "SIGTERM",
+            Self::Interrupted => "SIGINT",
+            Self::GivenUp => "an actor failed for good",
+        }
+    }
 }
 
 impl StopSignals {
@@ -755,6 +796,14 @@ impl StopSignals {
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
+
+    /// Waits for a further one, from who does not want to wait.
+    pub async fn again(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 impl Running {
@@ -767,11 +816,11 @@ impl Running {
     }
 
     /// Waits for SIGTERM, SIGINT, or an actor that failed for good; says which.
-    pub async fn wait(&self, signals: &mut StopSignals) -> &'static str {
+    pub async fn wait(&self, signals: &mut StopSignals) -> EndReason {
         tokio::select! {
-            _ = signals.terminate.recv() => "SIGTERM",
-            _ = signals.interrupt.recv() => "SIGINT",
-            () = self.given_up.notified() => "an actor failed for good",
+            _ = signals.terminate.recv() => EndReason::Terminated,
+            _ = signals.interrupt.recv() => EndReason::Interrupted,
+            () = self.given_up.notified() => EndReason::GivenUp,
         }
     }
 
@@ -780,14 +829,44 @@ impl Running {
         self.tickers.iter().for_each(tokio::task::JoinHandle::abort);
     }
 
+    /// Stops in order, behind proxies: for `server.drain` everything is served while /ready says no, each
+    /// answer ending its connection; then the port is closed; then, when nothing has come for a moment, what
+    /// connections are left. Whether all was finished in time.
+    pub async fn drain_and_stop(self) -> bool {
+        self.app.set_draining();
+        let drain = self.app.settings.server.drain;
+        if drain.is_zero() {
+            return self.stop().await;
+        }
+        tokio::time::sleep(drain).await;
+        match connections::turn_away(&self.listener) {
+            Ok(()) => tokio::time::sleep(LAST_ADMITTED).await,
+            Err(error) => tracing::debug!(%error, "new connections cannot be turned away"),
+        }
+        self.end(LAST_ASKED).await
+    }
+
     /// Stops in order: readiness, HTTP, tickers, then the actors from the outside in, the writer
     /// last. Whether all of them drained in time.
     pub async fn stop(self) -> bool {
+        self.end(Duration::ZERO).await
+    }
+
+    /// Stops; connections that are idle are closed when nothing has come for so long.
+    async fn end(self, pause: Duration) -> bool {
         self.app.set_draining();
-        for server in &self.servers {
-            server.stop(true).await;
-        }
-        self.stop_tickers();
+        let most = after_drain(&self.app.settings) / 2;
+        let stops: Vec<_> = self.servers.iter().map(|server| server.stop(true)).collect();
+        // The port is closed with the last that holds it.
+        drop(self.listener);
+        let closing = async {
+            if !pause.is_zero() {
+                self.traffic.until_quiet(pause, most).await;
+            }
+            self.traffic.end_idle();
+        };
+        tokio::join!(closing, futures_util::future::join_all(stops));
+        self.tickers.iter().for_each(tokio::task::JoinHandle::abort);
         let app = self.app;
         let grace = app.settings.server.shutdown_grace;
         let mut drained = true;

@@ -3,7 +3,7 @@
 use crate::cli::Failure;
 use crate::clock::Clock;
 use crate::config::settings::Settings;
-use crate::startup::{self, Running, StopSignals};
+use crate::startup::{self, EndReason, Running, StopSignals};
 use crate::telemetry;
 
 /// Runs until a signal, then drains.
@@ -29,17 +29,24 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
 /// If an actor failed for good, or something was not finished within `server.shutdown_grace`.
 pub async fn until_stopped(running: Running, mut signals: StopSignals) -> Result<(), Failure> {
     let reason = running.wait(&mut signals).await;
-    tracing::info!(reason, "shutting down: finishing what is under way");
+    tracing::info!(reason = reason.as_str(), "shutting down: finishing what is under way");
+    let ending = async {
+        match reason {
+            // Nothing stands before a server of development, or before who presses Ctrl-C.
+            EndReason::Terminated if !running.app.is_development => running.drain_and_stop().await,
+            _ => running.stop().await,
+        }
+    };
     let drained = tokio::select! {
-        drained = running.stop() => drained,
-        _ = signals.interrupt.recv() => false,
+        drained = ending => drained,
+        () = signals.again() => false,
     };
     if !drained {
         return Err(Failure::new(
             "Not everything was finished in time; nothing acknowledged is lost.",
         ));
     }
-    if reason == "an actor failed for good" {
+    if reason == EndReason::GivenUp {
         return Err(Failure::new("An actor failed too often; the log says why. Start again."));
     }
     tracing::info!("stopped");

@@ -4,6 +4,7 @@
 //! the caller understands, adds the headers that every answer has, logs one line, counts.
 
 use std::borrow::Cow;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -19,6 +20,7 @@ use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::auth::verify;
 use super::oauth::error::{OAuthCode, OAuthError, OAuthProblem};
 use super::{cors, pages, unread};
 use crate::app::App;
@@ -65,7 +67,9 @@ pub async fn edge(
         Ok(None) => next.call(request).await?.map_into_boxed_body(),
     };
     let error = render_error(&mut response, &app, &id);
-    if error.as_ref().is_some_and(Rendered::ends_connection) {
+    // A server that is about to end empties the pools of the proxies before it.
+    let is_last = app.draining.load(Ordering::Relaxed);
+    if is_last || error.as_ref().is_some_and(Rendered::ends_connection) {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     let http_request = response.request().clone();
@@ -173,7 +177,8 @@ fn render_error(response: &mut ServiceResponse<BoxBody>, app: &App, id: &str) ->
         (None, None) => of_framework(error),
     };
     let request = response.request();
-    let wants_page = wants_page(request.headers());
+    // A proxy shows what it is answered under the address of an app, where no link of a page leads anywhere.
+    let wants_page = wants_page(request.headers()) && request.path() != verify::PATH;
     let has_page = wants_page && pages::errors::is_shown_to_people(request.path());
     let is_oauth = request.path().starts_with("/oauth/") && !has_page;
     let mut rendered = if is_oauth {
