@@ -331,7 +331,7 @@ where
                 let accepted = accepted(Transport::Plain(stream));
                 async move { Ok(accepted) }
             })
-                .and_then(http())
+            .and_then(http())
         })?,
         Some(mut config) => {
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -346,4 +346,60 @@ where
         }
     };
     Ok(builder.run())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener as AsyncListener;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn who_is_turned_away_is_refused_later_and_who_was_there_before_is_not() {
+        let listener = AsyncListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let before = TcpStream::connect(address).await.unwrap();
+        let listener = listener.into_std().unwrap();
+        turn_away(&listener).unwrap();
+        let after = tokio::spawn(TcpStream::connect(address));
+        // Taken up although it had only been in the queue.
+        let (accepted, peer) = listener.accept().unwrap();
+        assert_eq!(peer, before.local_addr().unwrap());
+        let nobody = listener.accept().unwrap_err();
+        assert_eq!(nobody.kind(), io::ErrorKind::WouldBlock);
+        assert!(!after.is_finished(), "it waits for an answer");
+        drop(listener);
+        let refused = after.await.unwrap().unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        drop(accepted);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_quiet_when_nothing_has_come_for_a_moment_and_not_waited_for_without_end() {
+        let (pause, most) = (Duration::from_millis(500), Duration::from_secs(10));
+        let traffic = Traffic::new();
+        let begin = Instant::now();
+        let asking = async {
+            for _ in 0..5 {
+                sleep(Duration::from_millis(400)).await;
+                traffic.begun.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        tokio::join!(asking, traffic.until_quiet(pause, most));
+        let waited = begin.elapsed();
+        assert!(waited >= Duration::from_millis(2_500) && waited < most, "{waited:?}");
+
+        let begin = Instant::now();
+        let endless = async {
+            loop {
+                sleep(Duration::from_millis(400)).await;
+                traffic.begun.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        tokio::select! {
+            () = endless => {}
+            () = traffic.until_quiet(pause, most) => {}
+        }
+        assert_eq!(begin.elapsed(), most);
+    }
 }

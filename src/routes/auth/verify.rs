@@ -3,8 +3,10 @@
 
 use std::borrow::Cow;
 
-use actix_web::http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use actix_web::http::Method;
+use actix_web::http::header::{
+    ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION,
+};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -45,14 +47,23 @@ pub const VERIFY: Operation = Operation {
         there is none.",
     access: Access::Person,
     parameters: &[
-        Parameter::query("redirect", "`true` leads browsers to the sign-in by a 302 in place of the 401."),
-        Parameter::query("role", "`admin` refuses everybody else, by the store's word at this moment."),
+        Parameter::query(
+            "redirect",
+            "`true` leads browsers to the sign-in by a 302 in place of the 401.",
+        ),
+        Parameter::query(
+            "role",
+            "`admin` refuses everybody else, by the store's word at this moment.",
+        ),
         Parameter::header("X-Forwarded-Method", "The method that the proxy was asked with."),
         Parameter::header("X-Forwarded-Proto", "`https` or `http`."),
         Parameter::header("X-Forwarded-Host", "The host that the proxy was asked for."),
         Parameter::header("X-Forwarded-Uri", "Path and query that the proxy was asked for."),
         Parameter::header("X-Original-Method", "The method, where `X-Forwarded-Method` is absent."),
-        Parameter::header("X-Original-URL", "The whole address, where `X-Forwarded-Uri` is absent."),
+        Parameter::header(
+            "X-Original-URL",
+            "The whole address, where `X-Forwarded-Uri` is absent.",
+        ),
     ],
     answers: &[
         Answer::empty(204, "It may.").with(&[
@@ -114,7 +125,9 @@ pub async fn verify(request: HttpRequest, app: Data<App>) -> Result<HttpResponse
     if needed == Some(Role::Admin) && role != Role::Admin {
         return Err(ApiError::new(
             ErrorCode::Forbidden,
-            format!("This is for admins, and you are signed in as {username}. Ask one of them to do it, or to make you one."),
+            format!(
+                "This is for admins, and you are signed in as {username}. Ask one of them to do it, or to make you one."
+            ),
         ));
     }
     Ok(HttpResponse::NoContent()
@@ -219,20 +232,18 @@ impl Default for Asked {
 impl Asked {
     fn of(headers: &HeaderMap) -> Self {
         let told = |name: &str| once(headers, name);
-        let url = match (
-            told("x-forwarded-proto"),
-            told("x-forwarded-host"),
-            told("x-forwarded-uri"),
-        ) {
-            (Some(scheme), Some(host), Some(target)) if target.starts_with('/') => {
-                Some(format!("{scheme}://{host}{target}"))
-            }
-            _ => told("x-original-url").map(str::to_owned),
-        };
+        let url =
+            match (told("x-forwarded-proto"), told("x-forwarded-host"), told("x-forwarded-uri")) {
+                (Some(scheme), Some(host), Some(target)) if target.starts_with('/') => {
+                    Some(format!("{scheme}://{host}{target}"))
+                }
+                _ => told("x-original-url").map(str::to_owned),
+            };
         let names = ["x-forwarded-method", "x-original-method"];
         let is_read = names.iter().find(|name| headers.contains_key(**name)).is_none_or(|name| {
-            once(headers, name)
-                .is_some_and(|method| [Method::GET.as_str(), Method::HEAD.as_str()].contains(&method))
+            once(headers, name).is_some_and(|method| {
+                [Method::GET.as_str(), Method::HEAD.as_str()].contains(&method)
+            })
         });
         Self { url, is_read }
     }
