@@ -330,7 +330,7 @@ fn observe(
     let request = response.request();
     let status = response.status().as_u16();
     let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
-    let is_frequent = matches!(route.as_str(), "/health" | "/ready" | "/metrics")
+    let is_frequent = matches!(route.as_str(), "/health" | "/ready" | "/metrics" | verify::PATH)
         || route.starts_with("/.well-known/")
         || route.starts_with("/static/");
     let code = error.map(|error| error.code);
