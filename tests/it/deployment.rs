@@ -138,9 +138,9 @@ pub struct Deployment {
     _app: StubServer,
     _ports: Vec<Reserved>,
     /// Where people sign in; any name does.
-    pub provider: IndependentProvider,
+    _provider: IndependentProvider,
     /// Where pictures are kept.
-    pub bucket: S3Server,
+    _bucket: S3Server,
     /// The configuration that all nodes have in common.
     pub config: PathBuf,
     _folder: tempfile::TempDir,
@@ -229,8 +229,8 @@ impl Deployment {
             front,
             _app: app,
             _ports: vec![for_app],
-            provider,
-            bucket,
+            _provider: provider,
+            _bucket: bucket,
             config,
             _folder: folder,
             _database: guard,

@@ -87,16 +87,7 @@ pub const VERIFY: Operation = Operation {
 /// `rate_limited`; 503 if it cannot be known.
 pub async fn verify(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
     let query = Parameters::of_query(&request)?;
-    let leads_browsers = match query.get("redirect") {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(_) => return Err(not_a_choice("redirect", "true or false")),
-    };
-    let needed = match query.get("role").map(Role::parse) {
-        None => None,
-        Some(Some(role)) => Some(role),
-        Some(None) => return Err(not_a_choice("role", "user or admin")),
-    };
+    let Wish { leads_browsers, needed } = Wish::of(&query)?;
     let claims = match session::find(&request, &app).await {
         Ok(session) => session.claims,
         Err(refusal) => {
@@ -135,6 +126,36 @@ pub async fn verify(request: HttpRequest, app: Data<App>) -> Result<HttpResponse
         .insert_header((ID, header_value(&claims.sub.to_string())))
         .insert_header((ROLE, HeaderValue::from_static(role.as_str())))
         .finish())
+}
+
+/// What the proxy wishes of the answer.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wish {
+    /// Whether browsers are led to the sign-in by a redirect.
+    leads_browsers: bool,
+    /// The role that the person must have.
+    needed: Option<Role>,
+}
+
+impl Wish {
+    /// Reads them strictly, the empty ones, too: what is misspelt would let through whom it should keep out.
+    fn of(query: &Parameters) -> Result<Self, ApiError> {
+        let mut wish = Self::default();
+        for (name, value) in query.iter() {
+            match (name, value, Role::parse(value)) {
+                ("redirect", "true", _) => wish.leads_browsers = true,
+                ("redirect", "false", _) => wish.leads_browsers = false,
+                ("redirect", ..) => return Err(not_a_choice("redirect", "true or false")),
+                ("role", _, Some(role)) => wish.needed = Some(role),
+                ("role", _, None) => return Err(not_a_choice("role", "user or admin")),
+                _ => {
+                    let detail = "The parameters here are redirect and role.";
+                    return Err(ApiError::new(ErrorCode::InvalidField, detail).field(name));
+                }
+            }
+        }
+        Ok(wish)
+    }
 }
 
 fn not_a_choice(parameter: &'static str, choices: &str) -> ApiError {
