@@ -353,7 +353,12 @@ fn nginx_conf(folder: &Path, listen: [&str; 2], nodes: [&str; 2], app: &str) -> 
 }
 
 /// Tells what it was asked.
-async fn echo(request: HttpRequest, body: web::Bytes) -> HttpResponse {
+async fn echo(request: HttpRequest, body: web::Payload) -> HttpResponse {
+    // What comes after the beginning of a WebSocket has no end.
+    let length = match request.headers().contains_key("upgrade") {
+        true => 0,
+        false => body.to_bytes().await.unwrap().len(),
+    };
     let headers: Vec<(String, String)> = request
         .headers()
         .iter()
@@ -363,7 +368,7 @@ async fn echo(request: HttpRequest, body: web::Bytes) -> HttpResponse {
         "method": request.method().as_str(),
         "target": request.uri().to_string(),
         "headers": headers,
-        "length": body.len(),
+        "length": length,
     }))
 }
 
