@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use reqwest::{Client, StatusCode};
 
 use crate::deployment::{Deployment, Front};
-use crate::harness::cookie;
+use crate::harness::{Backend, Server, cookie};
 
 const CHAINS: usize = 64;
 
@@ -167,6 +167,45 @@ async fn every_session_is_there(deployment: &Deployment, last: &[String]) {
     for node in &deployment.nodes {
         assert!(!node.log().contains("reuse_detected"), "{}", node.log());
     }
+}
+
+#[actix_web::test]
+async fn a_node_that_is_to_end_says_so_serves_on_and_ends_its_connections() {
+    let server = Server::start(Backend::Sqlite, "[keys]\nalgorithm = \"ES256\"\n").await;
+    let browser = server.signed_in("alice").await;
+    assert_eq!(browser.get("/ready").await.status(), StatusCode::OK);
+    server.app.set_draining();
+    for (path, status) in [
+        ("/ready", StatusCode::SERVICE_UNAVAILABLE),
+        ("/health", StatusCode::OK),
+        ("/auth/me", StatusCode::OK),
+        ("/nothing", StatusCode::NOT_FOUND),
+    ] {
+        let answer = browser.get(path).await;
+        assert_eq!(answer.status(), status, "{path}");
+        assert_eq!(answer.headers()["connection"], "close", "{path}");
+    }
+    assert!(browser.refresh().await.is_ok());
+    assert!(server.stop().await);
+}
+
+#[actix_web::test]
+async fn a_second_signal_ends_a_node_at_once() {
+    let mut deployment = Deployment::start(1, "").await;
+    let node = &mut deployment.nodes[0];
+    node.signal("-TERM");
+    let client = Client::builder().no_proxy().build().unwrap();
+    let draining = async {
+        loop {
+            let ready = client.get(format!("{}/ready", node.url)).send().await.unwrap();
+            if ready.status() == StatusCode::SERVICE_UNAVAILABLE {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), draining).await.unwrap();
+    node.signal("-TERM");
+    assert!(!node.ended().await, "not all was finished: {}", node.log());
 }
 
 #[actix_web::test]
