@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,8 +24,10 @@ use actix_tls::accept::TlsError;
 use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
 use actix_web::dev::{AppConfig, Response};
 use actix_web::{Error, HttpRequest};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// A head arrives within this time.
@@ -74,6 +76,81 @@ impl Drop for Handling {
     }
 }
 
+/// What comes by all connections together, and the word that ends the idle ones.
+#[derive(Debug)]
+pub struct Traffic {
+    open: Arc<AtomicI64>,
+    begun: AtomicU64,
+    idle_end: watch::Sender<bool>,
+}
+
+impl Traffic {
+    /// None yet; `open` counts the connections that are open.
+    pub fn new(open: Arc<AtomicI64>) -> Arc<Self> {
+        Arc::new(Self { open, begun: AtomicU64::new(0), idle_end: watch::Sender::new(false) })
+    }
+
+    /// Waits until no request has begun for so long, but no longer than `most`.
+    pub async fn until_quiet(&self, pause: Duration, most: Duration) {
+        let waiting = async {
+            loop {
+                let before = self.begun.load(Ordering::Relaxed);
+                sleep(pause).await;
+                if self.begun.load(Ordering::Relaxed) == before {
+                    break;
+                }
+            }
+        };
+        // What has not become quiet by then never does: somebody asks on and on.
+        let _in_time = tokio::time::timeout(most, waiting).await;
+    }
+
+    /// Closes what is idle, and what is not as soon as it is.
+    pub fn end_idle(&self) {
+        self.idle_end.send_replace(true);
+    }
+
+    async fn idle_ends(self: Arc<Self>) {
+        let mut end = self.idle_end.subscribe();
+        // The sender lives as long as this does.
+        let _ended = end.wait_for(|ends| *ends).await;
+    }
+}
+
+/// Keeps new connections away from a listener, so that closing it cuts off none that it has not taken up yet.
+/// Whoever connects meanwhile gets no answer, tries again after a second, and is refused then: by all proxies
+/// that is taken for a server that got nothing, and asked elsewhere.
+///
+/// # Errors
+/// Where the system cannot do it.
+#[cfg(target_os = "linux")]
+pub fn turn_away(listener: &TcpListener) -> io::Result<()> {
+    use socket2::SockFilter;
+    // A program for the kernel, which runs it on each segment for the listener: of the byte of the TCP header
+    // (RFC 9293 §3.1) that holds SYN (2) and ACK (16), SYN alone opens a connection and is dropped; everything
+    // else passes, so that connections half open become whole.
+    const LOAD_BYTE: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    SockRef::from(listener).attach_filter(&[
+        SockFilter::new(LOAD_BYTE, 0, 0, 13),
+        SockFilter::new(AND, 0, 0, 2 | 16),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, 2),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ])
+}
+
+/// Only Linux can.
+///
+/// # Errors
+/// Always.
+#[cfg(not(target_os = "linux"))]
+pub fn turn_away(_: &TcpListener) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 enum Transport {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
@@ -83,6 +160,7 @@ enum Transport {
 struct Connection {
     transport: Transport,
     turn: Turn,
+    traffic: Arc<Traffic>,
     /// When the client is no longer waited for, unless it is our turn.
     deadline: Pin<Box<Sleep>>,
     /// When the client is no longer waited for to take what is written; `None` while it takes it.
@@ -107,13 +185,14 @@ impl Drop for Open {
 }
 
 impl Connection {
-    fn new(transport: Transport, open: &Arc<AtomicI64>) -> Self {
+    fn new(transport: Transport, traffic: Arc<Traffic>) -> Self {
         Self {
             transport,
             turn: Turn(Rc::new(Cell::new(Phase::Pause))),
             deadline: Box::pin(sleep(PAUSE)),
             stall: None,
-            _open: Open::count(open),
+            _open: Open::count(&traffic.open),
+            traffic,
         }
     }
 
@@ -135,6 +214,7 @@ impl Connection {
     fn received(&mut self, context: &mut Context<'_>) {
         if self.turn.0.get() == Phase::Pause {
             self.turn.0.set(Phase::Head);
+            self.traffic.begun.fetch_add(1, Ordering::Relaxed);
             self.wait(context, HEAD);
         }
     }
@@ -226,7 +306,7 @@ pub fn serve<F, I, S, B>(
     builder: ServerBuilder,
     listener: TcpListener,
     tls: Option<rustls::ServerConfig>,
-    open: &Arc<AtomicI64>,
+    traffic: &Arc<Traffic>,
     application: F,
 ) -> io::Result<Server>
 where
@@ -240,28 +320,26 @@ where
     <S::Service as actix_service::Service<Request>>::Future: 'static,
     B: MessageBody + 'static,
 {
-    let draining = builder.graceful_shutdown_signal();
+    let of_connections = Arc::clone(traffic);
     let http = move || {
-        let draining = draining.clone();
+        let traffic = Arc::clone(&of_connections);
         let application =
             application().into_factory().map_err(|error| error.into().error_response());
         HttpService::build()
             .keep_alive(PAUSE)
             .client_request_timeout(HEAD)
             .client_disconnect_timeout(FAREWELL)
-            // As actix-web's own server has it: what is idle when the server stops is closed at once.
-            .graceful_shutdown_signal(move || {
-                let draining = draining.clone();
-                async move { draining.notified().await }
-            })
+            // actix-web's own server closes what is idle when it stops: in the moment, perhaps, in which a
+            // proxy writes the next request on it.
+            .graceful_shutdown_signal(move || Arc::clone(&traffic).idle_ends())
             .on_connect_ext(|connection: &Connection, data| {
                 data.insert(connection.turn.clone());
             })
             .h1(map_config(application, |()| AppConfig::default()))
     };
-    let open = Arc::clone(open);
+    let traffic = Arc::clone(traffic);
     let accepted = move |transport| {
-        let connection = Connection::new(transport, &open);
+        let connection = Connection::new(transport, Arc::clone(&traffic));
         let peer = connection.peer();
         (connection, peer)
     };
@@ -284,4 +362,60 @@ where
         }
     };
     Ok(builder.run())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener as AsyncListener;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn who_is_turned_away_is_refused_later_and_who_was_there_before_is_not() {
+        let listener = AsyncListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let before = TcpStream::connect(address).await.unwrap();
+        let listener = listener.into_std().unwrap();
+        turn_away(&listener).unwrap();
+        let after = tokio::spawn(TcpStream::connect(address));
+        // Taken up although it had only been in the queue.
+        let (accepted, peer) = listener.accept().unwrap();
+        assert_eq!(peer, before.local_addr().unwrap());
+        let nobody = listener.accept().unwrap_err();
+        assert_eq!(nobody.kind(), io::ErrorKind::WouldBlock);
+        assert!(!after.is_finished(), "it waits for an answer");
+        drop(listener);
+        let refused = after.await.unwrap().unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        drop(accepted);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_quiet_when_nothing_has_come_for_a_moment_and_not_waited_for_without_end() {
+        let (pause, most) = (Duration::from_millis(500), Duration::from_secs(10));
+        let traffic = Traffic::new(Arc::default());
+        let begin = Instant::now();
+        let asking = async {
+            for _ in 0..5 {
+                sleep(Duration::from_millis(400)).await;
+                traffic.begun.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        tokio::join!(asking, traffic.until_quiet(pause, most));
+        let waited = begin.elapsed();
+        assert!(waited >= Duration::from_millis(2_500) && waited < most, "{waited:?}");
+
+        let begin = Instant::now();
+        let endless = async {
+            loop {
+                sleep(Duration::from_millis(400)).await;
+                traffic.begun.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        tokio::select! {
+            () = endless => {}
+            () = traffic.until_quiet(pause, most) => {}
+        }
+        assert_eq!(begin.elapsed(), most);
+    }
 }

@@ -43,7 +43,7 @@ use crate::avatars::storage::StorageError;
 use crate::clock::Clock;
 use crate::config::settings::{Audit, Settings};
 use crate::config::{Given, Source};
-use crate::connections;
+use crate::connections::{self, Traffic};
 use crate::in_force::{CurrentCertificate, InForce, Live, Publisher, Snapshots};
 use crate::notary::Notary;
 use crate::protocol::key::SigningKey;
@@ -65,6 +65,12 @@ use crate::telemetry::traces::{SpanCounters, Traces};
 /// outcome is unknown, and asking again is safe.
 const WRITER_DEADLINE: Duration = Duration::from_secs(4);
 const OWNER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long connections are taken up that came before new ones are turned away.
+const LAST_ADMITTED: Duration = Duration::from_millis(200);
+
+/// How long nothing has come by the connections that are left when they are closed.
+const LAST_ASKED: Duration = Duration::from_millis(500);
 
 /// A limiter or a revocation check is on the way of every request: it answers at once or not at all.
 const CHECK_DEADLINE: Duration = Duration::from_secs(3);
@@ -141,6 +147,9 @@ pub struct Running {
     pub address: SocketAddr,
     /// The main one first, then that of the metrics.
     servers: Vec<ServerHandle>,
+    /// The main one's listener, once more.
+    listener: TcpListener,
+    traffic: Arc<Traffic>,
     given_up: Arc<tokio::sync::Notify>,
     tickers: Vec<tokio::task::JoinHandle<()>>,
     arbiters: Vec<Arbiter>,
@@ -373,7 +382,10 @@ pub async fn start_on(
     let reading = Reading { source, publisher, snapshots };
     let (app, tickers) =
         start_actors(reading, is_development, &clock, store, &mut supervision, &arbiters).await?;
-    let mut servers = vec![serve(&app, listener, tls)?];
+    let refused = |reason| StartError::Listen { address, reason, advice: "" };
+    let same_listener = listener.try_clone().map_err(refused)?;
+    let traffic = Traffic::new(Arc::clone(&app.metrics.connections));
+    let mut servers = vec![serve(&app, listener, tls, &traffic)?];
     if let Some(address) = app.settings.telemetry.metrics_listen {
         servers.push(serve_metrics(&app, listen(address)?)?);
     }
@@ -381,6 +393,8 @@ pub async fn start_on(
         app,
         address,
         servers,
+        listener: same_listener,
+        traffic,
         given_up: supervision.given_up(),
         tickers,
         arbiters,
@@ -764,11 +778,17 @@ fn tls_config(snapshots: &Snapshots) -> Result<rustls::ServerConfig, StartError>
         .with_cert_resolver(Arc::new(CurrentCertificate(snapshots.clone()))))
 }
 
+/// What is left of the grace when the drain is over.
+fn after_drain(settings: &Settings) -> Duration {
+    settings.server.shutdown_grace.saturating_sub(settings.server.drain)
+}
+
 /// Starts the HTTP server. Signals are ours: actix-server's own handling drops queued writes.
 fn serve(
     app: &App,
     listener: TcpListener,
     tls: Option<rustls::ServerConfig>,
+    traffic: &Arc<Traffic>,
 ) -> Result<ServerHandle, StartError> {
     let shared = app.clone();
     let is_development = app.is_development;
@@ -795,8 +815,8 @@ fn serve(
     let builder = actix_server::Server::build()
         .workers(app.settings.server.workers)
         .disable_signals()
-        .shutdown_timeout(app.settings.server.shutdown_grace.as_secs());
-    let running = connections::serve(builder, listener, tls, &app.metrics.connections, application)
+        .shutdown_timeout(after_drain(&app.settings).as_secs());
+    let running = connections::serve(builder, listener, tls, traffic, application)
         .map_err(|reason| StartError::Listen { address, reason, advice: "" })?;
     let handle = running.handle();
     actix_web::rt::spawn(running);
@@ -830,10 +850,31 @@ fn serve_metrics(app: &App, listener: TcpListener) -> Result<ServerHandle, Start
 /// anything is started: one that comes while the server starts would otherwise end it on the spot.
 pub struct Signals {
     terminate: Signal,
-    /// Comes a second time from who does not want to wait.
-    pub interrupt: Signal,
+    interrupt: Signal,
     /// Asks for the configuration to be read again.
     hang_up: Signal,
+}
+
+/// Why the server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// SIGTERM, by what runs the server.
+    Terminated,
+    /// SIGINT, by who sits before it.
+    Interrupted,
+    /// An actor failed for good.
+    GivenUp,
+}
+
+impl EndReason {
+    /// For the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Terminated => "SIGTERM",
+            Self::Interrupted => "SIGINT",
+            Self::GivenUp => "an actor failed for good",
+        }
+    }
 }
 
 impl Signals {
@@ -849,11 +890,11 @@ impl Signals {
         })
     }
 
-    /// Waits for one of them; says which.
-    pub async fn stop(&mut self) -> &'static str {
+    /// Waits for one that ends the process; says which.
+    pub async fn end(&mut self) -> EndReason {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => EndReason::Terminated,
+            _ = self.interrupt.recv() => EndReason::Interrupted,
         }
     }
 }
@@ -869,12 +910,12 @@ impl Running {
 
     /// Waits for SIGTERM, SIGINT, or an actor that failed for good; says which. Each SIGHUP until then has the
     /// configuration read again.
-    pub async fn wait(&self, signals: &mut Signals) -> &'static str {
+    pub async fn wait(&self, signals: &mut Signals) -> EndReason {
         loop {
             tokio::select! {
-                _ = signals.terminate.recv() => return "SIGTERM",
-                _ = signals.interrupt.recv() => return "SIGINT",
-                () = self.given_up.notified() => return "an actor failed for good",
+                _ = signals.terminate.recv() => return EndReason::Terminated,
+                _ = signals.interrupt.recv() => return EndReason::Interrupted,
+                () = self.given_up.notified() => return EndReason::GivenUp,
                 _ = signals.hang_up.recv() => self.reload(),
             }
         }
@@ -896,14 +937,44 @@ impl Running {
         self.tickers.iter().for_each(tokio::task::JoinHandle::abort);
     }
 
+    /// Stops in order, behind proxies: for `server.drain` everything is served while /ready says no, each
+    /// answer ending its connection; then the port is closed; then, when nothing has come for a moment, what
+    /// connections are left. Whether all was finished in time.
+    pub async fn drain_and_stop(self) -> bool {
+        self.app.set_draining();
+        let drain = self.app.settings.server.drain;
+        if drain.is_zero() {
+            return self.stop().await;
+        }
+        tokio::time::sleep(drain).await;
+        match connections::turn_away(&self.listener) {
+            Ok(()) => tokio::time::sleep(LAST_ADMITTED).await,
+            Err(error) => tracing::debug!(%error, "new connections cannot be turned away"),
+        }
+        self.end(LAST_ASKED).await
+    }
+
     /// Stops in order: readiness, HTTP, tickers, then the actors from the outside in, the writer
     /// last. Whether all of them drained in time.
     pub async fn stop(self) -> bool {
+        self.end(Duration::ZERO).await
+    }
+
+    /// Stops; connections that are idle are closed when nothing has come for so long.
+    async fn end(self, pause: Duration) -> bool {
         self.app.set_draining();
-        for server in &self.servers {
-            server.stop(true).await;
-        }
-        self.stop_tickers();
+        let most = after_drain(&self.app.settings) / 2;
+        let stops: Vec<_> = self.servers.iter().map(|server| server.stop(true)).collect();
+        // The port is closed with the last that holds it.
+        drop(self.listener);
+        let closing = async {
+            if !pause.is_zero() {
+                self.traffic.until_quiet(pause, most).await;
+            }
+            self.traffic.end_idle();
+        };
+        tokio::join!(closing, futures_util::future::join_all(stops));
+        self.tickers.iter().for_each(tokio::task::JoinHandle::abort);
         let app = self.app;
         let grace = app.settings.server.shutdown_grace;
         let mut drained = app.configuration.drain(grace).await;

@@ -8,7 +8,7 @@ use crate::cli::{Failure, load};
 use crate::clock::Clock;
 use crate::config::Given;
 use crate::service_manager::{self, State};
-use crate::startup::{self, Running, Signals, StartError};
+use crate::startup::{self, EndReason, Running, Signals, StartError};
 use crate::store::error::OpenError;
 use crate::{config, telemetry};
 
@@ -53,8 +53,8 @@ async fn start(
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
-            reason = signals.stop() => {
-                tracing::info!(reason, "stopped before the database answered");
+            reason = signals.end() => {
+                tracing::info!(reason = reason.as_str(), "stopped before the database answered");
                 return Ok(None);
             }
         }
@@ -69,17 +69,24 @@ pub async fn until_stopped(running: Running, mut signals: Signals) -> Result<(),
     service_manager::tell(State::Ready);
     let reason = running.wait(&mut signals).await;
     service_manager::tell(State::Stopping);
-    tracing::info!(reason, "shutting down: finishing what is under way");
+    tracing::info!(reason = reason.as_str(), "shutting down: finishing what is under way");
+    let ending = async {
+        match reason {
+            // Nothing stands before a server of development, or before who presses Ctrl-C.
+            EndReason::Terminated if !running.app.is_development => running.drain_and_stop().await,
+            _ => running.stop().await,
+        }
+    };
     let drained = tokio::select! {
-        drained = running.stop() => drained,
-        _ = signals.interrupt.recv() => false,
+        drained = ending => drained,
+        _ = signals.end() => false,
     };
     if !drained {
         return Err(Failure::new(
             "Not everything was finished in time; nothing acknowledged is lost.",
         ));
     }
-    if reason == "an actor failed for good" {
+    if reason == EndReason::GivenUp {
         return Err(Failure::new("An actor failed too often; the log says why. Start again."));
     }
     tracing::info!("stopped");

@@ -22,6 +22,7 @@ const RESTART: &[&str] = &[
     // Sockets and threads.
     "server.listen",
     "server.workers",
+    "server.drain",
     "server.shutdown_grace",
     "server.tls",
     "telemetry.metrics_listen",
@@ -182,6 +183,7 @@ fn without_what_waits(new: Settings, running: &Settings) -> Settings {
         server: Server {
             listen: running.server.listen,
             workers: running.server.workers,
+            drain: running.server.drain,
             shutdown_grace: running.server.shutdown_grace,
             public_url: running.server.public_url.clone(),
             tls: tls.cloned(),
@@ -392,7 +394,7 @@ mod tests {
 
     #[test]
     fn what_needs_a_restart_keeps_its_value_and_is_named_until_then() {
-        let new = "server.listen = '127.0.0.1:9999'\nserver.workers = 3\nserver.shutdown_grace = '1s'\n\
+        let new = "server.listen = '127.0.0.1:9999'\nserver.workers = 3\nserver.shutdown_grace = '9s'\nserver.drain = '1s'\n\
             store = { url = 'sqlite:other.db', max_connections = 3, migrate_on_start = false }\n\
             telemetry = { log_format = 'json', metrics_listen = '127.0.0.1:9998', otlp_endpoint = 'https://traces.example.com', otlp_sample_percent = 7, log_level = 'debug' }\n\
             branding.name = 'Acme'\n";
@@ -406,6 +408,7 @@ mod tests {
         let waiting = [
             "server.listen",
             "server.workers",
+            "server.drain",
             "server.shutdown_grace",
             "store.url",
             "store.max_connections",

@@ -79,7 +79,9 @@ pub struct Server {
     pub max_body: usize,
     /// Whether receivers and pictures may be fetched from private addresses.
     pub allow_private_receivers: bool,
-    /// How long a shutdown waits for requests in flight.
+    /// How long, after SIGTERM, everything is still served while /ready says no.
+    pub drain: Duration,
+    /// How long a shutdown waits for requests in flight, from the signal on.
     pub shutdown_grace: Duration,
     /// Certificate and key, where the server itself speaks TLS.
     pub tls: Option<Tls>,

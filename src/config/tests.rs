@@ -129,6 +129,12 @@ fn wrong_values_are_told_with_line_reason_and_remedy() {
         ),
         ("max_body = 10", "max_body", "is not between 1024 and 67108864", ""),
         ("shutdown_grace = '0s'", "shutdown_grace", "is too short", "it is at least 1s"),
+        (
+            "drain = '20s'",
+            "drain",
+            "is not shorter than server.shutdown_grace, which it is a part of",
+            "shorten it, or lengthen server.shutdown_grace",
+        ),
         ("shutdown_grace = 20", "shutdown_grace", "has no unit", "did you mean \"20s\"?"),
         (
             "allow_private_receivers = 'yes'",

@@ -23,6 +23,14 @@ impl ClientAddress {
         Self::find(peer, request.headers(), trusted_proxies)
     }
 
+    /// Whether the peer is a trusted proxy, so that what it says of a request is believed.
+    pub fn is_of_proxy(request: &HttpRequest, trusted_proxies: &[IpNet]) -> bool {
+        request.peer_addr().is_some_and(|peer| {
+            let peer = peer.ip().to_canonical();
+            trusted_proxies.iter().any(|network| network.contains(&peer))
+        })
+    }
+
     fn find(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> Self {
         let is_trusted = |ip: IpAddr| trusted_proxies.iter().any(|network| network.contains(&ip));
         let mut ip = peer.to_canonical();

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -22,6 +23,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::auth::verify;
 use super::oauth::error::{OAuthCode, OAuthError, OAuthProblem};
 use super::{cors, pages, unread};
 use crate::app::{App, Newest};
@@ -111,7 +113,9 @@ async fn answer(
         Ok(None) => next.call(request).await?.map_into_boxed_body(),
     };
     let error = render_error(&mut response, &app, &id);
-    if error.as_ref().is_some_and(Rendered::ends_connection) {
+    // A server that is about to end empties the pools of the proxies before it.
+    let is_last = app.draining.load(Ordering::Relaxed);
+    if is_last || error.as_ref().is_some_and(Rendered::ends_connection) {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     let http_request = response.request().clone();
@@ -231,7 +235,8 @@ fn render_error(response: &mut ServiceResponse<BoxBody>, app: &App, id: &str) ->
         (None, None) => of_framework(error),
     };
     let request = response.request();
-    let wants_page = wants_page(request.headers());
+    // A proxy shows what it is answered under the address of an app, where no link of a page leads anywhere.
+    let wants_page = wants_page(request.headers()) && request.path() != verify::PATH;
     let has_page = wants_page && pages::errors::is_shown_to_people(request.path());
     let is_oauth = request.path().starts_with("/oauth/") && !has_page;
     let mut rendered = if is_oauth {
@@ -392,7 +397,7 @@ fn observe(
         .app_data::<Route>()
         .unwrap_or_else(|| app.metrics.unrouted(request.match_pattern().as_deref()));
     let template = route.template();
-    let is_frequent = matches!(template, "/health" | "/ready" | "/metrics")
+    let is_frequent = matches!(template, "/health" | "/ready" | "/metrics" | verify::PATH)
         || template.starts_with("/.well-known/")
         || template.starts_with("/static/");
     if let Some(error) = error {

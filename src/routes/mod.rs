@@ -75,6 +75,8 @@ pub fn endpoints() -> Vec<Endpoint> {
             .delete(auth::avatar::delete, auth::avatar::DELETE),
         Endpoint::new("/auth/refresh", Limit::InHandler)
             .post(auth::refresh::refresh, auth::refresh::REFRESH),
+        Endpoint::new(auth::verify::PATH, Limit::InHandler)
+            .get(auth::verify::verify, auth::verify::VERIFY),
         Endpoint::new("/auth/resume", public).get(auth::resume::resume, auth::resume::RESUME),
         Endpoint::new("/auth/logout", Limit::InHandler)
             .post(auth::logout::logout, auth::logout::LOGOUT),

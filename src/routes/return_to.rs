@@ -82,6 +82,7 @@ pub(crate) mod tests {
             secret_key: Vec::new(),
             max_body: 1,
             allow_private_receivers: false,
+            drain: std::time::Duration::ZERO,
             shutdown_grace: std::time::Duration::ZERO,
             tls: None,
         }

@@ -66,12 +66,19 @@ impl FromRequest for Authenticated {
 /// # Errors
 /// `unauthenticated`, `rate_limited`; 503 if it cannot be known whether the token was revoked.
 pub async fn authenticate(request: &HttpRequest, app: &App) -> Result<Authenticated, ApiError> {
-    let found = match bearer_token(request) {
-        Ok(Some(token)) => find_session(&token, app).await,
-        Ok(None) => find_session_of_browser(request, app).await,
-        Err(refusal) => Err(refusal),
-    };
+    let found = find(request, app).await;
     at_its_rate(request, app, found).await
+}
+
+/// As [`authenticate`], for who counts the request otherwise.
+///
+/// # Errors
+/// `unauthenticated`, `duplicate_cookie`; 503 if it cannot be known whether the token was revoked.
+pub(super) async fn find(request: &HttpRequest, app: &App) -> Result<Authenticated, ApiError> {
+    match bearer_token(request)? {
+        Some(token) => find_session(&token, app).await,
+        None => find_session_of_browser(request, app).await,
+    }
 }
 
 /// The session of a browser that comes for a page: by the access cookie alone, whatever else is sent.

@@ -144,8 +144,46 @@ async fn a_server_whose_link_is_cut_makes_up_for_it_and_hears_on() {
         direct.clock.advance(Duration::from_secs(1));
         rotate(&direct).await;
         publishes(&server, number).await;
+        let client = register(&direct, |_| {}).await;
+        follows(&server, &client.id, |client| client.is_some()).await;
+        update(&direct, &client, |metadata| metadata.client_name = "Another name".to_owned()).await;
+        follows(&server, &client.id, |client| {
+            client.is_some_and(|client| client.metadata.client_name == "Another name")
+        })
+        .await;
+        let browser = direct.signed_in(&format!("person{number}")).await;
+        let access = access_token(&browser).await;
+        assert_eq!(me(&server, &access).await, StatusCode::OK);
+        browser.post("/auth/logout").await;
+        refuses(&server, &access).await;
     }
     assert_eq!(server.metric("latchkey_changes_link_up"), 1);
+}
+
+/// The listener is gone for good, so that nothing is heard: what is polled is all. Bounds as ARCHITECTURE.md and
+/// docs/operations.md state them, on machines that are as slow as they like.
+#[actix_web::test]
+async fn a_node_without_a_link_reads_what_another_one_changes() {
+    let one = Server::start(Backend::Postgres, ES256).await;
+    let other = one.beside(|_| {}).await;
+    let browser = one.signed_in("alice").await;
+    let access = access_token(&browser).await;
+    let client = register(&one, |_| {}).await;
+    follows(&other, &client.id, |client| client.is_some()).await;
+    assert!(other.app.change_listener.drain(Duration::from_secs(10)).await);
+    let heard = other.changes_heard();
+    update(&one, &client, |metadata| metadata.client_name = "Another name".to_owned()).await;
+    follows(&other, &client.id, |client| {
+        client.is_some_and(|client| client.metadata.client_name == "Another name")
+    })
+    .await;
+    one.clock.advance(Duration::from_secs(1));
+    rotate(&one).await;
+    publishes(&other, 2).await;
+    assert_eq!(me(&other, &access).await, StatusCode::OK);
+    browser.post("/auth/logout").await;
+    refuses(&other, &access).await;
+    assert_eq!(other.changes_heard(), heard, "nothing was heard");
 }
 
 crate::on_both_stores!(

@@ -23,6 +23,7 @@ const ENDPOINTS: &[(&str, &str)] = &[
     ("DELETE", "/auth/sessions/none"),
     ("POST", "/auth/refresh"),
     ("GET", "/auth/resume"),
+    ("GET", "/auth/verify"),
     ("POST", "/auth/logout"),
     ("POST", "/auth/logout-all"),
     ("GET", "/auth/setup"),

@@ -87,9 +87,14 @@ impl ReverseProxy {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
+    /// A file in its folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// The certificate of the authority that Caddy makes for itself.
     pub fn caddy_authority(&self) -> PathBuf {
-        self.folder.path().join("data/caddy/pki/authorities/local/root.crt")
+        self.file("data/caddy/pki/authorities/local/root.crt")
     }
 }
 
@@ -97,6 +102,13 @@ impl ReverseProxy {
 pub fn nginx() -> Command {
     let mut command = Command::new("/usr/sbin/nginx");
     command.args(["-e", "stderr", "-p", ".", "-c"]);
+    command
+}
+
+/// nginx as one process in the foreground, with a configuration file that comes next and says nothing of that.
+pub fn nginx_in_front() -> Command {
+    let mut command = Command::new("/usr/sbin/nginx");
+    command.args(["-e", "stderr", "-p", ".", "-g", "daemon off; master_process off;", "-c"]);
     command
 }
 

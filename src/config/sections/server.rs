@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::SECOND;
 use crate::config::problem::Refusal;
@@ -36,7 +37,18 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Server> {
     let secret_key = section.secrets("secret_key", secret_key);
     let max_body = section.or("max_body", MIB, size(KIB..=64 * MIB));
     let allow_private_receivers = section.or("allow_private_receivers", false, boolean);
+    let drain_is_set = section.has("drain");
+    let drain = section.or("drain", "5s", duration(Duration::ZERO));
     let shutdown_grace = section.or("shutdown_grace", "20s", duration(SECOND));
+    if drain_is_set && drain >= shutdown_grace {
+        section.refuse(
+            "drain",
+            Refusal::new("is not shorter than server.shutdown_grace, which it is a part of")
+                .remedy("shorten it, or lengthen server.shutdown_grace"),
+        );
+    }
+    // Whoever chose a short end without knowing of this key keeps it.
+    let drain = if drain_is_set { drain } else { drain.min(shutdown_grace / 2) };
     let tls = section.optional_section("tls", tls).flatten();
     if tls.is_some() && public_url.as_ref().is_some_and(|url| !url.is_https()) {
         section.refuse(
@@ -55,6 +67,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Server> {
         secret_key,
         max_body,
         allow_private_receivers,
+        drain,
         shutdown_grace,
         tls,
     })

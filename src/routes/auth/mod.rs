@@ -25,3 +25,4 @@ pub mod start;
 pub mod tickets;
 pub mod username;
 pub mod username_available;
+pub mod verify;

@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
 use crate::routes::cookies::Kind;
 use crate::routes::openapi::operation::{Access, Answer, Header, Operation, Parameter, Tag};
+use crate::routes::pages::places::{self, Place};
 use crate::routes::parameters::Parameters;
 use crate::routes::{return_to, session};
 
@@ -50,26 +51,43 @@ pub const RESUME: Operation = Operation {
     id: "resume_session",
     tag: Tag::SignIn,
     summary: "Renew the cookies on the way to a page",
-    description: "For pages, which are not sent the refresh cookie. It always leads back; the cookie that marks \
-        the outcome is kept for 30 seconds.",
+    description: "For pages, which are not sent the refresh cookie. It always leads back, unless the sign-in is \
+        wished; the cookie that marks the outcome is kept for 30 seconds.",
     access: Access::Visitor,
-    parameters: &[Parameter::query("return_to", "Where to go back to; `/` without it.")],
-    answers: &[Answer::redirect(303, "Back, whether somebody is signed in or not.")
-        .with(&[Header::Sets(&[Kind::Access, Kind::Refresh, Kind::Resume])])],
-    errors: &[ErrorCode::InvalidReturnTo],
+    parameters: &[
+        Parameter::query("return_to", "Where to go back to; `/` without it."),
+        Parameter::query(
+            "sign_in",
+            "`true` leads on to the sign-in, and from there back, where nobody is signed in.",
+        ),
+    ],
+    answers: &[Answer::redirect(
+        303,
+        "Back, whether somebody is signed in or not; or on to the sign-in, where that is wished.",
+    )
+    .with(&[Header::Sets(&[Kind::Access, Kind::Refresh, Kind::Resume])])],
+    errors: &[ErrorCode::InvalidField, ErrorCode::InvalidReturnTo],
     ..Operation::PLAIN
 };
 
-/// `GET /auth/resume?return_to=…`: always back to `return_to`, with a marker of the outcome.
+/// `GET /auth/resume?return_to=…&sign_in=true`: back to `return_to`, with a marker of the outcome; where
+/// nobody is signed in and that is wished, on to the sign-in.
 ///
 /// # Errors
-/// `invalid_return_to`; 503 if it cannot be known whether there is a session.
+/// `invalid_return_to`, `invalid_field`; 503 if it cannot be known whether there is a session.
 pub async fn resume(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
     let query = Parameters::of_query(&request)?;
     let target =
         return_to::check_at_once(query.get("return_to").unwrap_or("/"), &app.settings.server)?;
+    let leads_to_sign_in = match query.get("sign_in") {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => {
+            let detail = "sign_in is true or false.";
+            return Err(ApiError::new(ErrorCode::InvalidField, detail).field("sign_in"));
+        }
+    };
     let mut answer = HttpResponse::SeeOther();
-    answer.insert_header((LOCATION, target));
     let outcome = match session::presented_refresh(&request, &app)? {
         None => Outcome::SignedOut,
         Some(presented) => match rotate(&request, &app, presented).await {
@@ -84,6 +102,13 @@ pub async fn resume(request: HttpRequest, app: Data<App>) -> Result<HttpResponse
             Err(error) => return Err(error),
         },
     };
+    let location = match outcome {
+        Outcome::SignedOut if leads_to_sign_in => {
+            places::address(&app, Place::Login, &[("return_to", &target)])
+        }
+        Outcome::SignedOut | Outcome::Refreshed => target,
+    };
+    answer.insert_header((LOCATION, location));
     let marker = app.cookies.set(Kind::Resume, outcome.as_str().to_owned(), MARKER_LIFE);
     Ok(answer.cookie(marker).finish())
 }

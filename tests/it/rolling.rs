@@ -1,0 +1,229 @@
+//! Nodes that are stopped, started again and killed behind a proxy, while sessions are refreshed through it.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use reqwest::{Client, StatusCode};
+
+use crate::deployment::{Deployment, Front};
+use crate::harness::{Backend, Server, cookie};
+
+const CHAINS: usize = 64;
+
+/// Without a grace each refresh is a new generation, and a lost one would end its session. Nobody is limited.
+const FURTHER: &str =
+    "[tokens]\nsession_grace = \"0s\"\n[rate_limits]\nexempt = [\"127.0.0.0/8\"]\n";
+
+/// Sessions that are refreshed all the time, each with one request after the other.
+struct Load {
+    url: String,
+    client: Client,
+    answers: Cell<usize>,
+    /// What was answered otherwise, and asked again.
+    failed: RefCell<Vec<String>>,
+    /// How often the database was too slow, on a machine that has other things to do: a node that answers so has
+    /// not failed.
+    slow: Cell<usize>,
+    is_over: Cell<bool>,
+}
+
+impl Load {
+    fn new(deployment: &Deployment) -> Self {
+        let client = deployment.client().build().unwrap();
+        let url = deployment.url.clone();
+        let (answers, failed, slow, is_over) = Default::default();
+        Self { url, client, answers, failed, slow, is_over }
+    }
+
+    /// Goes on until it is over; the last token of the chain.
+    async fn refresh(&self, mut token: String) -> String {
+        while !self.is_over.get() {
+            let request = self
+                .client
+                .post(format!("{}/auth/refresh", self.url))
+                .header("sec-fetch-site", "same-origin")
+                .header("cookie", format!("__Secure-auth_refresh={token}"));
+            match request.send().await {
+                Ok(answer) if answer.status() == StatusCode::OK => {
+                    token = cookie(&answer, "__Secure-auth_refresh").unwrap();
+                    self.answers.set(self.answers.get() + 1);
+                }
+                Ok(answer) => {
+                    let status = answer.status();
+                    let text = answer.text().await.unwrap();
+                    assert!(status.is_server_error(), "a chain has ended: {status} {text}");
+                    if text.contains("\"store_unavailable\"") {
+                        self.slow.set(self.slow.get() + 1);
+                    } else {
+                        self.failed.borrow_mut().push(format!("{status} {text}"));
+                    }
+                }
+                Err(error) => self.failed.borrow_mut().push(format!("{error:?}")),
+            }
+        }
+        token
+    }
+
+    /// Waits until so many have been answered from now on.
+    async fn goes_on(&self, number: usize) {
+        let until = self.answers.get() + number;
+        let waiting = async {
+            while self.answers.get() < until {
+                tokio::task::yield_now().await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+        in_time.unwrap_or_else(|_| panic!("refreshes have stopped: {:?}", self.failed.borrow()));
+    }
+}
+
+/// Signs in so many browsers of a few people.
+async fn open_chains(deployment: &Deployment) -> Vec<String> {
+    for name in ["rivka", "noa"] {
+        deployment.signed_in(name).await;
+    }
+    let mut tokens = Vec::new();
+    for _ in 0..CHAINS / 8 {
+        let opening = (0..8).map(|number| async move {
+            let browser = deployment.browser(true);
+            let name = if number % 2 == 0 { "rivka" } else { "noa" };
+            let mut back = deployment.sign_in(&browser, name, "").await;
+            // The provider, too, has other things to do.
+            for _ in 0..3 {
+                if back.status().is_server_error() {
+                    back = deployment.sign_in(&browser, name, "").await;
+                }
+            }
+            let status = back.status();
+            cookie(&back, "__Secure-auth_refresh").unwrap_or_else(|| panic!("{status}: {back:?}"))
+        });
+        tokens.extend(join_all(opening).await);
+    }
+    tokens
+}
+
+async fn a_node_after_the_other_restarts_and_no_request_fails(front: Front) {
+    let mut deployment = Deployment::start_behind(front, 2, FURTHER).await;
+    let tokens = open_chains(&deployment).await;
+    let load = Load::new(&deployment);
+    let restarting = async {
+        for number in [0, 1, 0] {
+            load.goes_on(300).await;
+            let node = &mut deployment.nodes[number];
+            node.signal("-TERM");
+            assert!(node.ended().await, "{}", node.log());
+            load.goes_on(100).await;
+            node.start();
+            node.until_ready().await;
+        }
+        load.goes_on(300).await;
+        load.is_over.set(true);
+    };
+    let (last, ()) =
+        tokio::join!(join_all(tokens.into_iter().map(|token| load.refresh(token))), restarting);
+    let (answers, slow) = (load.answers.get(), load.slow.get());
+    assert_eq!(*load.failed.borrow(), [""; 0], "of {answers} refreshes; {slow} were too slow");
+    assert!(slow * 20 < answers, "{slow} of {answers} refreshes were too slow");
+    println!("{answers} refreshes, none failed, {slow} were too slow");
+    every_session_is_there(&deployment, &last).await;
+}
+
+async fn a_killed_node_costs_no_session(front: Front) {
+    let mut deployment = Deployment::start_behind(front, 2, FURTHER).await;
+    let tokens = open_chains(&deployment).await;
+    let load = Load::new(&deployment);
+    let killing = async {
+        for number in [0, 1] {
+            load.goes_on(300).await;
+            deployment.nodes[number].kill();
+            load.goes_on(300).await;
+            deployment.nodes[number].start();
+            deployment.nodes[number].until_ready().await;
+            // Both proxies leave a node alone for two seconds that they could not reach.
+            load.goes_on(600).await;
+        }
+        load.is_over.set(true);
+    };
+    let (last, ()) =
+        tokio::join!(join_all(tokens.into_iter().map(|token| load.refresh(token))), killing);
+    // What is under way at a node that is killed may be lost: each chain has one request at a time.
+    let failed = load.failed.take();
+    assert!(failed.len() <= 2 * CHAINS, "{} failed: {failed:?}", failed.len());
+    println!("{} refreshes, {} failed", load.answers.get(), failed.len());
+    every_session_is_there(&deployment, &last).await;
+}
+
+/// Each chain's last token is live: none was taken for reuse, which would have ended its session.
+async fn every_session_is_there(deployment: &Deployment, last: &[String]) {
+    let client = deployment.client().build().unwrap();
+    for token in last {
+        let request = client
+            .post(format!("{}/auth/refresh", deployment.url))
+            .header("sec-fetch-site", "same-origin")
+            .header("cookie", format!("__Secure-auth_refresh={token}"));
+        assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
+    }
+    for node in &deployment.nodes {
+        assert!(!node.log().contains("reuse_detected"), "{}", node.log());
+    }
+}
+
+#[actix_web::test]
+async fn a_node_that_is_to_end_says_so_serves_on_and_ends_its_connections() {
+    let server = Server::start(Backend::Sqlite, "[keys]\nalgorithm = \"ES256\"\n").await;
+    let browser = server.signed_in("alice").await;
+    assert_eq!(browser.get("/ready").await.status(), StatusCode::OK);
+    server.app.set_draining();
+    for (path, status) in [
+        ("/ready", StatusCode::SERVICE_UNAVAILABLE),
+        ("/health", StatusCode::OK),
+        ("/auth/me", StatusCode::OK),
+        ("/nothing", StatusCode::NOT_FOUND),
+    ] {
+        let answer = browser.get(path).await;
+        assert_eq!(answer.status(), status, "{path}");
+        assert_eq!(answer.headers()["connection"], "close", "{path}");
+    }
+    assert!(browser.refresh().await.is_ok());
+    assert!(server.stop().await);
+}
+
+#[actix_web::test]
+async fn a_second_signal_ends_a_node_at_once() {
+    let mut deployment = Deployment::start(1, "").await;
+    let node = &mut deployment.nodes[0];
+    node.signal("-TERM");
+    let client = Client::builder().no_proxy().build().unwrap();
+    let draining = async {
+        loop {
+            let ready = client.get(format!("{}/ready", node.url)).send().await.unwrap();
+            if ready.status() == StatusCode::SERVICE_UNAVAILABLE {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), draining).await.unwrap();
+    node.signal("-TERM");
+    assert!(!node.ended().await, "not all was finished: {}", node.log());
+}
+
+#[actix_web::test]
+async fn behind_caddy_a_node_after_the_other_restarts_and_no_request_fails() {
+    a_node_after_the_other_restarts_and_no_request_fails(Front::Caddy).await;
+}
+
+#[actix_web::test]
+async fn behind_nginx_a_node_after_the_other_restarts_and_no_request_fails() {
+    a_node_after_the_other_restarts_and_no_request_fails(Front::Nginx).await;
+}
+
+#[actix_web::test]
+async fn behind_caddy_a_killed_node_costs_no_session() {
+    a_killed_node_costs_no_session(Front::Caddy).await;
+}
+
+#[actix_web::test]
+async fn behind_nginx_a_killed_node_costs_no_session() {
+    a_killed_node_costs_no_session(Front::Nginx).await;
+}
