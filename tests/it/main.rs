@@ -22,6 +22,8 @@ mod harness;
 mod hostile_input;
 mod identity;
 mod independent_provider;
+#[path = "../e2e/journey/mod.rs"]
+mod journey;
 mod keys;
 mod linking;
 mod nodes;
