@@ -22,6 +22,7 @@ mod harness;
 mod hostile_input;
 mod identity;
 mod independent_provider;
+#[allow(dead_code, reason = "tests/e2e is told more by its environment")]
 #[path = "../e2e/journey/mod.rs"]
 mod journey;
 mod keys;
@@ -36,6 +37,7 @@ mod oauth_whole;
 mod openapi;
 mod openid_provider;
 mod operator;
+mod packaging;
 mod people_provider;
 mod pictures;
 mod postgres;
