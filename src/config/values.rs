@@ -213,7 +213,12 @@ pub(super) fn secure_origin(value: &Value) -> Parsed<Origin> {
 
 /// An address that is https, or on this machine, without a fragment or credentials.
 pub(super) fn endpoint(value: &Value) -> Parsed<Url> {
-    let url = secure(address(&text(value)?)?)?;
+    secure(plain_endpoint(value)?)
+}
+
+/// The same, also by http on another machine.
+pub(super) fn plain_endpoint(value: &Value) -> Parsed<Url> {
+    let url = address(&text(value)?)?;
     if url.fragment().is_some() {
         return Err(Refusal::new("has a fragment").remedy("leave out what follows the #"));
     }

@@ -39,12 +39,9 @@ pub async fn sign_up(scene: &Scene) -> Outcome<Person> {
     let browser = scene.browser()?;
     let page = provider::sign_in(&browser, &scene.provider, &name, "/account").await?;
     let created = choose_username(&browser, page, &name).await?;
-    // A second browser, which deletes the account should the journey end early.
-    let elsewhere = scene.browser()?;
-    provider::sign_in(&elsewhere, &scene.provider, &name, "/account").await?;
     let me = browser.get("/auth/me").await?.expect(StatusCode::OK)?.json()?;
     let (id, username) = (text_of(&me, "id")?.to_owned(), text_of(&me, "username")?.to_owned());
-    scene.remember_person(&name, elsewhere);
+    scene.remember_person(&name, browser.clone());
     Ok(Person { name, username, id, browser, created })
 }
 

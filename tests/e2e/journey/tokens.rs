@@ -1,5 +1,7 @@
 //! Tokens as somebody verifies them who has the published keys and nothing else.
 
+use std::time::Instant;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,10 +15,29 @@ use super::{Outcome, Scene, check, failure};
 
 /// The published keys.
 pub async fn published(scene: &Scene) -> Outcome<JwkSet> {
-    let url = format!("{}/.well-known/jwks.json", scene.target.url);
-    let answer = scene.caller.ask(Method::GET, &url, &[], Body::None).await?;
+    published_at(scene, &scene.target.url).await
+}
+
+/// The keys that one of the entrances publishes.
+pub async fn published_at(scene: &Scene, entrance: &str) -> Outcome<JwkSet> {
+    let url = format!("{entrance}/.well-known/jwks.json");
+    let answer = scene.caller.ask(Method::GET, &url, &[scene.host()], Body::None).await?;
     let answer = answer.expect(StatusCode::OK)?;
     serde_json::from_slice(&answer.body).or_else(|_| failure(format!("{answer}; no key set")))
+}
+
+/// The published keys once a key is among them, asked for again as by whoever meets a token with a key that is new:
+/// behind one address there may be several nodes.
+pub async fn published_with(scene: &Scene, id: &str) -> Outcome<JwkSet> {
+    let began = Instant::now();
+    loop {
+        let keys = published(scene).await?;
+        if keys.find(id).is_some() {
+            return Ok(keys);
+        }
+        let spread = scene.target.spread;
+        check(began.elapsed() < spread, || format!("a new key is not published in {spread:?}"))?;
+    }
 }
 
 /// The id of the key that signed a token.
