@@ -113,6 +113,7 @@ const LIVE: &[&str] = &[
     "usernames.reserved",
     "avatars.store",
     "avatars.endpoint",
+    "avatars.allow_http",
     "avatars.region",
     "avatars.access_key",
     "avatars.secret_access_key",

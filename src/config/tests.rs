@@ -933,7 +933,7 @@ fn the_examples_that_are_commented_out_are_valid_too() {
         .filter(is_code)
         // S3, TLS and PostgreSQL only go with other values than the defaults.
         .filter(|line| {
-            !["region", "endpoint", "access_key", "secret_access_key", "schema"]
+            !["region", "endpoint", "allow_http", "access_key", "secret_access_key", "schema"]
                 .iter()
                 .any(|key| line.starts_with(&format!("# {key} = ")))
         })
@@ -950,4 +950,18 @@ fn the_examples_that_are_commented_out_are_valid_too() {
     let settings = place.loaded().settings;
     assert_eq!(settings.providers.len(), 3);
     assert!(settings.server.tls.is_some());
+}
+
+#[test]
+fn a_store_of_pictures_is_asked_without_tls_on_this_machine_alone_unless_that_is_allowed() {
+    let avatars = |further: &str| {
+        Place::new(&minimal(&format!("[avatars]\nstore = 's3://people'\n{further}\n")))
+    };
+    let endpoint = "endpoint = 'http://objects:8333'";
+    let problems = avatars(endpoint).problems();
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].reason.contains("is http"), "{}", problems[0].reason);
+    avatars(&format!("{endpoint}\nallow_http = true")).loaded();
+    let folder = Place::new(&minimal("[avatars]\nallow_http = true\n")).problems();
+    assert_eq!(folder[0].reason, "is for S3, and avatars.store is a folder");
 }

@@ -213,20 +213,21 @@ pub(super) fn secure_origin(value: &Value) -> Parsed<Origin> {
 
 /// An address that is https, or on this machine, without a fragment or credentials.
 pub(super) fn endpoint(value: &Value) -> Parsed<Url> {
-    plain(secure(address(&text(value)?)?)?)
+    secure(plain_endpoint(value)?)
 }
 
 /// An address inside the deployment, also without https: what is sent there opens nothing.
 pub(super) fn collector(value: &Value) -> Parsed<Url> {
-    let url = plain(address(&text(value)?)?)?;
+    let url = plain_endpoint(value)?;
     if url.query().is_some() {
         return Err(Refusal::new("has a query").remedy("leave out what follows the ?"));
     }
     Ok(url)
 }
 
-/// An address without a fragment or credentials.
-fn plain(url: Url) -> Parsed<Url> {
+/// The same as an endpoint, also by http on another machine.
+pub(super) fn plain_endpoint(value: &Value) -> Parsed<Url> {
+    let url = address(&text(value)?)?;
     if url.fragment().is_some() {
         return Err(Refusal::new("has a fragment").remedy("leave out what follows the #"));
     }

@@ -80,7 +80,10 @@ const server = createServer();
 const { host, port } = scene.listen ?? { host: '127.0.0.1', port: 0 };
 server.listen(port, host, () => {
   const issuer = scene.issuer ?? `http://127.0.0.1:${server.address().port}`;
-  server.on('request', new Provider(issuer, configuration()).callback());
+  const provider = new Provider(issuer, configuration());
+  // Its own addresses begin as its issuer does, also where TLS ends in front of it.
+  provider.proxy = issuer.startsWith('https:');
+  server.on('request', provider.callback());
   console.log(JSON.stringify({ issuer }));
 });
 

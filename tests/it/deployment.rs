@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::buckets::S3Server;
 use crate::harness::{Browser, location};
 use crate::independent_provider::process::{IndependentProvider, Setting, go_through, walk};
+use crate::journey::{self, Admin, SPREAD, Target};
 use crate::postgres;
 use crate::processes::{BINARY, until_ready, write_private};
 use crate::reverse_proxy::{Reserved, ReverseProxy, caddy, nginx_in_front};
@@ -380,4 +381,21 @@ async fn caddy_in_front_of_two_nodes_speaks_tls_and_says_where_people_come_from(
     let document: serde_json::Value =
         serde_json::from_str(&discovery.send().await.unwrap().text().await.unwrap()).unwrap();
     assert_eq!(document["issuer"], deployment.url.as_str());
+}
+
+/// What tests/e2e does against any deployment, against this one; and at both nodes themselves, too.
+#[actix_web::test]
+async fn people_apps_and_admins_find_everything_as_it_should_be_at_two_nodes_behind_caddy() {
+    let deployment = Deployment::start(2, "[tokens]\nsession_grace = \"0s\"\n").await;
+    let gone = journey::all(Target {
+        url: deployment.url.clone(),
+        authorities: vec![deployment.authority()],
+        provider: None,
+        admin: Some(Admin::Person(ADMIN.to_owned())),
+        nodes: deployment.nodes.iter().map(|node| node.url.clone()).collect(),
+        rotate_keys: true,
+        spread: SPREAD,
+    })
+    .await;
+    assert_eq!(gone, Ok(()));
 }

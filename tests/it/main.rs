@@ -26,6 +26,9 @@ mod harness;
 mod hostile_input;
 mod identity;
 mod independent_provider;
+#[allow(dead_code, reason = "tests/e2e is told more by its environment")]
+#[path = "../e2e/journey/mod.rs"]
+mod journey;
 mod keys;
 mod linking;
 mod nodes;
@@ -38,6 +41,7 @@ mod oauth_whole;
 mod openapi;
 mod openid_provider;
 mod operator;
+mod packaging;
 mod people_provider;
 mod pictures;
 mod postgres;

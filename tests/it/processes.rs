@@ -520,3 +520,63 @@ fn cold_start_and_memory_are_reported() {
     println!("dev with keys present: ready after {} ms, {resident}", started.as_millis());
     assert!(process.url.starts_with("http://127.0.0.1"));
 }
+
+/// A certificate that no name fits; the files.
+fn certificate(folder: &Path, name: &str) -> [PathBuf; 2] {
+    let files = ["pem", "key"].map(|kind| folder.join(format!("{name}.{kind}")));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=nobody.invalid", "-out"])
+        .arg(&files[0])
+        .arg("-keyout")
+        .arg(&files[1])
+        .output()
+        .expect("this test needs openssl (Debian: apt-get install openssl)");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    files
+}
+
+#[actix_web::test]
+async fn the_health_check_asks_by_tls_and_takes_the_configured_certificate_alone() {
+    let (directory, _guard) = data_dir(Backend::Sqlite).await;
+    let [pem, key] = certificate(directory.path(), "own");
+    let port = free_port();
+    let config = directory.path().join("latchkey.toml");
+    let write = |pem: &Path, key: &Path| {
+        write_private(
+            &config,
+            &format!(
+                "[server]\nlisten = \"127.0.0.1:{port}\"\npublic_url = \"https://auth.example.com\"\n\
+                 secret_key = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"\n\
+                 [server.tls]\ncert = \"{}\"\nkey = \"{}\"\n[store]\nurl = \"sqlite:latchkey.db\"\n",
+                pem.display(),
+                key.display(),
+            ),
+        );
+    };
+    write(&pem, &key);
+    let nobody = run(&["healthcheck"], &config);
+    assert!(!nobody.status.success());
+    let child = Command::new(BINARY)
+        .args(["serve".as_ref(), "--config".as_ref(), config.as_os_str()])
+        .env("LATCHKEY_TELEMETRY__LOG_LEVEL", "warn")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _server = Process { child, url: String::new() };
+    let becoming_ready = async {
+        while !run(&["healthcheck"], &config).status.success() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), becoming_ready).await.unwrap();
+
+    // Whoever else has the port is not this server.
+    let [pem, key] = certificate(directory.path(), "other");
+    write(&pem, &key);
+    let stranger = run(&["healthcheck"], &config);
+    assert!(!stranger.status.success());
+    let told = text(&stranger.stderr);
+    assert!(told.contains("certificate"), "{told}");
+}

@@ -5,7 +5,7 @@ use crate::config::reader::Parsed;
 use crate::config::section::Section;
 use crate::config::settings::{AvatarStore, Avatars};
 use crate::config::source::Value;
-use crate::config::values::{endpoint, integer, secret, size, text};
+use crate::config::values::{boolean, endpoint, integer, plain_endpoint, secret, size, text};
 
 const KIB: i64 = 1 << 10;
 const MIB: i64 = 1 << 20;
@@ -18,9 +18,11 @@ enum Place {
 
 pub(super) fn read(section: &mut Section<'_>) -> Avatars {
     let place = section.or("store", "file:avatars", place);
-    let s3_keys = ["endpoint", "region", "access_key", "secret_access_key"];
+    let s3_keys = ["endpoint", "allow_http", "region", "access_key", "secret_access_key"];
     let given: Vec<_> = s3_keys.into_iter().filter(|key| section.has(key)).collect();
-    let endpoint_url = section.optional("endpoint", endpoint);
+    let allow_http = section.optional("allow_http", boolean).unwrap_or(false);
+    let read_endpoint = if allow_http { plain_endpoint } else { endpoint };
+    let endpoint_url = section.optional("endpoint", read_endpoint);
     let region = section.optional("region", text);
     let access_key = section.optional_secret("access_key", secret);
     let secret_access_key = section.optional_secret("secret_access_key", secret);
