@@ -397,5 +397,8 @@ async fn people_apps_and_admins_find_everything_as_it_should_be_at_two_nodes_beh
         spread: SPREAD,
     })
     .await;
-    assert_eq!(gone, Ok(()));
+    if let Err(reason) = gone {
+        let logs: Vec<String> = deployment.nodes.iter().map(Node::log).collect();
+        panic!("{reason}\n{}", logs.join("\n"));
+    }
 }

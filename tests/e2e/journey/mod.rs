@@ -1,6 +1,11 @@
 //! Journeys through a deployment, by HTTP alone: what a person, an app and an admin do, from the first look to the
 //! end of the account. They need nothing of Latchkey's own code, and touch only what they made themselves.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "outside the server there are no clock and no randomness of its own to be injected"
+)]
+
 pub mod administration;
 pub mod apps;
 pub mod browser;
@@ -11,8 +16,8 @@ pub mod provider;
 pub mod sessions;
 pub mod tokens;
 
+use std::cell::RefCell;
 use std::future::Future;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use reqwest::{Certificate, Method, StatusCode};
@@ -74,7 +79,7 @@ pub struct Scene {
     /// Asks with tokens in place of cookies.
     pub caller: Caller,
     admin: Option<Reaching>,
-    made: Mutex<Made>,
+    made: RefCell<Made>,
 }
 
 #[derive(Default)]
@@ -102,7 +107,7 @@ impl Scene {
             .collect();
         let provider = provider::choose(&target, &names).await?;
         let mut scene =
-            Self { target, provider, caller, admin: None, made: Mutex::new(Made::default()) };
+            Self { target, provider, caller, admin: None, made: RefCell::new(Made::default()) };
         scene.admin = match scene.target.admin.clone() {
             None => None,
             Some(Admin::Token(token)) => Some(Reaching::Token(token)),
@@ -164,20 +169,16 @@ impl Scene {
     }
 
     fn remember_person(&self, username: &str, browser: Browser) {
-        if let Ok(mut made) = self.made.lock() {
-            made.people.push((username.to_owned(), browser));
-        }
+        self.made.borrow_mut().people.push((username.to_owned(), browser));
     }
 
     fn remember_client(&self, id: &str) {
-        if let Ok(mut made) = self.made.lock() {
-            made.clients.push(id.to_owned());
-        }
+        self.made.borrow_mut().clients.push(id.to_owned());
     }
 
     /// Takes away what the journeys made and left; what could not be taken away.
     async fn clean_up(&self) -> Vec<String> {
-        let made = self.made.lock().map(|mut made| std::mem::take(&mut *made)).unwrap_or_default();
+        let made = self.made.take();
         let mut left = Vec::new();
         for id in made.clients {
             let path = format!("/admin/clients/{id}");
