@@ -124,7 +124,7 @@ impl Clock {
         #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
         let origin = Instant::now();
         let clock = Self(Arc::new(Source::Running { origin, offset: AtomicI64::new(0) }));
-        clock.synchronize(Self::system_time());
+        clock.synchronize(Self::system_time(), Duration::ZERO);
         clock
     }
 
@@ -143,17 +143,30 @@ impl Clock {
         }
     }
 
-    /// Sets the offset so that [`Clock::now`] is `reference`; a manual clock ignores it.
+    /// Follows the time that is asked for elsewhere, and says what it was.
     ///
-    /// Returns by how many milliseconds the clock was ahead (positive) or behind (negative).
-    pub fn synchronize(&self, reference: Timestamp) -> i64 {
-        match &*self.0 {
-            Source::Running { offset, .. } => {
-                let ahead = self.now().millis().saturating_sub(reference.millis());
+    /// # Errors
+    /// That of the question; the clock goes on as it was then.
+    pub async fn follow<E>(
+        &self,
+        question: impl Future<Output = Result<Timestamp, E>>,
+    ) -> Result<Timestamp, E> {
+        let watch = Stopwatch::start();
+        let reference = question.await?;
+        self.synchronize(reference, watch.elapsed());
+        Ok(reference)
+    }
+
+    /// Takes over a time that was right at some moment of the last `took`: nobody knows better than that, so what
+    /// is off by less stays. A slow answer moves no clock away from those of the other nodes. A manual clock
+    /// ignores it.
+    fn synchronize(&self, reference: Timestamp, took: Duration) {
+        if let Source::Running { offset, .. } = &*self.0 {
+            let doubt = took / 2;
+            let ahead = self.now().millis().saturating_sub(reference.plus(doubt).millis());
+            if u128::from(ahead.unsigned_abs()) > doubt.as_millis() {
                 offset.fetch_sub(ahead, Ordering::Relaxed);
-                ahead
             }
-            Source::Manual { .. } => 0,
         }
     }
 
@@ -204,8 +217,23 @@ mod tests {
     #[test]
     fn a_running_clock_takes_over_a_reference_time() {
         let clock = Clock::system();
-        clock.synchronize(Timestamp::from_seconds(1_000));
+        clock.synchronize(Timestamp::from_seconds(1_000), Duration::ZERO);
         assert!(clock.now().since(Timestamp::from_seconds(1_000)) < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_slow_answer_counts_as_the_middle_of_the_wait_and_moves_no_clock_that_may_be_right() {
+        let (then, wait) = (Timestamp::from_seconds(1_000_000), Duration::from_secs(600));
+        let clock = Clock::system();
+        clock.synchronize(then, Duration::ZERO);
+        // It may have been so at the beginning of the wait, or at its end.
+        clock.synchronize(then.minus(wait / 2), wait);
+        clock.synchronize(then.minus(Duration::from_secs(1)), wait);
+        assert!(clock.now().since(then) < Duration::from_secs(60));
+        let later = then.plus(Duration::from_secs(10_000));
+        clock.synchronize(later, wait);
+        let middle = later.plus(wait / 2);
+        assert!(clock.now() >= middle && clock.now().since(middle) < Duration::from_secs(60));
     }
 
     #[test]

@@ -169,10 +169,9 @@ pub async fn open_store(settings: &Settings, clock: &Clock) -> Result<Store, Ope
     }
     store::check_schema(&settings.store).await?;
     let store = store::open(&settings.store, clock).await?;
-    // The command line, too, tells the time that the servers tell: what it changes is new to them.
-    if let Ok(reference) = store.read.time().await {
-        clock.synchronize(reference);
-    }
+    // The command line, too, tells the time that the servers tell: what it changes is new to them. Who cannot
+    // ask now has asked while the store was opened.
+    let _time = clock.follow(store.read.time()).await;
     Ok(store)
 }
 
@@ -725,8 +724,7 @@ const TOLERATED_SKEW: Duration = Duration::from_secs(30);
 /// Takes over the store's time, so that all nodes agree; `skew` tells /ready how far this machine's
 /// own clock is ahead of it, in milliseconds.
 async fn synchronize(clock: &Clock, store: &Store, skew: &AtomicI64) {
-    let Ok(reference) = store.read.time().await else { return };
-    clock.synchronize(reference);
+    let Ok(reference) = clock.follow(store.read.time()).await else { return };
     let ahead = Clock::system_time().millis() - reference.millis();
     skew.store(ahead, Ordering::Relaxed);
     if u128::from(ahead.unsigned_abs()) > TOLERATED_SKEW.as_millis() {

@@ -264,7 +264,7 @@ async fn attempt(means: &Means, delivery: &Delivery) -> Outcome {
         Err(error) => return Outcome::NotNow(error.to_string()),
     };
     // A later client of the same id has nothing to do with this session.
-    let Some(client) = client.filter(|client| client.created_at <= delivery.created_at) else {
+    let Some(client) = client.filter(|client| !client.came_after(delivery.created_at)) else {
         return Outcome::Never("the client is gone".to_owned());
     };
     let Some(receiver) = &client.metadata.backchannel_logout_uri else {

@@ -29,9 +29,6 @@ use crate::store::operation::RetireKeyOutcome;
 /// The store and the two actors that change keys, for one command.
 async fn open(settings: &Settings, clock: &Clock) -> Result<(Store, KeyActors), Failure> {
     let store = startup::open_store(settings, clock).await.map_err(Failure::of)?;
-    if let Ok(reference) = store.read.time().await {
-        clock.synchronize(reference);
-    }
     let actors = startup::start_key_actors(settings, clock, &store).map_err(Failure::of)?;
     Ok((store, actors))
 }
@@ -187,9 +184,6 @@ fn write_new(path: &Path, content: &str, mode: u32) -> Result<(), Failure> {
 pub async fn list(settings: &Settings, format: Format) -> Result<(), Failure> {
     let clock = Clock::system();
     let store = startup::open_store(settings, &clock).await.map_err(Failure::of)?;
-    if let Ok(reference) = store.read.time().await {
-        clock.synchronize(reference);
-    }
     let keys = store.read.keys().await.map_err(Failure::of)?;
     let now = clock.now();
     let tokens_live_for = startup::key_tokens_live_for(settings);

@@ -9,7 +9,6 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -343,28 +342,25 @@ struct Restored<'a> {
 }
 
 impl Restored<'_> {
-    /// What the database knows nothing of happened from this moment on, in whole seconds: a little too early and a
-    /// little too late do no harm to what is read, and to what is ended.
-    fn moments(&self) -> Option<(Timestamp, Timestamp)> {
-        let known = self.contents.taken_at.or(self.contents.last_entry)?;
-        let floor = Timestamp::from_seconds(known.seconds());
-        let ceiling = Timestamp::from_seconds(known.plus(Duration::from_millis(999)).seconds());
-        Some((floor, ceiling))
+    /// What the database knows nothing of happened from this moment on.
+    fn known_until(&self) -> Option<Timestamp> {
+        self.contents.taken_at.or(self.contents.last_entry)
     }
 
     /// Everything that was signed in by the backup's time. Where the file does not say when it was taken, all until
     /// now: its sessions can be younger than its last entry.
     fn revoke(&self) -> String {
-        let exact = self.contents.taken_at.and_then(|_| self.moments());
-        let before = exact.map_or_else(|| "0".to_owned(), |(_, ceiling)| ceiling.to_rfc3339());
+        let taken_at = self.contents.taken_at;
+        let before = taken_at.map_or_else(|| "0".to_owned(), |at| Moment(at).to_string());
         self.command(&format!("sessions revoke --before {before}"))
     }
 
     /// What is in the trail of the database that was replaced, and not in this one.
     fn read_the_rest(&self) -> Option<String> {
-        let (floor, _) = self.moments()?;
+        // In whole seconds: a little too much is listed rather than too little.
+        let since = self.known_until()?.to_rfc3339();
         let url = output::quoted(&format!("sqlite:{}", self.kept.as_ref()?.display()));
-        let tail = format!("audit tail --limit 10000 --since {}", floor.to_rfc3339());
+        let tail = format!("audit tail --limit 10000 --since {since}");
         Some(format!("LATCHKEY_STORE__URL={url} {}", self.command(&tail)))
     }
 

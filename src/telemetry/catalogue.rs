@@ -409,7 +409,7 @@ mod tests {
             let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
             assert!(name.bytes().all(is_plain), "{name}");
             assert!(!metric.help.is_empty() && !metric.help.ends_with('.'), "{name}");
-            assert!(metric.watch.is_empty() || metric.watch.ends_with('.'), "{name}");
+            assert!(metric.watch.is_empty() || metric.watch.ends_with(['.', '?']), "{name}");
         }
     }
 }

@@ -92,18 +92,18 @@ impl Node {
 
     /// Waits for its end; whether it went in order.
     pub async fn ended(&mut self) -> bool {
-        let child = self.child.as_mut().unwrap();
-        let waiting = async {
-            loop {
-                if let Some(status) = child.try_wait().unwrap() {
-                    return status.success();
-                }
-                tokio::task::yield_now().await;
-            }
-        };
-        let in_order = tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap();
-        self.child = None;
-        in_order
+        let mut child = self.child.take().unwrap();
+        let id = child.id().to_string();
+        // Whoever loads the nodes meanwhile needs this thread.
+        let waiting = tokio::task::spawn_blocking(move || child.wait().unwrap().success());
+        let in_time = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+        in_time.map_or_else(
+            |_| {
+                let _killed = Command::new("kill").args(["-KILL", &id]).status();
+                panic!("a node does not end: {}", self.log());
+            },
+            Result::unwrap,
+        )
     }
 
     /// Ends it on the spot.
@@ -112,6 +112,15 @@ impl Node {
             let _already_ended = child.kill();
             let _reaped = child.wait();
         }
+    }
+
+    /// Whether anybody has refreshed a session here since its start.
+    pub async fn has_refreshed(&self) -> bool {
+        let metrics = plain_client().get(format!("{}/metrics", self.url)).send().await.unwrap();
+        let told = "latchkey_refreshes_total{outcome=\"advanced\"} ";
+        let metrics = metrics.text().await.unwrap();
+        let count = metrics.lines().find_map(|line| line.strip_prefix(told)).unwrap();
+        count.parse::<f64>().unwrap() > 0.0
     }
 
     /// All that it said.

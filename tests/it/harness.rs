@@ -156,11 +156,16 @@ impl Server {
 
     /// Another node on the same PostgreSQL and clock, as `latchkey serve` runs it.
     pub async fn beside(&self, change: impl FnOnce(&mut Settings)) -> Self {
+        self.beside_with(self.clock.clone(), change).await
+    }
+
+    /// The same by a clock of its own.
+    pub async fn beside_with(&self, clock: Clock, change: impl FnOnce(&mut Settings)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut settings = self.app.settings.clone();
         settings.server.listen = listener.local_addr().unwrap();
         change(&mut settings);
-        Self::run(listener, settings, false, self.clock.clone(), Box::new(())).await
+        Self::run(listener, settings, false, clock, Box::new(())).await
     }
 
     async fn run(

@@ -4,14 +4,17 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use latchkey::clock::Clock;
 use latchkey::config::settings::SecretKey;
 use latchkey::protocol::refresh_token::{FamilyKind, RefreshTokens};
 use latchkey::store::model::FIRST_PARTY;
 use reqwest::{Client, StatusCode};
 
+use crate::grants::{code_for, redeem, refresh};
 use crate::harness::{Backend, Server, code, cookie, present};
 use crate::postgres::cluster::PrivateCluster;
 use crate::postgres::settings_on;
+use crate::registration::register;
 
 const NO_GRACE: &str = "[keys]\nalgorithm = \"ES256\"\n[tokens]\nsession_grace = \"0s\"\n";
 
@@ -44,6 +47,21 @@ async fn equal_refreshes_over_two_nodes_get_one_successor() {
         token = successors.into_iter().next().unwrap();
     }
     assert_eq!(one.audited("family.reuse_detected").await, 0);
+}
+
+#[actix_web::test]
+async fn a_node_whose_clock_is_a_little_behind_serves_new_clients() {
+    let one = Server::start(Backend::Postgres, NO_GRACE).await;
+    one.clock.advance(Duration::from_secs(10));
+    let behind = Clock::manual(one.clock.now().minus(Duration::from_secs(2)));
+    let other = one.beside_with(behind, |_| {}).await;
+    let browser = one.signed_in("alice").await;
+    let app = register(&one, |_| {}).await;
+    let code = code_for(&browser, &app, "openid").await;
+    let granted = redeem(&other.url, &app, &code).await.granted();
+    for node in [&other, &one] {
+        refresh(&node.url, &app, granted.text("refresh_token")).await.granted();
+    }
 }
 
 #[actix_web::test]

@@ -151,7 +151,7 @@ async fn refresh(token: &str, client: &Client, app: &App) -> Result<Option<Activ
     let Some(live) = app.store.read.family(presented.family).await? else { return Ok(None) };
     let verdict = rotation::judge(presented, &live, &app.lifetimes, now);
     let family = live.family;
-    if family.created_at < client.created_at || !matches!(verdict, Verdict::Advance | Verdict::Keep)
+    if client.came_after(family.created_at) || !matches!(verdict, Verdict::Advance | Verdict::Keep)
     {
         return Ok(None);
     }

@@ -14,6 +14,7 @@ use super::id_token::read_hint;
 use crate::actors::clients::FindClient;
 use crate::actors::rate_limiter::Tier;
 use crate::app::App;
+use crate::clock::Timestamp;
 use crate::error::{ApiError, ErrorCode};
 use crate::protocol::jwt::IdClaims;
 use crate::protocol::sealed::Purpose;
@@ -235,7 +236,7 @@ impl Hint {
         };
         let client = app.clients.ask(FindClient(claims.aud.clone())).await??;
         // What was issued before belongs to another client, which had the id then.
-        let is_for = |client: &Client| client.created_at.seconds() <= claims.iat;
+        let is_for = |client: &Client| !client.came_after(Timestamp::from_seconds(claims.iat));
         Ok(match client.is_some_and(|client| is_for(&client)) {
             true => Self::Known(Box::new(claims)),
             false => Self::Unknown,

@@ -84,7 +84,7 @@ impl Means<'_> {
         if family.client_id != client.client_id {
             return Err(of_another());
         }
-        if family.created_at < client.created_at || family.revoked_at.is_some() {
+        if client.came_after(family.created_at) || family.revoked_at.is_some() {
             return Ok(());
         }
         let revoke = Revoke {

@@ -1,5 +1,7 @@
 //! Clients, and what people gave them access to.
 
+use std::time::Duration;
+
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 
@@ -67,6 +69,17 @@ pub struct Client {
     pub created_at: Timestamp,
     /// When anything about it changed last.
     pub updated_at: Timestamp,
+}
+
+/// How far apart the clocks of two nodes may be. Each follows the database's, as well as that can be asked for.
+const NODES_APART: Duration = Duration::from_secs(5);
+
+impl Client {
+    /// Whether what was made at this moment was made for a former client of this id. The moment may be another
+    /// node's, so that a little does not count: an id is held until all tokens of the client before have expired.
+    pub fn came_after(&self, moment: Timestamp) -> bool {
+        moment.plus(NODES_APART) < self.created_at
+    }
 }
 
 /// What a person allowed a client.

@@ -121,9 +121,8 @@ async fn greet(
     let db = reading.get().await.map_err(unusable)?;
     let other = writing.get().await.map_err(unusable)?;
     pooler::refuse(address, &db, &other).await?;
-    let now =
-        reader::time(&db).await.map_err(|failure| failed(failure.into_error().to_string()))?;
-    clock.synchronize(now);
+    let time = clock.follow(reader::time(&db)).await;
+    time.map_err(|failure| failed(failure.into_error().to_string()))?;
     for setting in ["fsync", "synchronous_commit"] {
         let row = db
             .query_one("SELECT current_setting($1)", &[&setting])

@@ -429,6 +429,10 @@ async fn a_server_that_takes_no_writes_is_read_and_written_again_once_it_does() 
     let admin = guard.connect().await;
     let role = "ALTER ROLE latchkey SET default_transaction_read_only";
     admin.batch_execute(&format!("{role} = on")).await.unwrap();
+    // It is for new connections.
+    let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                   WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    admin.batch_execute(others).await.unwrap();
 
     let written = bounded(try_apply(&store, creation("ada"))).await;
     assert!(matches!(written, Err(StoreError::Unwritable(_))), "{written:?}");

@@ -236,7 +236,7 @@ async fn allow(
     };
     let shown = (ticket.scope.as_str(), ticket.resource.as_str());
     let is_as_shown = shown == (&asked.scope.to_string(), &asked.resource_text());
-    if !is_as_shown || Timestamp::from_millis(ticket.asked_at) < to.client.created_at {
+    if !is_as_shown || to.client.came_after(Timestamp::from_millis(ticket.asked_at)) {
         // What the person said yes to is not what is asked for now.
         return Ok(redirect(query.address()));
     }

@@ -59,7 +59,7 @@ pub(super) async fn redeem(
         presentation.spend().await?;
         return Err(invalid_grant(REFUSED, "the code is another client's"));
     }
-    if code.issued() < client.created_at {
+    if client.came_after(code.issued()) {
         return Err(invalid_grant(REFUSED, "the code is a former client's of this id"));
     }
     let extent = match presentation.judge(form) {

@@ -41,7 +41,7 @@ pub(super) async fn refresh(
     let registered = Scope::parse(&client.metadata.scope).unwrap_or_default();
     let signers = Signers::find(app, client, &registered, app.clock.now())?;
     let live = rotate(request, app, presented).await?;
-    if live.family.created_at < client.created_at {
+    if client.came_after(live.family.created_at) {
         return Err(invalid_grant(REFUSED, "granted to a former client of this id"));
     }
     let extent = extent(&live, client, form)?;
