@@ -132,7 +132,7 @@ const LIVE: &[&str] = &[
     "telemetry.log_level",
 ];
 
-/// The class of a key as [`differences`] names it; `None` if nobody has said.
+/// The class of a key as a reload names it; `None` if nobody has said.
 pub fn class_of(key: &str) -> Option<Class> {
     let key = generic(key);
     if LIVE.contains(&key.as_str()) {
