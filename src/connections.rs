@@ -122,7 +122,7 @@ impl Traffic {
 /// that is taken for a server that got nothing, and asked elsewhere.
 ///
 /// # Errors
-/// Where the system cannot do it.
+/// Where the system cannot do it, or has no room left for the filters of users other than root.
 #[cfg(target_os = "linux")]
 pub fn turn_away(listener: &TcpListener) -> io::Result<()> {
     use socket2::SockFilter;
@@ -376,7 +376,14 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let before = TcpStream::connect(address).await.unwrap();
         let listener = listener.into_std().unwrap();
-        turn_away(&listener).unwrap();
+        match turn_away(&listener) {
+            // Some kernels have room for the filters of root alone; then a node closes its port without this.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                println!("the kernel takes no filter of this user: not tried");
+                return;
+            }
+            attached => attached.unwrap(),
+        }
         let after = tokio::spawn(TcpStream::connect(address));
         // Taken up although it had only been in the queue.
         let (accepted, peer) = listener.accept().unwrap();

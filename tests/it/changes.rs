@@ -16,7 +16,7 @@ use reqwest::StatusCode;
 use crate::clients_command::{Desk, follows, known};
 use crate::harness::{Backend, Browser, Server, cookie};
 use crate::postgres::proxy::{Cut, by_proxy};
-use crate::registration::{register, update};
+use crate::registration::{Registered, register, update};
 
 const ES256: &str = "[keys]\nalgorithm = \"ES256\"\n";
 
@@ -103,26 +103,36 @@ async fn a_server_hears_what_another_process_revokes(backend: Backend) {
     .await;
 }
 
+/// A client, a key and a session change on one node, and are so on the other.
+async fn what_one_changes_is_so_on_the_other(
+    one: &Server,
+    other: &Server,
+    client: &Registered,
+    browser: &Browser,
+) {
+    let access = access_token(browser).await;
+    update(one, client, |metadata| metadata.client_name = "Another name".to_owned()).await;
+    follows(other, &client.id, |client| {
+        client.is_some_and(|client| client.metadata.client_name == "Another name")
+    })
+    .await;
+    one.clock.advance(Duration::from_secs(1));
+    rotate(one).await;
+    publishes(other, 2).await;
+    assert_eq!(me(other, &access).await, StatusCode::OK);
+    browser.post("/auth/logout").await;
+    refuses(other, &access).await;
+}
+
 #[actix_web::test]
 async fn a_node_hears_what_another_one_changes() {
     let one = Server::start(Backend::Postgres, ES256).await;
     let other = one.beside(|_| {}).await;
     let browser = one.signed_in("alice").await;
-    let access = access_token(&browser).await;
     other.stop_polling();
     let client = register(&one, |_| {}).await;
     follows(&other, &client.id, |client| client.is_some()).await;
-    update(&one, &client, |metadata| metadata.client_name = "Another name".to_owned()).await;
-    follows(&other, &client.id, |client| {
-        client.is_some_and(|client| client.metadata.client_name == "Another name")
-    })
-    .await;
-    one.clock.advance(Duration::from_secs(1));
-    rotate(&one).await;
-    publishes(&other, 2).await;
-    assert_eq!(me(&other, &access).await, StatusCode::OK);
-    browser.post("/auth/logout").await;
-    refuses(&other, &access).await;
+    what_one_changes_is_so_on_the_other(&one, &other, &client, &browser).await;
 }
 
 #[actix_web::test]
@@ -167,22 +177,11 @@ async fn a_node_without_a_link_reads_what_another_one_changes() {
     let one = Server::start(Backend::Postgres, ES256).await;
     let other = one.beside(|_| {}).await;
     let browser = one.signed_in("alice").await;
-    let access = access_token(&browser).await;
     let client = register(&one, |_| {}).await;
     follows(&other, &client.id, |client| client.is_some()).await;
     assert!(other.app.change_listener.drain(Duration::from_secs(10)).await);
     let heard = other.changes_heard();
-    update(&one, &client, |metadata| metadata.client_name = "Another name".to_owned()).await;
-    follows(&other, &client.id, |client| {
-        client.is_some_and(|client| client.metadata.client_name == "Another name")
-    })
-    .await;
-    one.clock.advance(Duration::from_secs(1));
-    rotate(&one).await;
-    publishes(&other, 2).await;
-    assert_eq!(me(&other, &access).await, StatusCode::OK);
-    browser.post("/auth/logout").await;
-    refuses(&other, &access).await;
+    what_one_changes_is_so_on_the_other(&one, &other, &client, &browser).await;
     assert_eq!(other.changes_heard(), heard, "nothing was heard");
 }
 

@@ -504,7 +504,7 @@ fn restored(metadata: &ClientMetadata) -> ClientMetadata {
 pub async fn c23_a_grant_of_a_former_client_of_the_id_is_refused(backend: Backend) {
     let scene = Scene::new(backend).await;
     let granted = scene.grant().await;
-    scene.server.clock.advance(Duration::from_secs(1));
+    scene.server.clock.advance(Duration::from_secs(6));
     let later = scene.server.clock.now().millis();
     scene.server.execute(&format!("UPDATE clients SET created_at = {later}")).await;
     has_changed(&scene.server, &scene.client).await;
