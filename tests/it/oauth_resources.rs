@@ -285,7 +285,7 @@ pub async fn what_a_former_client_of_the_id_was_given_is_worth_nothing(backend: 
     let scene = Scene::new(backend).await;
     let granted = scene.grant("openid").await;
     // As if the id had been registered anew since.
-    let later = scene.server.clock.now().plus(Duration::from_secs(1)).millis();
+    let later = scene.server.clock.now().plus(Duration::from_secs(6)).millis();
     let sql = format!("UPDATE clients SET created_at = {later}");
     scene.server.execute(&sql).await;
     has_changed(&scene.server, &scene.client).await;
