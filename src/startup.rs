@@ -947,7 +947,9 @@ impl Running {
         tokio::time::sleep(drain).await;
         match connections::turn_away(&self.listener) {
             Ok(()) => tokio::time::sleep(LAST_ADMITTED).await,
-            Err(error) => tracing::debug!(%error, "new connections cannot be turned away"),
+            Err(error) => {
+                tracing::info!(%error, "new connections cannot be turned away before the port closes");
+            }
         }
         self.end(LAST_ASKED).await
     }
