@@ -41,7 +41,7 @@ use crate::administration::By;
 use crate::app::{App, Newest, Parts};
 use crate::avatars::storage::StorageError;
 use crate::clock::Clock;
-use crate::config::settings::{Audit, Settings};
+use crate::config::settings::{Audit, Settings, StoreUrl};
 use crate::config::{Given, Source};
 use crate::connections::{self, Traffic};
 use crate::in_force::{CurrentCertificate, InForce, Live, Publisher, Snapshots};
@@ -200,7 +200,7 @@ pub fn read_key_files(settings: &Settings) -> Result<Vec<Arc<SigningKey>>, Start
 /// # Errors
 /// [`StartError::Locked`] if a server has it, [`StartError::Store`] if the file beside the database cannot be made.
 pub fn lock_database(settings: &Settings) -> Result<Option<std::fs::File>, StartError> {
-    let crate::config::settings::StoreUrl::Sqlite(path) = &settings.store.url else {
+    let StoreUrl::Sqlite(path) = &settings.store.url else {
         return Ok(None);
     };
     store::sqlite::make_folder_of(path)?;
@@ -941,7 +941,9 @@ impl Running {
     pub async fn drain_and_stop(self) -> bool {
         self.app.set_draining();
         let drain = self.app.settings.server.drain;
-        if drain.is_zero() {
+        // One server uses a SQLite file at a time: nobody takes over, and the wait would only delay the next.
+        let is_alone = matches!(self.app.settings.store.url, StoreUrl::Sqlite(_));
+        if drain.is_zero() || is_alone {
             return self.stop().await;
         }
         tokio::time::sleep(drain).await;
