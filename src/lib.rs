@@ -48,6 +48,7 @@ pub mod protocol;
 pub mod providers;
 pub mod registration;
 pub mod routes;
+pub mod running;
 pub mod service_manager;
 pub mod startup;
 pub mod store;

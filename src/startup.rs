@@ -1,7 +1,5 @@
-//! From settings to a running server, and back to nothing.
-//!
-//! Start: store, then actors in the order in which they need each other, then HTTP. Stop: the other
-//! way round, so that whatever was acknowledged is in the store.
+//! From settings to a running server: the store, then the actors in the order in which they need each other,
+//! then HTTP. How it ends is in [`crate::running`].
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,7 +13,6 @@ use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpServer, web};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::actors::auditor::{self, Auditor};
 use crate::actors::change_listener::{self, ChangeListener, FirstTry};
@@ -37,7 +34,6 @@ use crate::actors::status::ActorStatus;
 use crate::actors::supervisor::{Policy, Supervision, Terms};
 use crate::actors::ticker;
 use crate::actors::token_families::{self, TokenFamilies};
-use crate::administration::By;
 use crate::app::{App, Newest, Parts};
 use crate::avatars::storage::StorageError;
 use crate::clock::Clock;
@@ -53,8 +49,8 @@ use crate::routes;
 use crate::routes::dev::idp::DevelopmentProvider;
 use crate::routes::multipart;
 use crate::routes::session::tokens_live_for;
+use crate::running::{Running, after_drain};
 use crate::store::error::OpenError;
-use crate::store::model;
 use crate::store::trail::TrailRules;
 use crate::store::{self, Store};
 use crate::telemetry::metrics::{Metrics, ProviderCounters, Sources};
@@ -65,12 +61,6 @@ use crate::telemetry::traces::{SpanCounters, Traces};
 /// outcome is unknown, and asking again is safe.
 const WRITER_DEADLINE: Duration = Duration::from_secs(4);
 const OWNER_DEADLINE: Duration = Duration::from_secs(5);
-
-/// How long connections are taken up that came before new ones are turned away.
-const LAST_ADMITTED: Duration = Duration::from_millis(200);
-
-/// How long nothing has come by the connections that are left when they are closed.
-const LAST_ASKED: Duration = Duration::from_millis(500);
 
 /// A limiter or a revocation check is on the way of every request: it answers at once or not at all.
 const CHECK_DEADLINE: Duration = Duration::from_secs(3);
@@ -137,24 +127,6 @@ pub struct KeyActors {
     pub key_ring: Mailbox<KeyRing>,
     /// The keys that it published; none before it was told to.
     pub keys: Keys,
-}
-
-/// A running server.
-pub struct Running {
-    /// What the handlers share.
-    pub app: App,
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// The main one first, then that of the metrics.
-    servers: Vec<ServerHandle>,
-    /// The main one's listener, once more.
-    listener: TcpListener,
-    traffic: Arc<Traffic>,
-    given_up: Arc<tokio::sync::Notify>,
-    tickers: Vec<tokio::task::JoinHandle<()>>,
-    arbiters: Vec<Arbiter>,
-    /// Held while the server runs; the operating system releases it with the process.
-    _database_lock: Option<std::fs::File>,
 }
 
 /// Opens the store, with its schema as this binary needs it.
@@ -776,11 +748,6 @@ fn tls_config(snapshots: &Snapshots) -> Result<rustls::ServerConfig, StartError>
         .with_cert_resolver(Arc::new(CurrentCertificate(snapshots.clone()))))
 }
 
-/// What is left of the grace when the drain is over.
-fn after_drain(settings: &Settings) -> Duration {
-    settings.server.shutdown_grace.saturating_sub(settings.server.drain)
-}
-
 /// Starts the HTTP server. Signals are ours: actix-server's own handling drops queued writes.
 fn serve(
     app: &App,
@@ -842,170 +809,4 @@ fn serve_metrics(app: &App, listener: TcpListener) -> Result<ServerHandle, Start
     let handle = server.handle();
     actix_web::rt::spawn(server);
     Ok(handle)
-}
-
-/// The signals that end the process in order, and the one that has the configuration read again. Made before
-/// anything is started: one that comes while the server starts would otherwise end it on the spot.
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    /// Asks for the configuration to be read again.
-    hang_up: Signal,
-}
-
-/// Why the server ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndReason {
-    /// SIGTERM, by what runs the server.
-    Terminated,
-    /// SIGINT, by who sits before it.
-    Interrupted,
-    /// An actor failed for good.
-    GivenUp,
-}
-
-impl EndReason {
-    /// For the log.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Terminated => "SIGTERM",
-            Self::Interrupted => "SIGINT",
-            Self::GivenUp => "an actor failed for good",
-        }
-    }
-}
-
-impl Signals {
-    /// Receives them from now on.
-    ///
-    /// # Errors
-    /// If the system does not let us.
-    pub fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for one that ends the process; says which.
-    pub async fn end(&mut self) -> EndReason {
-        tokio::select! {
-            _ = self.terminate.recv() => EndReason::Terminated,
-            _ = self.interrupt.recv() => EndReason::Interrupted,
-        }
-    }
-}
-
-impl Running {
-    /// Waits until there is a key to sign with: on the first start it is still being made.
-    pub async fn signing_key_is_there(&mut self) {
-        let (clock, algorithm) = (self.app.clock.clone(), self.app.settings.keys.algorithm);
-        let mut keys = self.app.keys.clone();
-        // An error means that the key ring is gone, which readiness tells.
-        let _gone = keys.wait_for(|keys| keys.signer(algorithm, clock.now()).is_some()).await;
-    }
-
-    /// Waits for SIGTERM, SIGINT, or an actor that failed for good; says which. Each SIGHUP until then has the
-    /// configuration read again.
-    pub async fn wait(&self, signals: &mut Signals) -> EndReason {
-        loop {
-            tokio::select! {
-                _ = signals.terminate.recv() => return EndReason::Terminated,
-                _ = signals.interrupt.recv() => return EndReason::Interrupted,
-                () = self.given_up.notified() => return EndReason::GivenUp,
-                _ = signals.hang_up.recv() => self.reload(),
-            }
-        }
-    }
-
-    /// Has the configuration read again, beside whatever else there is to do. The owner logs what became of it.
-    fn reload(&self) {
-        let app = self.app.clone();
-        actix_web::rt::spawn(async move {
-            let by = By::local(model::Actor::System, app.clock.now());
-            if let Err(error) = app.configuration.ask(configuration::Reload { by }).await {
-                tracing::warn!(%error, "it is not known whether the configuration was reloaded");
-            }
-        });
-    }
-
-    /// Ends all periodic work. What the actors were told stays true; they hear of nothing new.
-    pub fn stop_tickers(&self) {
-        self.tickers.iter().for_each(tokio::task::JoinHandle::abort);
-    }
-
-    /// Stops in order, behind proxies: for `server.drain` everything is served while /ready says no, each
-    /// answer ending its connection; then the port is closed; then, when nothing has come for a moment, what
-    /// connections are left. Whether all was finished in time.
-    pub async fn drain_and_stop(self) -> bool {
-        self.app.set_draining();
-        let drain = self.app.settings.server.drain;
-        // One server uses a SQLite file at a time: nobody takes over, and the wait would only delay the next.
-        let is_alone = matches!(self.app.settings.store.url, StoreUrl::Sqlite(_));
-        if drain.is_zero() || is_alone {
-            return self.stop().await;
-        }
-        tokio::time::sleep(drain).await;
-        match connections::turn_away(&self.listener) {
-            Ok(()) => tokio::time::sleep(LAST_ADMITTED).await,
-            Err(error) => {
-                tracing::info!(%error, "new connections cannot be turned away before the port closes");
-            }
-        }
-        self.end(LAST_ASKED).await
-    }
-
-    /// Stops in order: readiness, HTTP, tickers, then the actors from the outside in, the writer
-    /// last. Whether all of them drained in time.
-    pub async fn stop(self) -> bool {
-        self.end(Duration::ZERO).await
-    }
-
-    /// Stops; connections that are idle are closed when nothing has come for so long.
-    async fn end(self, pause: Duration) -> bool {
-        self.app.set_draining();
-        let most = after_drain(&self.app.settings) / 2;
-        let stops: Vec<_> = self.servers.iter().map(|server| server.stop(true)).collect();
-        // The port is closed with the last that holds it.
-        drop(self.listener);
-        let closing = async {
-            if !pause.is_zero() {
-                self.traffic.until_quiet(pause, most).await;
-            }
-            self.traffic.end_idle();
-        };
-        tokio::join!(closing, futures_util::future::join_all(stops));
-        self.tickers.iter().for_each(tokio::task::JoinHandle::abort);
-        let app = self.app;
-        let grace = app.settings.server.shutdown_grace;
-        let mut drained = app.configuration.drain(grace).await;
-        for shard in app.families.all() {
-            drained &= shard.drain(grace).await;
-        }
-        drained &= app.change_listener.drain(grace).await;
-        drained &= app.janitor.drain(grace).await;
-        drained &= app.auditor.drain(grace).await;
-        drained &= app.key_ring.drain(grace).await;
-        drained &= app.provider_metadata.drain(grace).await;
-        drained &= app.pictures.drain(grace).await;
-        drained &= app.outbox.drain(grace).await;
-        drained &= app.client_keys.drain(grace).await;
-        drained &= app.clients.drain(grace).await;
-        drained &= app.picture_decoder.drain(grace).await;
-        drained &= app.writer.drain(grace).await;
-        drained &= app.revocations.drain(grace).await;
-        for shard in app.rate_limiters.all() {
-            drained &= shard.drain(grace).await;
-        }
-        if let Some(traces) = &app.traces {
-            traces.stop(grace).await;
-        }
-        for arbiter in self.arbiters {
-            arbiter.stop();
-            // Its thread ends with its loop; a thread that panicked has nothing left to do either.
-            let _ended = arbiter.join();
-        }
-        drained
-    }
 }

@@ -12,7 +12,8 @@ use latchkey::config::settings::{Settings, Store, StoreUrl};
 use latchkey::protocol::jwt::Algorithm;
 use latchkey::protocol::random;
 use latchkey::protocol::secret::Secret;
-use latchkey::startup::{self, Running};
+use latchkey::running::Running;
+use latchkey::startup;
 use latchkey::store::model::{
     Actor, AuditEntry, FIRST_PARTY, FamilyId, NewFamily, Role, SessionId, User, UserId, UserStatus,
 };

@@ -19,7 +19,8 @@ use crate::config::{Given, Loaded};
 use crate::protocol::random;
 use crate::routes::dev::{app as demo_app, idp};
 use crate::routes::openapi;
-use crate::startup::{self, Running, Signals};
+use crate::running::{Running, Signals};
+use crate::startup;
 use crate::{config, telemetry};
 
 /// What `latchkey dev` was called with.

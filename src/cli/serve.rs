@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::cli::{Failure, load};
 use crate::clock::Clock;
 use crate::config::Given;
+use crate::running::{EndReason, Running, Signals};
 use crate::service_manager::{self, State};
-use crate::startup::{self, EndReason, Running, Signals, StartError};
+use crate::startup::{self, StartError};
 use crate::store::error::OpenError;
 use crate::{config, telemetry};
 
