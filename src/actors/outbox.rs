@@ -33,7 +33,7 @@ use crate::providers::address::Reach;
 use crate::providers::http::HttpClient;
 use crate::store::ReadStore;
 use crate::store::model::{self, AuditEntry, Client, Delivery};
-use crate::store::operation::{ClaimDeliveries, SettleDelivery};
+use crate::store::operation::{ClaimDeliveries, ReturnDelivery, SettleDelivery};
 
 /// How often the store is asked for what is due: so soon is known what another process left.
 pub const POLL: Duration = Duration::from_secs(1);
@@ -130,7 +130,7 @@ pub struct Outbox {
     is_asking: bool,
     /// Who wants to know when nothing is left.
     watchers: Vec<oneshot::Sender<()>>,
-    /// Turns true when no delivery is worth waiting for any more.
+    /// See [`Ending`].
     ending: watch::Sender<bool>,
 }
 
@@ -174,24 +174,21 @@ impl Outbox {
         }
     }
 
-    fn begin(&mut self, Taken { delivery, until }: Taken, context: &mut Context<Self>) {
+    fn begin(&mut self, taken: Taken, context: &mut Context<Self>) {
         // Another node may have it any moment: who comes late leaves it to that one.
-        if until.minus(ENOUGH) <= self.means.clock.now() {
+        if taken.until.minus(ENOUGH) <= self.means.clock.now() {
             return;
         }
-        self.under_way.insert(delivery.id);
-        let (means, mut ending) = (self.means.clone(), self.ending.subscribe());
-        let ended = SendsOnDrop(context.address(), delivery.id);
+        let id = taken.delivery.id;
+        self.under_way.insert(id);
+        let (means, ending) = (self.means.clone(), self.ending.subscribe());
+        let ended = SendsOnDrop(context.address(), id);
         // A task of its own: a panic in it costs this attempt alone.
         actix::spawn(async move {
             let _ended = ended;
-            let outcome = tokio::select! {
-                outcome = attempt(&means, &delivery) => outcome,
-                _ = ending.wait_for(|is_ending| *is_ending) => return,
-            };
-            if let Err(error) = settle(&means, &delivery, outcome).await {
+            if let Err(error) = deliver(&means, taken, ending).await {
                 // When the lease is over it is taken again: the client is told twice, not never.
-                tracing::warn!(%error, delivery = %delivery.id, "a delivery could not be settled");
+                tracing::warn!(%error, delivery = %id, "a delivery could not be settled");
             }
         });
     }
@@ -199,16 +196,17 @@ impl Outbox {
     /// Takes what is due.
     fn ask(&mut self, context: &mut Context<Self>) {
         (self.is_wanted, self.is_asking) = (false, true);
-        let taking = take(self.means.clone()).into_actor(self).map(|taken, actor: &mut Self, context| {
+        let taking = take(self.means.clone(), self.ending.subscribe());
+        let taking = taking.into_actor(self).map(|taken, actor: &mut Self, context| {
             actor.is_asking = false;
             match taken {
-                Ok(taken) if !*actor.ending.borrow() => {
+                Ok(taken) => {
                     actor.is_wanted |= taken.len() >= BATCH as usize;
                     actor.waiting.extend(taken);
                 }
-                // What comes after the end is left to others.
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "it is unknown whether a delivery is due; asking again"),
+                Err(error) => {
+                    tracing::warn!(%error, "it is unknown whether a delivery is due; asking again")
+                }
             }
             actor.go_on(context);
         });
@@ -235,8 +233,22 @@ impl Drop for SendsOnDrop {
     }
 }
 
-/// Takes what is due. Where nothing is, nothing is written.
-async fn take(means: Means) -> Result<Vec<Taken>, WriteError> {
+/// Turns true when no delivery is worth waiting for any more.
+type Ending = watch::Receiver<bool>;
+
+/// Is over when deliveries are to be left to others; also when their owner is gone.
+async fn ended(ending: &mut Ending) {
+    let _gone = ending.wait_for(|is_ending| *is_ending).await;
+}
+
+/// Takes what is due, once there are keys: a node that has just started has none for a moment, and an attempt
+/// without one would be lost. Where nothing is due, nothing is written.
+async fn take(means: Means, mut ending: Ending) -> Result<Vec<Taken>, WriteError> {
+    let mut keys = means.keys.clone();
+    tokio::select! {
+        _ = keys.wait_for(|keys| !keys.keys().is_empty()) => {}
+        () = ended(&mut ending) => return Ok(Vec::new()),
+    }
     let now = means.clock.now();
     if !means.read.has_due_deliveries(now).await? {
         return Ok(Vec::new());
@@ -244,6 +256,24 @@ async fn take(means: Means) -> Result<Vec<Taken>, WriteError> {
     let lease = now.plus(LEASE);
     let claimed = apply(&means.writer, ClaimDeliveries { now, lease, limit: BATCH }).await?;
     Ok(claimed.into_iter().map(|delivery| Taken { delivery, until: lease }).collect())
+}
+
+/// Tries it, unless the end comes first: then it is given back, and whoever looks next has it at once.
+async fn deliver(means: &Means, taken: Taken, mut ending: Ending) -> Result<(), WriteError> {
+    let Taken { delivery, until } = taken;
+    let outcome = tokio::select! {
+        // What was answered is settled, whatever else happened in that moment.
+        biased;
+        outcome = attempt(means, &delivery) => Some(outcome),
+        () = ended(&mut ending) => None,
+    };
+    match outcome {
+        Some(outcome) => settle(means, &delivery, outcome).await,
+        None => {
+            let back = ReturnDelivery { id: delivery.id, lease: until, now: means.clock.now() };
+            apply(&means.writer, back).await
+        }
+    }
 }
 
 /// What an attempt led to.
@@ -425,12 +455,11 @@ impl Handler<Idle> for Outbox {
     }
 }
 
-/// What waits is left to others and what is being sent is let go; what was answered is settled.
+/// What waits or is being sent is given back for others to take; what was answered is settled.
 impl Handler<Drain> for Outbox {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, Drain: Drain, context: &mut Context<Self>) -> Self::Result {
-        self.waiting.clear();
         self.ending.send_replace(true);
         self.end_of_work(context)
     }

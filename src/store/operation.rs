@@ -86,6 +86,8 @@ pub enum Operation {
     ClaimDeliveries(ClaimDeliveries),
     /// See [`SettleDelivery`].
     SettleDelivery(Box<SettleDelivery>),
+    /// See [`ReturnDelivery`].
+    ReturnDelivery(ReturnDelivery),
     /// See [`SetRole`].
     SetRole(Box<SetRole>),
     /// See [`LockUser`].
@@ -196,6 +198,8 @@ pub enum Outcome {
     ClaimDeliveries(Vec<Delivery>),
     /// Of [`SettleDelivery`].
     SettleDelivery,
+    /// Of [`ReturnDelivery`].
+    ReturnDelivery,
     /// Of [`SetRole`].
     SetRole(SetRoleOutcome),
     /// Of [`LockUser`].

@@ -1,7 +1,7 @@
 //! Signing out for apps, and telling apps of it: `/oauth/logout` and back-channel logout, with a receiver
 //! that counts and can fail.
 
-use latchkey::store::model::AuditPage;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use actix_web::{HttpResponse, web};
 use latchkey::actors::outbox::{Idle, Wake};
 use latchkey::protocol::client::ClientMetadata;
 use latchkey::protocol::jwt::AccessClaims;
+use latchkey::store::model::AuditPage;
 use regex::Regex;
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
@@ -38,6 +39,8 @@ crate::on_both_stores!(
     a_removed_client_is_not_told,
     private_receivers_are_told_only_if_that_is_allowed,
     what_is_due_at_the_end_is_delivered_by_the_next_server,
+    what_is_being_sent_at_the_end_is_given_to_the_next_server,
+    a_server_without_keys_yet_delivers_when_it_has_them,
     many_deliveries_are_all_made,
 );
 
@@ -466,6 +469,50 @@ async fn what_is_due_at_the_end_is_delivered_by_the_next_server(backend: Backend
     verified(&next, &app, &tokens[1]).await;
     next.app.outbox.ask(Idle).await.unwrap();
     assert_eq!(held(&next).await, 0);
+}
+
+async fn what_is_being_sent_at_the_end_is_given_to_the_next_server(backend: Backend) {
+    let (server, receiver) = (Server::start(backend, SETTINGS).await, Receiver::start());
+    receiver.hold();
+    let browser = server.signed_in("alice").await;
+    // More than are sent at once: some are under way and some wait.
+    for _ in 0..12 {
+        let app = app(&server, &receiver).await;
+        grant(&server, &browser, &app, "openid").await;
+    }
+    browser.post("/auth/logout").await;
+    let sent = receiver.has(8).await;
+    let next = server.restarted().await;
+    receiver.release();
+    // The clock stands still: nothing waits for a lease to end.
+    receiver.has(8 + 12).await;
+    next.app.outbox.ask(Idle).await.unwrap();
+    assert_eq!((receiver.tokens().len(), held(&next).await), (20, 0));
+    let ids = |tokens: &[String]| -> BTreeSet<String> {
+        let id = |token: &String| claims::<Value>(token)["jti"].as_str().unwrap().to_owned();
+        tokens.iter().map(id).collect()
+    };
+    let (before, after) = (ids(&sent), ids(&receiver.tokens()[8..]));
+    assert!(
+        (before.len(), after.len()) == (8, 12) && before.is_subset(&after),
+        "the same, told again"
+    );
+}
+
+async fn a_server_without_keys_yet_delivers_when_it_has_them(backend: Backend) {
+    let settings = "allow_private_receivers = true\n[keys]\nalgorithm = \"RS256\"\n";
+    let (server, receiver, _app) = after_a_sign_out(backend, settings, 500).await;
+    receiver.answers(200);
+    server.stop_tickers();
+    server.app.outbox.ask(Idle).await.unwrap();
+    // The next one has to make a key first, which takes it much longer than to see what is due.
+    server.execute("DELETE FROM signing_keys").await;
+    server.clock.advance(Duration::from_secs(5));
+    let next = server.restarted().await;
+    receiver.has(2).await;
+    next.app.outbox.ask(Idle).await.unwrap();
+    assert_eq!((receiver.tokens().len(), held(&next).await), (2, 0));
+    assert!(!next.app.metrics.encode().contains("outcome=\"put_off\"} 1"));
 }
 
 async fn many_deliveries_are_all_made(backend: Backend) {

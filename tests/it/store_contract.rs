@@ -142,6 +142,7 @@ macro_rules! store_contract {
                 a_former_client_is_not_told,
                 a_delivery_is_taken_by_one,
                 a_delivery_is_due_again_when_its_lease_is_over,
+                a_delivery_that_is_given_back_is_due_at_once,
                 a_delivery_is_settled_or_tried_again,
             }
             expiry::{

@@ -201,6 +201,17 @@ pub struct SettleDelivery {
     pub audit: Option<AuditEntry>,
 }
 
+/// Gives back a delivery that was taken and not tried: it is due at once, unless somebody else has it by now.
+#[derive(Clone, Copy, Debug)]
+pub struct ReturnDelivery {
+    /// Which delivery.
+    pub id: Uuid,
+    /// Until when it was ours.
+    pub lease: Timestamp,
+    /// Now: from when on it is due.
+    pub now: Timestamp,
+}
+
 impl Write for RegisterClient {
     type Outcome = RegisterClientOutcome;
     fn into_operation(self) -> Operation {
@@ -298,6 +309,16 @@ impl Write for ClaimDeliveries {
     }
     fn unwrap_outcome(outcome: Outcome) -> Option<Vec<Delivery>> {
         if let Outcome::ClaimDeliveries(outcome) = outcome { Some(outcome) } else { None }
+    }
+}
+
+impl Write for ReturnDelivery {
+    type Outcome = ();
+    fn into_operation(self) -> Operation {
+        Operation::ReturnDelivery(self)
+    }
+    fn unwrap_outcome(outcome: Outcome) -> Option<()> {
+        matches!(outcome, Outcome::ReturnDelivery).then_some(())
     }
 }
 

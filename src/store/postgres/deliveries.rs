@@ -9,7 +9,7 @@ use super::failure::Failure;
 use crate::clock::Timestamp;
 use crate::protocol::random;
 use crate::store::model::{Delivery, SessionId, UserId};
-use crate::store::operation::{ClaimDeliveries, SettleDelivery};
+use crate::store::operation::{ClaimDeliveries, ReturnDelivery, SettleDelivery};
 use crate::store::trail::Notes;
 
 /// Adds a delivery for every client that has, or had, a grant in one of these sessions and wants to be
@@ -114,6 +114,17 @@ pub(super) async fn settle(
         None => execute(db, REMOVE, &[id]).await?,
     };
     entry.iter().for_each(|entry| notes.add(entry));
+    Ok(())
+}
+
+/// See [`ReturnDelivery`].
+pub(super) async fn give_back(
+    db: &ClientWrapper,
+    operation: &ReturnDelivery,
+) -> Result<(), Failure> {
+    const SQL: &str = "UPDATE deliveries SET due_at = $3 WHERE id = $1 AND due_at = $2";
+    let ReturnDelivery { id, lease, now } = operation;
+    execute(db, SQL, &[id, &lease.millis(), &now.millis()]).await?;
     Ok(())
 }
 

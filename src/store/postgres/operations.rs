@@ -151,6 +151,10 @@ pub(super) async fn perform(
             deliveries::settle(db, notes, operation).await?;
             Outcome::SettleDelivery
         }
+        Operation::ReturnDelivery(operation) => {
+            deliveries::give_back(db, operation).await?;
+            Outcome::ReturnDelivery
+        }
         Operation::SetRole(operation) => {
             Outcome::SetRole(administration::set_role(db, notes, operation).await?)
         }

@@ -112,6 +112,8 @@ pub(super) async fn happened(
             };
             is_settled.then_some(Outcome::SettleDelivery)
         }
+        // Harmless to repeat.
+        Operation::ReturnDelivery(_) => None,
         Operation::SetRole(operation) => changed(db, &operation.audit, operation.user)
             .await?
             .map(|person| Outcome::SetRole(SetRoleOutcome::Set(person))),

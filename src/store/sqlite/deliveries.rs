@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::protocol::random;
 use crate::store::error::StoreError;
 use crate::store::model::{Delivery, SessionId, UserId};
-use crate::store::operation::{ClaimDeliveries, SettleDelivery};
+use crate::store::operation::{ClaimDeliveries, ReturnDelivery, SettleDelivery};
 use crate::store::trail::Notes;
 
 /// Adds a delivery for every client that has, or had, a grant in one of these sessions and wants to be
@@ -106,5 +106,16 @@ pub(super) fn settle(
     if let Some(entry) = &request.audit {
         notes.add(entry);
     }
+    Ok(())
+}
+
+/// Gives back one that was taken.
+pub(super) fn give_back(
+    connection: &Connection,
+    request: &ReturnDelivery,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("UPDATE deliveries SET due_at = ?3 WHERE id = ?1 AND due_at = ?2")?
+        .execute(params![request.id.as_bytes(), request.lease.millis(), request.now.millis()])?;
     Ok(())
 }

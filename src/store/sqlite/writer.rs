@@ -263,6 +263,10 @@ fn apply(connection: &Connection, notes: &mut Notes, operation: &Operation) -> A
             deliveries::settle(connection, notes, request)?;
             Outcome::SettleDelivery
         }
+        O::ReturnDelivery(request) => {
+            deliveries::give_back(connection, request)?;
+            Outcome::ReturnDelivery
+        }
         O::SetRole(request) => {
             Outcome::SetRole(administration::set_role(connection, notes, request)?)
         }

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use latchkey::store::Store;
 use latchkey::store::model::{Delivery, FamilyWithUser};
 use latchkey::store::operation::{
-    ClaimDeliveries, DeleteUserOutcome, RevokeTarget, SettleDelivery,
+    ClaimDeliveries, DeleteUserOutcome, ReturnDelivery, RevokeTarget, SettleDelivery,
 };
 
 use super::Database;
@@ -189,6 +189,26 @@ pub async fn a_delivery_is_due_again_when_its_lease_is_over(store: &Store, _: &i
     assert_eq!(apply(store, claim(159)).await, []);
     assert!(store.read.has_due_deliveries(at(160)).await.unwrap());
     assert_eq!(apply(store, claim(160)).await, first, "it was not tried");
+}
+
+pub async fn a_delivery_that_is_given_back_is_due_at_once(store: &Store, _: &impl Database) {
+    due(store, 2).await;
+    let first = apply(store, claim(100)).await;
+    let give_back = |id, now| ReturnDelivery { id, lease: at(160), now: at(now) };
+    apply(store, give_back(first[0].id, 103)).await;
+    assert!(!store.read.has_due_deliveries(at(102)).await.unwrap());
+    assert_eq!(
+        apply(store, claim(103)).await,
+        first[..1],
+        "it was not tried, and the other is not ours"
+    );
+    // Who has it now keeps it.
+    apply(store, give_back(first[0].id, 104)).await;
+    assert_eq!(apply(store, claim(104)).await, []);
+    // So does who settled it.
+    apply(store, settle(&first[1])).await;
+    apply(store, give_back(first[1].id, 104)).await;
+    assert_eq!(apply(store, claim(160)).await, []);
 }
 
 pub async fn a_delivery_is_settled_or_tried_again(store: &Store, database: &impl Database) {
