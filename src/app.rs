@@ -14,6 +14,7 @@ use crate::actors::client_keys::ClientKeys;
 use crate::actors::clients::Clients;
 use crate::actors::configuration::Configuration;
 use crate::actors::db_writer::DbWriter;
+use crate::actors::grant_reader::GrantReader;
 use crate::actors::janitor::Janitor;
 use crate::actors::key_ring::{KeyRing, KeySnapshot, Keys};
 use crate::actors::mailbox::Mailbox;
@@ -64,6 +65,8 @@ pub struct Parts {
     pub clients: Mailbox<Clients>,
     /// Owner of what clients publish as their keys.
     pub client_keys: Mailbox<ClientKeys>,
+    /// Answers what grants are, and whose.
+    pub grant_reader: Mailbox<GrantReader>,
     /// Owner of what was revoked.
     pub revocations: Mailbox<Revocations>,
     /// Owners of the refresh-token families.

@@ -15,6 +15,7 @@
 //!          ├─ MetadataFor ──▶ ProviderMetadata       what providers say of themselves      │
 //!          ├─ FindClient ───▶ Clients                registered clients                    │
 //!          ├─ KeysAt ───────▶ ClientKeys             what clients publish as their keys    │
+//!          ├─ FindGrant ────▶ GrantReader            grants, many by one statement         │
 //!          ├─ Fetch ────────▶ Pictures               pictures to be fetched from providers │
 //!          ├─ Wake ─────────▶ Outbox ◀─ Wake ─ TokenFamilies   clients to be told of an end│
 //!          ├─ TakePlace, … ─▶ PictureDecoder ◀─ Encode ─ Pictures    memory for pictures   │

@@ -192,6 +192,7 @@ impl Running {
         drained &= app.pictures.drain(grace).await;
         drained &= app.outbox.drain(grace).await;
         drained &= app.client_keys.drain(grace).await;
+        drained &= app.grant_reader.drain(grace).await;
         drained &= app.clients.drain(grace).await;
         drained &= app.picture_decoder.drain(grace).await;
         drained &= app.writer.drain(grace).await;

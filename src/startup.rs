@@ -20,6 +20,7 @@ use crate::actors::client_keys::ClientKeys;
 use crate::actors::clients::Clients;
 use crate::actors::configuration::{self, Configuration};
 use crate::actors::db_writer::DbWriter;
+use crate::actors::grant_reader::GrantReader;
 use crate::actors::janitor::{self, Janitor};
 use crate::actors::key_ring::{self, KeyRing, KeyRingError, Keys, Reload};
 use crate::actors::mailbox::Mailbox;
@@ -550,6 +551,12 @@ async fn start_actors(
         })
     };
 
+    let grant_reader = {
+        let read = Arc::clone(&store.read);
+        let terms = terms("grant_reader", 0, 4096, CHECK_DEADLINE);
+        supervision.start(&owners.handle(), terms, move |status| GrantReader::new(read, status))
+    };
+
     let client_keys = {
         let (http, reach, clock) = (http_client.clone(), reach.clone(), clock.clone());
         let terms = terms("client_keys", 0, 256, Duration::from_secs(10));
@@ -657,6 +664,7 @@ async fn start_actors(
         change_listener,
         clients,
         client_keys,
+        grant_reader,
         revocations,
         families,
         rate_limiters,

@@ -9,6 +9,7 @@ pub mod db_writer;
 #[cfg(feature = "fault-injection")]
 pub mod fault;
 mod fetched;
+pub mod grant_reader;
 pub mod janitor;
 pub mod key_ring;
 pub mod mailbox;

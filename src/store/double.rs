@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::error::StoreError;
@@ -23,8 +23,13 @@ pub(crate) struct ScriptedReads {
     revocations: watch::Receiver<Option<Vec<Revocation>>>,
     /// While this is true, revocations that were read are not handed over.
     is_held: watch::Receiver<bool>,
+    grants: mpsc::UnboundedSender<AskedForGrants>,
     asked: Arc<Asked>,
 }
+
+/// The grants of a statement, and what is answered.
+pub(crate) type AskedForGrants =
+    (Vec<FamilyId>, oneshot::Sender<Result<Vec<GrantWithPerson>, StoreError>>);
 
 /// How often was read what actors keep.
 #[derive(Debug, Default)]
@@ -38,6 +43,7 @@ pub(crate) struct Asked {
 pub(crate) struct Script {
     pub(crate) revocations: watch::Sender<Option<Vec<Revocation>>>,
     pub(crate) is_held: watch::Sender<bool>,
+    pub(crate) grants: mpsc::UnboundedReceiver<AskedForGrants>,
     pub(crate) asked: Arc<Asked>,
 }
 
@@ -46,9 +52,15 @@ impl ScriptedReads {
     pub(crate) fn new(stored: Option<Vec<Revocation>>) -> (Self, Script) {
         let (sender, revocations) = watch::channel(stored);
         let (hold, is_held) = watch::channel(false);
+        let (grants, asked_for) = mpsc::unbounded_channel();
         let asked: Arc<Asked> = Arc::default();
-        let script = Script { revocations: sender, is_held: hold, asked: Arc::clone(&asked) };
-        (Self { revocations, is_held, asked }, script)
+        let script = Script {
+            revocations: sender,
+            is_held: hold,
+            grants: asked_for,
+            asked: Arc::clone(&asked),
+        };
+        (Self { revocations, is_held, grants, asked }, script)
     }
 }
 
@@ -113,8 +125,14 @@ impl ReadStore for ScriptedReads {
     async fn apps(&self, _: UserId) -> Result<Vec<AppAccess>, StoreError> {
         silent()
     }
-    async fn grant_with_person(&self, _: FamilyId) -> Result<Option<GrantWithPerson>, StoreError> {
-        silent()
+    async fn grants_with_people(
+        &self,
+        ids: &[FamilyId],
+    ) -> Result<Vec<GrantWithPerson>, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        // An error means that the test is over.
+        let _over = self.grants.send((ids.to_vec(), reply));
+        answer.await.unwrap_or_else(|_| silent())
     }
     async fn has_due_deliveries(&self, _: Timestamp) -> Result<bool, StoreError> {
         silent()

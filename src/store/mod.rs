@@ -125,8 +125,12 @@ pub trait ReadStore: Send + Sync {
     /// The clients that have access to a person's account, by their names.
     async fn apps(&self, user: UserId) -> Result<Vec<AppAccess>, StoreError>;
 
-    /// A family, revoked or not, with its person and their addresses, by one statement.
-    async fn grant_with_person(&self, id: FamilyId) -> Result<Option<GrantWithPerson>, StoreError>;
+    /// Those of these families that there are, revoked or not, each with its person and their addresses as they are
+    /// at one moment.
+    async fn grants_with_people(
+        &self,
+        ids: &[FamilyId],
+    ) -> Result<Vec<GrantWithPerson>, StoreError>;
 
     /// Whether a delivery is due at `now`.
     async fn has_due_deliveries(&self, now: Timestamp) -> Result<bool, StoreError>;

@@ -181,7 +181,7 @@ macro_rules! store_contract {
                 a_consent_and_the_end_of_its_client_do_not_miss_each_other,
                 a_withdrawn_consent_ends_every_grant,
                 apps_are_those_with_a_consent_or_a_live_grant,
-                a_grant_is_read_with_its_person_and_their_addresses,
+                grants_are_read_with_their_people_and_their_addresses,
                 a_single_token_is_refused,
             }
             keys::{

@@ -102,6 +102,7 @@ each_actor_survives! {
     a_panic_in_the_provider_metadata_loses_nothing_acknowledged: "provider_metadata", "panic";
     a_panic_in_the_change_listener_loses_nothing_acknowledged: "change_listener", "panic";
     a_panic_in_the_clients_loses_nothing_acknowledged: "clients", "panic";
+    a_panic_in_the_grant_reader_loses_nothing_acknowledged: "grant_reader", "panic";
     a_panic_in_the_client_keys_loses_nothing_acknowledged: "client_keys", "panic";
     a_panic_in_the_picture_decoder_loses_nothing_acknowledged: "picture_decoder", "panic";
     a_panic_in_the_pictures_loses_nothing_acknowledged: "pictures", "panic";

@@ -51,6 +51,7 @@ async fn inject(
         "pictures" => break_all(from_ref(&app.pictures), fault).await,
         "changelistener" => break_all(from_ref(&app.change_listener), fault).await,
         "clientkeys" => break_all(from_ref(&app.client_keys), fault).await,
+        "grantreader" => break_all(from_ref(&app.grant_reader), fault).await,
         "outbox" => break_all(from_ref(&app.outbox), fault).await,
         "configuration" => break_all(from_ref(&app.configuration), fault).await,
         "clients" => break_all(from_ref(&app.clients), fault).await,

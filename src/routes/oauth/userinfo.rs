@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::access_token::{self, Genuine};
 use super::error::{OAuthCode, OAuthError, plain};
 use super::issue;
+use crate::actors::grant_reader::FindGrant;
 use crate::actors::rate_limiter::Tier;
 use crate::app::App;
 use crate::protocol::claims::PersonClaims;
@@ -76,7 +77,7 @@ pub async fn userinfo(
         return Err(invalid_token("The access token was revoked."));
     }
     let (grant, scope) = permitted(claims)?;
-    let found = app.store.read.grant_with_person(grant).await?;
+    let found = app.grant_reader.ask(FindGrant(grant)).await??;
     let Some(found) = found.filter(|found| genuine.rests_on(&found.live, &app)) else {
         return Err(invalid_token("The grant of this access token has ended."));
     };

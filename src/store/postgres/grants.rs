@@ -357,11 +357,11 @@ pub(super) async fn apps(db: &ClientWrapper, user: UserId) -> Result<Vec<AppAcce
     Ok(AppAccess::gathered(accesses.collect::<Result<_, Failure>>()?))
 }
 
-/// A grant, its person and their addresses.
-pub(super) async fn with_person(
+/// Grants, their people and their addresses.
+pub(super) async fn with_people(
     db: &ClientWrapper,
-    id: FamilyId,
-) -> Result<Option<GrantWithPerson>, Failure> {
+    ids: &[FamilyId],
+) -> Result<Vec<GrantWithPerson>, Failure> {
     const SQL: &str = concat!(
         "SELECT ",
         family_columns!(),
@@ -371,18 +371,22 @@ pub(super) async fn with_person(
            FROM token_families f JOIN users u ON u.id = f.user_id
            LEFT JOIN identities i ON i.user_id = f.user_id
            LEFT JOIN emails e ON e.provider = i.provider AND e.subject = i.subject
-          WHERE f.id = $1
-          ORDER BY i.created_at, i.provider, i.subject, e.position"
+          WHERE f.id = ANY ($1::uuid[])
+          ORDER BY f.id, i.created_at, i.provider, i.subject, e.position"
     );
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let mut grants: Vec<GrantWithPerson> = Vec::new();
     // A row for each address; one at least.
-    let rows = query(db, SQL, &[&id.0]).await?;
-    let Some(first) = rows.first() else { return Ok(None) };
-    let mut emails = Vec::new();
-    for row in &rows {
-        if let Some(address) = row.try_get("address")? {
+    for row in &query(db, SQL, &[&ids]).await? {
+        let id = FamilyId(row.try_get("family_id")?);
+        if grants.last().is_none_or(|last| last.live.family.id != id) {
+            let live = token_families::with_user(row)?;
+            grants.push(GrantWithPerson { live, emails: Vec::new() });
+        }
+        if let (Some(grant), Some(address)) = (grants.last_mut(), row.try_get("address")?) {
             let (verified, provider) = (row.try_get("verified")?, row.try_get("email_provider")?);
-            emails.push(Email { address, verified, provider });
+            grant.emails.push(Email { address, verified, provider });
         }
     }
-    Ok(Some(GrantWithPerson { live: token_families::with_user(first)?, emails }))
+    Ok(grants)
 }

@@ -208,9 +208,12 @@ impl ReadStore for Reader {
         put_back(db, answer)
     }
 
-    async fn grant_with_person(&self, id: FamilyId) -> Result<Option<GrantWithPerson>, StoreError> {
+    async fn grants_with_people(
+        &self,
+        ids: &[FamilyId],
+    ) -> Result<Vec<GrantWithPerson>, StoreError> {
         let db = self.connection().await?;
-        let answer = within(STATEMENT_LIMIT, grants::with_person(&db, id)).await;
+        let answer = within(STATEMENT_LIMIT, grants::with_people(&db, ids)).await;
         put_back(db, answer)
     }
 

@@ -195,11 +195,11 @@ pub(super) fn apps(connection: &Connection, user: UserId) -> Result<Vec<AppAcces
     Ok(AppAccess::gathered(rows.collect::<Result<_, _>>()?))
 }
 
-/// A grant, its person and their addresses.
-pub(super) fn with_person(
+/// Grants, their people and their addresses.
+pub(super) fn with_people(
     connection: &Connection,
-    id: FamilyId,
-) -> Result<Option<GrantWithPerson>, StoreError> {
+    ids: &[FamilyId],
+) -> Result<Vec<GrantWithPerson>, StoreError> {
     const SQL: &str = concat!(
         "SELECT ",
         family_columns!(),
@@ -213,19 +213,25 @@ pub(super) fn with_person(
           ORDER BY i.created_at, i.provider, i.subject, e.position"
     );
     let mut statement = connection.prepare_cached(SQL)?;
-    let mut rows = statement.query(params![id.0.as_bytes()])?;
-    let mut grant: Option<GrantWithPerson> = None;
-    // A row for each address; one at least.
-    while let Some(row) = rows.next()? {
-        let found = match &mut grant {
-            Some(found) => found,
-            None => grant
-                .insert(GrantWithPerson { live: token_families::read(row)?, emails: Vec::new() }),
-        };
-        if let Some(address) = row.get("address")? {
-            let (verified, provider) = (row.get("verified")?, row.get("email_provider")?);
-            found.emails.push(Email { address, verified, provider });
+    let mut grants = Vec::new();
+    for id in ids {
+        let mut rows = statement.query(params![id.0.as_bytes()])?;
+        let mut grant: Option<GrantWithPerson> = None;
+        // A row for each address; one at least.
+        while let Some(row) = rows.next()? {
+            let found = match &mut grant {
+                Some(found) => found,
+                None => grant.insert(GrantWithPerson {
+                    live: token_families::read(row)?,
+                    emails: Vec::new(),
+                }),
+            };
+            if let Some(address) = row.get("address")? {
+                let (verified, provider) = (row.get("verified")?, row.get("email_provider")?);
+                found.emails.push(Email { address, verified, provider });
+            }
         }
+        grants.extend(grant);
     }
-    Ok(grant)
+    Ok(grants)
 }

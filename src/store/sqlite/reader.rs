@@ -208,8 +208,12 @@ impl ReadStore for Readers {
         self.ask(move |connection| grants::apps(connection, user)).await
     }
 
-    async fn grant_with_person(&self, id: FamilyId) -> Result<Option<GrantWithPerson>, StoreError> {
-        self.ask(move |connection| grants::with_person(connection, id)).await
+    async fn grants_with_people(
+        &self,
+        ids: &[FamilyId],
+    ) -> Result<Vec<GrantWithPerson>, StoreError> {
+        let ids = ids.to_vec();
+        self.ask(move |connection| grants::with_people(connection, &ids)).await
     }
 
     async fn has_due_deliveries(&self, now: Timestamp) -> Result<bool, StoreError> {

@@ -534,7 +534,10 @@ pub async fn apps_are_those_with_a_consent_or_a_live_grant(store: &Store, _: &im
     assert_eq!(*by_consent, expected);
 }
 
-pub async fn a_grant_is_read_with_its_person_and_their_addresses(store: &Store, _: &impl Database) {
+pub async fn grants_are_read_with_their_people_and_their_addresses(
+    store: &Store,
+    _: &impl Database,
+) {
     let person = ada_and_shop(store).await;
     let mut with_more = sign_in(&person);
     with_more.identity.emails = vec![email("b@x", false), email("a@x", true)];
@@ -542,20 +545,31 @@ pub async fn a_grant_is_read_with_its_person_and_their_addresses(store: &Store, 
     let live = redeemed(store, redemption(&person)).await;
     let id = live.family.id;
     let emails = vec![email("b@x", false), email("a@x", true)];
-    let expected = GrantWithPerson { live, emails };
+    let of_ada = GrantWithPerson { live, emails };
+
+    let other = created(store, "bob").await;
+    let live = redeemed(store, redemption(&other)).await;
+    let emails = store.read.emails(other.user.id).await.unwrap();
+    let of_bob = GrantWithPerson { live, emails };
+    let unknown = family(person.user.id).id;
     let reads = store.counters.reads();
-    assert_eq!(store.read.grant_with_person(id).await.unwrap(), Some(expected));
+    let asked = [of_bob.live.family.id, unknown, id, id];
+    let mut found = store.read.grants_with_people(&asked).await.unwrap();
+    found.sort_by_key(|grant| grant.live.user.username.clone());
+    found.dedup();
+    assert_eq!(found, [of_ada, of_bob]);
     assert_eq!(store.counters.reads() - reads, 1);
+    assert_eq!(store.read.grants_with_people(&[]).await.unwrap(), []);
 
     let mut without = sign_in(&person);
     without.identity.emails = Vec::new();
     signed_in(store, without).await;
-    assert_eq!(store.read.grant_with_person(id).await.unwrap().unwrap().emails, []);
+    let now = store.read.grants_with_people(&[id]).await.unwrap();
+    assert_eq!((now.len(), now[0].emails.len()), (1, 0));
     apply(store, revoke(RevokeTarget::Family(id))).await;
-    let ended = store.read.grant_with_person(id).await.unwrap().unwrap();
-    assert_eq!(ended.live.family.revoked_at, Some(at(100)));
-    let unknown = family(person.user.id).id;
-    assert_eq!(store.read.grant_with_person(unknown).await.unwrap(), None);
+    let ended = store.read.grants_with_people(&[id]).await.unwrap();
+    assert_eq!(ended[0].live.family.revoked_at, Some(at(100)));
+    assert_eq!(store.read.grants_with_people(&[unknown]).await.unwrap(), []);
 }
 
 pub async fn a_single_token_is_refused(store: &Store, _: &impl Database) {
