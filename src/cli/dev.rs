@@ -32,6 +32,13 @@ pub struct Options {
     pub data_dir: PathBuf,
 }
 
+impl Options {
+    /// The configuration of the data directory.
+    fn file(&self) -> PathBuf {
+        self.data_dir.join("latchkey.toml")
+    }
+}
+
 /// The port of a new configuration.
 const DEFAULT_PORT: u16 = 8080;
 
@@ -39,8 +46,11 @@ const DEFAULT_PORT: u16 = 8080;
 ///
 /// # Errors
 /// A sentence on why it did not start.
-pub async fn run(mut options: Options) -> Result<(), Failure> {
+pub async fn run(mut options: Options, named: Option<&Path>) -> Result<(), Failure> {
     let watch = Stopwatch::start();
+    if let Some(named) = named {
+        check_named(named, &options)?;
+    }
     let signals = Signals::listen().map_err(Failure::of)?;
     if options.port == Some(0) {
         options.port = Some(free_port().map_err(Failure::of)?);
@@ -59,6 +69,22 @@ pub async fn run(mut options: Options) -> Result<(), Failure> {
     demo_app::register(&running.app).await.map_err(Failure::of)?;
     greet(&running, &options.data_dir, is_new, watch).await?;
     until_stopped(running, signals).await
+}
+
+/// Refuses a configuration that would not be read: development has its own.
+fn check_named(named: &Path, options: &Options) -> Result<(), Failure> {
+    let own = options.file();
+    let is_own = named == own
+        || matches!((named.canonicalize(), own.canonicalize()), (Ok(named), Ok(own)) if named == own);
+    if is_own {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "`latchkey dev` reads {}, not {}: change that file, or name another folder by --data-dir; \
+         `latchkey serve` runs any configuration",
+        own.display(),
+        named.display()
+    )))
 }
 
 /// A port that nothing listens on. It is chosen before anything else: the addresses that people and apps are
@@ -84,7 +110,7 @@ fn prepare(options: &Options) -> Result<bool, Failure> {
         .mode(0o700)
         .create(directory)
         .map_err(|error| Failure::about(directory, "cannot be made", &error))?;
-    let config = directory.join("latchkey.toml");
+    let config = options.file();
     if config.exists() {
         return Ok(false);
     }
@@ -129,7 +155,7 @@ fn write_private(path: &Path, content: &str) -> Result<(), Failure> {
 
 /// The configuration of the data directory, made fit for development.
 fn loaded(options: &Options, running_at: Option<&Origin>) -> Result<Loaded, Problems> {
-    let request = config::Request::of_process(Some(options.data_dir.join("latchkey.toml")));
+    let request = config::Request::of_process(Some(options.file()));
     let mut loaded = config::load(&request)?;
     let settings = &mut loaded.settings;
     let server = &mut settings.server;

@@ -230,7 +230,9 @@ async fn dispatch(line: CommandLine) -> Result<(), Failure> {
     let CommandLine { config, format, command } = line;
     let settings = || read_settings(config.clone());
     match command {
-        Command::Dev { port, data_dir } => dev::run(dev::Options { port, data_dir }).await,
+        Command::Dev { port, data_dir } => {
+            dev::run(dev::Options { port, data_dir }, config.as_deref()).await
+        }
         Command::Serve => serve::run(config).await,
         Command::Migrate { status } => migrate::run(&settings()?, format, status).await,
         Command::Validate { offline } => validate::run(&settings()?, format, offline).await,

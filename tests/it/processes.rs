@@ -429,6 +429,23 @@ fn development_refuses_to_be_reached_from_outside() {
 }
 
 #[test]
+fn development_reads_no_configuration_but_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let other = directory.path().join("other.toml");
+    write_private(&other, "");
+    let refused = Command::new(BINARY)
+        .args(["dev", "--config"])
+        .arg(&other)
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let reason = text(&refused.stderr);
+    assert!(reason.contains("reads ./latchkey-data/latchkey.toml, not "), "{reason}");
+    assert!(!directory.path().join("latchkey-data").exists(), "nothing was made");
+}
+
+#[test]
 fn a_wrong_configuration_is_told_whole_and_nothing_is_started() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("latchkey.toml");

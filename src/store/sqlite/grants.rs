@@ -212,7 +212,9 @@ pub(super) fn with_people(
           WHERE f.id = ?1
           ORDER BY i.created_at, i.provider, i.subject, e.position"
     );
-    let mut statement = connection.prepare_cached(SQL)?;
+    // One transaction: the file's lock is taken once, and all are read as of one moment.
+    let transaction = connection.unchecked_transaction()?;
+    let mut statement = transaction.prepare_cached(SQL)?;
     let mut grants = Vec::new();
     for id in ids {
         let mut rows = statement.query(params![id.0.as_bytes()])?;
@@ -233,5 +235,7 @@ pub(super) fn with_people(
         }
         grants.extend(grant);
     }
+    drop(statement);
+    transaction.commit()?;
     Ok(grants)
 }
