@@ -61,6 +61,16 @@ impl Timestamp {
         i64::try_from(millis).ok().map(Self)
     }
 
+    /// RFC 3339 in UTC, to the millisecond and always as long, as the log shows it.
+    pub fn to_rfc3339_millis(self) -> String {
+        let seconds = self.to_rfc3339();
+        let millis = self.0.rem_euclid(1000);
+        match seconds.strip_suffix('Z') {
+            Some(seconds) => format!("{seconds}.{millis:03}Z"),
+            None => seconds,
+        }
+    }
+
     /// RFC 3339 in UTC, to the second, as every JSON answer shows it.
     pub fn to_rfc3339(self) -> String {
         OffsetDateTime::from_unix_timestamp(self.seconds())
@@ -239,6 +249,13 @@ mod tests {
     #[test]
     fn times_are_written_as_rfc_3339_in_utc() {
         assert_eq!(Timestamp::from_seconds(1_700_000_000).to_rfc3339(), "2023-11-14T22:13:20Z");
+        for (millis, shown) in [
+            (1_700_000_000_000, "2023-11-14T22:13:20.000Z"),
+            (1_700_000_000_007, "2023-11-14T22:13:20.007Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(Timestamp::from_millis(millis).to_rfc3339_millis(), shown);
+        }
     }
 
     #[test]

@@ -22,6 +22,9 @@ const LAST_ADMITTED: Duration = Duration::from_millis(200);
 /// How long nothing has come by the connections that are left when they are closed.
 const LAST_ASKED: Duration = Duration::from_millis(500);
 
+/// How long the last spans are waited for: a collector that hangs does not hold up the end, nor what comes after it.
+const LAST_SPANS: Duration = Duration::from_secs(3);
+
 /// A running server.
 pub struct Running {
     /// What the handlers share.
@@ -201,7 +204,7 @@ impl Running {
             drained &= shard.drain(grace).await;
         }
         if let Some(traces) = &app.traces {
-            traces.stop(grace).await;
+            traces.stop(grace.min(LAST_SPANS)).await;
         }
         for arbiter in self.arbiters {
             arbiter.stop();

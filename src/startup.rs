@@ -419,6 +419,7 @@ async fn start_actors(
     let (publish, keys) = KeyRing::channel();
     let deliveries: Arc<outbox::DeliveryCounters> = Arc::default();
     let means = outbox::Means {
+        traces: traces.clone(),
         http: http_client.clone(),
         reach: reach.clone(),
         issuer: settings.server.public_url.as_str().to_owned(),
@@ -526,6 +527,7 @@ async fn start_actors(
     let avatars = snapshots.live(|in_force| in_force.avatars.clone());
     let last_clean: Arc<AtomicI64> = Arc::default();
     let means = janitor::Means {
+        traces: traces.clone(),
         writer: writer.clone(),
         auditor: auditor.clone(),
         read: Arc::clone(&store.read),

@@ -70,12 +70,18 @@ pub async fn apply<W: Write>(
 const LARGEST_BATCH: usize = 512;
 
 /// How the writer's batches were; shared with /metrics.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BatchTimes {
     /// From handing a batch to the store until its answer.
     pub apply: Durations,
     /// How many writes shared a batch.
     pub writes: Sizes,
+}
+
+impl Default for BatchTimes {
+    fn default() -> Self {
+        Self { apply: Durations::of_waits(), writes: Sizes::default() }
+    }
 }
 
 /// The writer.

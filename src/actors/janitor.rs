@@ -10,6 +10,8 @@ use actix::{
     WrapFuture,
 };
 
+use opentelemetry::KeyValue;
+
 use super::auditor::{AnnounceRemoval, Auditor};
 use super::db_writer::{DbWriter, WriteError, apply};
 use super::mailbox::{Drain, Mailbox};
@@ -25,6 +27,7 @@ use crate::protocol::rotation::Lifetimes;
 use crate::store::ReadStore;
 use crate::store::error::StoreError;
 use crate::store::operation::{RemoveExpired, Removed};
+use crate::telemetry::traces::Traces;
 
 /// How often it runs.
 pub const PERIOD: Duration = Duration::from_secs(300);
@@ -65,6 +68,8 @@ pub struct LastRun {
 /// What the janitor works with.
 #[derive(Clone)]
 pub struct Means {
+    /// Makes spans; `None` where nobody wants traces.
+    pub traces: Option<Traces>,
     /// For the writes.
     pub writer: Mailbox<DbWriter>,
     /// For the reads.
@@ -182,10 +187,31 @@ enum SweepError {
 }
 
 async fn round(means: Means, pictures_seen: Option<Mark>) -> Round {
-    Round {
-        removed: run(means.clone()).await,
-        pictures: sweep(&means, pictures_seen.as_ref()).await,
-    }
+    let traces = means.traces.clone();
+    let work = async move {
+        Round {
+            removed: run(means.clone()).await,
+            pictures: sweep(&means, pictures_seen.as_ref()).await,
+        }
+    };
+    Traces::whole(traces.as_ref(), "janitor round", work, |span, round| {
+        if let Ok(removed) = &round.removed {
+            span.tell(|| count("latchkey.removed.rows", removed.rows()));
+        }
+        if let Ok((removed, _)) = &round.pictures {
+            span.tell(|| count("latchkey.removed.pictures", *removed as u64));
+        }
+        if round.removed.is_err() {
+            span.failed("cut_short");
+        } else if round.pictures.is_err() {
+            span.failed("pictures_not_swept");
+        }
+    })
+    .await
+}
+
+fn count(key: &'static str, number: u64) -> KeyValue {
+    KeyValue::new(key, i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 /// Looks at the next pictures and removes those that nobody has: a crash between storing a picture and

@@ -311,6 +311,8 @@ pub struct KeyRing {
     missing: Vec<Algorithm>,
     /// Whether a rotation by the clock is under way.
     rotating: bool,
+    /// Whether the keys could not be read last time, as the log was told.
+    is_cut_off: bool,
 }
 
 impl Due {
@@ -351,6 +353,7 @@ impl KeyRing {
             of_clients: Vec::new(),
             missing: Vec::new(),
             rotating: false,
+            is_cut_off: false,
         }
     }
 
@@ -475,7 +478,16 @@ impl KeyRing {
         context: &mut Context<Self>,
     ) {
         match result.and_then(|found| actor.take_over(found)) {
-            Ok(()) => actor.rotate_by_the_clock(context),
+            Ok(()) => {
+                if std::mem::take(&mut actor.is_cut_off) {
+                    tracing::info!("signing keys can be read again");
+                }
+                actor.rotate_by_the_clock(context);
+            }
+            // It is tried twice a second: once is told, the rest is for who looks closely.
+            Err(error) if std::mem::replace(&mut actor.is_cut_off, true) => {
+                tracing::debug!(%error, "signing keys can still not be read");
+            }
             Err(error) => tracing::warn!(%error, "signing keys could not be read; trying again"),
         }
     }

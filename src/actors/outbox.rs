@@ -15,6 +15,7 @@ use actix::{
     ResponseFuture, Supervised, WrapFuture,
 };
 use oauth2::http::StatusCode;
+use opentelemetry::KeyValue;
 use tokio::sync::{oneshot, watch};
 use url::Url;
 use uuid::Uuid;
@@ -34,6 +35,7 @@ use crate::providers::http::HttpClient;
 use crate::store::ReadStore;
 use crate::store::model::{self, AuditEntry, Client, Delivery};
 use crate::store::operation::{ClaimDeliveries, ReturnDelivery, SettleDelivery};
+use crate::telemetry::traces::{Part, Traces};
 
 /// How often the store is asked for what is due: so soon is known what another process left.
 pub const POLL: Duration = Duration::from_secs(1);
@@ -93,6 +95,8 @@ pub struct DeliveryCounters {
 /// What deliveries are made with.
 #[derive(Clone)]
 pub struct Means {
+    /// Makes spans; `None` where nobody wants traces.
+    pub traces: Option<Traces>,
     /// Goes where `reach` allows.
     pub http: HttpClient,
     /// Public addresses, or any if the deployer said `allow_private_receivers`.
@@ -128,6 +132,8 @@ pub struct Outbox {
     is_wanted: bool,
     /// Whether the store is being asked.
     is_asking: bool,
+    /// Whether it could not be asked last time, as the log was told.
+    is_cut_off: bool,
     /// Who wants to know when nothing is left.
     watchers: Vec<oneshot::Sender<()>>,
     /// See [`Ending`].
@@ -144,6 +150,7 @@ impl Outbox {
             under_way: HashSet::new(),
             is_wanted: false,
             is_asking: false,
+            is_cut_off: false,
             watchers: Vec::new(),
             ending: watch::Sender::new(false),
         }
@@ -186,7 +193,18 @@ impl Outbox {
         // A task of its own: a panic in it costs this attempt alone.
         actix::spawn(async move {
             let _ended = ended;
-            if let Err(error) = deliver(&means, taken, ending).await {
+            let (client, attempt) = (taken.delivery.client_id.clone(), taken.delivery.attempts + 1);
+            let work = deliver(&means, taken, ending);
+            let name = "deliver sign-out";
+            let done = Traces::whole(means.traces.as_ref(), name, work, |span, done| {
+                span.tell(|| KeyValue::new("latchkey.client_id", client));
+                span.tell(|| KeyValue::new("latchkey.attempt", i64::from(attempt)));
+                match done {
+                    Ok(end) => end.tell(span),
+                    Err(_) => span.failed("not_settled"),
+                }
+            });
+            if let Err(error) = done.await {
                 // When the lease is over it is taken again: the client is told twice, not never.
                 tracing::warn!(%error, delivery = %id, "a delivery could not be settled");
             }
@@ -201,11 +219,18 @@ impl Outbox {
             actor.is_asking = false;
             match taken {
                 Ok(taken) => {
+                    if std::mem::take(&mut actor.is_cut_off) {
+                        tracing::info!("it is known again whether a delivery is due");
+                    }
                     actor.is_wanted |= taken.len() >= BATCH as usize;
                     actor.waiting.extend(taken);
                 }
+                // It is asked each second: once is told, the rest is for who looks closely.
+                Err(error) if std::mem::replace(&mut actor.is_cut_off, true) => {
+                    tracing::debug!(%error, "it is still unknown whether a delivery is due");
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "it is unknown whether a delivery is due; asking again")
+                    tracing::warn!(%error, "it is unknown whether a delivery is due; asking again");
                 }
             }
             actor.go_on(context);
@@ -259,7 +284,7 @@ async fn take(means: Means, mut ending: Ending) -> Result<Vec<Taken>, WriteError
 }
 
 /// Tries it, unless the end comes first: then it is given back, and whoever looks next has it at once.
-async fn deliver(means: &Means, taken: Taken, mut ending: Ending) -> Result<(), WriteError> {
+async fn deliver(means: &Means, taken: Taken, mut ending: Ending) -> Result<End, WriteError> {
     let Taken { delivery, until } = taken;
     let outcome = tokio::select! {
         // What was answered is settled, whatever else happened in that moment.
@@ -271,7 +296,7 @@ async fn deliver(means: &Means, taken: Taken, mut ending: Ending) -> Result<(), 
         Some(outcome) => settle(means, &delivery, outcome).await,
         None => {
             let back = ReturnDelivery { id: delivery.id, lease: until, now: means.clock.now() };
-            apply(&means.writer, back).await
+            apply(&means.writer, back).await.map(|()| End::GivenBack)
         }
     }
 }
@@ -285,6 +310,31 @@ enum Outcome {
     NotNow(String),
     /// No attempt will be better.
     Never(String),
+}
+
+/// How it went, as the counters have it, and traces.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Delivered,
+    PutOff,
+    GivenUp,
+    /// Left to whoever looks next.
+    GivenBack,
+}
+
+impl End {
+    fn tell(self, span: &mut Part) {
+        let name = match self {
+            Self::Delivered => "delivered",
+            Self::PutOff => "put_off",
+            Self::GivenUp => "given_up",
+            Self::GivenBack => "given_back",
+        };
+        span.tell(|| KeyValue::new("latchkey.outcome", name));
+        if matches!(self, Self::PutOff | Self::GivenUp) {
+            span.failed(name);
+        }
+    }
 }
 
 /// Tells a client that a session ended.
@@ -360,7 +410,7 @@ fn next_attempt(
 }
 
 /// Stores what an attempt led to.
-async fn settle(means: &Means, delivery: &Delivery, outcome: Outcome) -> Result<(), WriteError> {
+async fn settle(means: &Means, delivery: &Delivery, outcome: Outcome) -> Result<End, WriteError> {
     let now = means.clock.now();
     let (retry_at, reason) = match outcome {
         Outcome::Delivered => (None, None),
@@ -371,10 +421,10 @@ async fn settle(means: &Means, delivery: &Delivery, outcome: Outcome) -> Result<
         }
     };
     let (client, attempt) = (&delivery.client_id, delivery.attempts + 1);
-    let (counter, audit) = match (retry_at, reason) {
+    let (end, counter, audit) = match (retry_at, reason) {
         (_, None) => {
             tracing::debug!(client, session = %delivery.session, attempt, "a client was told of a sign-out");
-            (&means.counters.delivered, None)
+            (End::Delivered, &means.counters.delivered, None)
         }
         (Some(_), Some(reason)) => {
             tracing::info!(
@@ -383,7 +433,7 @@ async fn settle(means: &Means, delivery: &Delivery, outcome: Outcome) -> Result<
                 reason,
                 "a client could not be told of a sign-out; trying again"
             );
-            (&means.counters.put_off, None)
+            (End::PutOff, &means.counters.put_off, None)
         }
         (None, Some(reason)) => {
             tracing::warn!(client, session = %delivery.session, attempt, reason, "a client was not told of a sign-out");
@@ -393,12 +443,12 @@ async fn settle(means: &Means, delivery: &Delivery, outcome: Outcome) -> Result<
             audit.details = serde_json::json!({
                 "session": delivery.session, "attempts": attempt, "reason": reason,
             });
-            (&means.counters.given_up, Some(audit))
+            (End::GivenUp, &means.counters.given_up, Some(audit))
         }
     };
     apply(&means.writer, SettleDelivery { id: delivery.id, retry_at, audit }).await?;
     counter.fetch_add(1, Ordering::Relaxed);
-    Ok(())
+    Ok(end)
 }
 
 impl Actor for Outbox {

@@ -27,6 +27,8 @@ use crate::store::ReadStore;
 use crate::store::error::StoreError;
 use crate::store::model::{self, AuditEntry, UserId, UserStatus};
 use crate::store::operation::FillAvatar;
+use crate::telemetry::origin::Origin;
+use crate::telemetry::traces;
 
 /// Fetches at once: each can hold a decoded picture in memory.
 const AT_ONCE: usize = 2;
@@ -49,6 +51,8 @@ pub struct Fetch {
     pub user: UserId,
     /// Where it is, as a provider says.
     pub address: Url,
+    /// The request that brought it about.
+    pub origin: Option<Origin>,
 }
 
 /// Answered when nothing waits and nothing is under way.
@@ -64,7 +68,7 @@ struct Ended(UserId);
 /// Has a provider's picture made a person's avatar some time soon, unless they have one. Delays and
 /// fails nobody.
 pub fn fetch_later(pictures: &Mailbox<Pictures>, user: UserId, address: Url) {
-    pictures.offer(Fetch { user, address });
+    pictures.offer(Fetch { user, address, origin: Origin::current() });
 }
 
 /// What pictures are fetched, kept and entered with.
@@ -124,14 +128,14 @@ impl Pictures {
             // A task of its own: a panic in it costs this picture alone.
             actix::spawn(async move {
                 let _ended = ended;
-                let user = fetch.user;
-                match fill(means, fetch, ending).await {
-                    Ok(true) => tracing::debug!(%user, "provider picture became the avatar"),
-                    Ok(false) => tracing::debug!(%user, "provider picture was not needed"),
-                    Err(reason) => {
-                        tracing::info!(%user, %reason, "provider picture could not be used");
+                let origin = fetch.origin.clone();
+                let work = fetch_and_tell(means, fetch, ending);
+                traces::left_by(origin, "fetch picture", work, |span, failed| {
+                    if let Some(how) = failed {
+                        span.failed(how);
                     }
-                }
+                })
+                .await;
             });
         }
         if self.under_way.is_empty() {
@@ -181,10 +185,41 @@ enum Unusable {
     Ending,
 }
 
+impl Unusable {
+    /// In one word, for traces.
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Fetch(_) => "not_fetched",
+            Self::Picture(_) => "not_decoded",
+            Self::Storage(_) => "not_stored",
+            Self::Read(_) | Self::Write(_) => "not_entered",
+            Self::Ending => "shutting_down",
+        }
+    }
+}
+
+/// Tries it, and logs what became of it; how it failed, if it did.
+async fn fetch_and_tell(
+    means: Means,
+    fetch: Fetch,
+    ending: watch::Receiver<bool>,
+) -> Option<&'static str> {
+    let user = fetch.user;
+    match fill(means, fetch, ending).await {
+        Ok(true) => tracing::debug!(%user, "provider picture became the avatar"),
+        Ok(false) => tracing::debug!(%user, "provider picture was not needed"),
+        Err(reason) => {
+            tracing::info!(%user, %reason, "provider picture could not be used");
+            return Some(reason.as_str());
+        }
+    }
+    None
+}
+
 /// The whole way of one picture; whether it became the avatar.
 async fn fill(
     means: Means,
-    Fetch { user, address }: Fetch,
+    Fetch { user, address, origin: _ }: Fetch,
     mut ending: watch::Receiver<bool>,
 ) -> Result<bool, Unusable> {
     let person = means.read.user(user).await?;

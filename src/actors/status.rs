@@ -94,7 +94,7 @@ impl ActorStatus {
             restarts: AtomicU64::new(0),
             asks: Default::default(),
             draining: AtomicBool::new(false),
-            ask_time: Durations::default(),
+            ask_time: Durations::of_waits(),
             handle_time: Durations::default(),
         })
     }

@@ -21,6 +21,7 @@ pub mod sessions;
 pub mod users;
 pub mod validate;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -294,6 +295,9 @@ fn load(
     request: &configuration::Request,
 ) -> Result<configuration::Loaded, configuration::problem::Problems> {
     let loaded = configuration::load(request)?;
-    loaded.warnings.iter().for_each(|warning| anstream::eprintln!("{warning}"));
+    for warning in &loaded.warnings {
+        // A server starts, too, where nobody can be warned.
+        let _written = writeln!(anstream::stderr(), "{warning}");
+    }
     Ok(loaded)
 }

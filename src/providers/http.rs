@@ -142,7 +142,18 @@ impl HttpClient {
             .post(url.clone())
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form);
-        Ok(request.send().await.map_err(failure)?.status())
+        let mut part = begin_part("POST", url.host_str(), url.port_or_known_default());
+        let answer = request.send().await.map_err(failure).map(|answer| answer.status());
+        match &answer {
+            Ok(status) => {
+                tell_status(&mut part, *status);
+                if !status.is_success() {
+                    part.failed("refused");
+                }
+            }
+            Err(error) => part.failed(failed_so(error)),
+        }
+        answer
     }
 
     fn client(&self, reach: Reach) -> &reqwest::Client {
@@ -156,25 +167,18 @@ impl HttpClient {
         reach: Reach,
         most: usize,
     ) -> Result<HttpResponse, ProviderError> {
-        let method = request.method().clone();
-        let mut part = Part::begin(SpanKind::Client, || method.to_string().into());
-        part.tell(|| KeyValue::new("http.request.method", method.to_string()));
-        part.tell(|| {
-            let host = request.uri().host().unwrap_or_default();
-            KeyValue::new("server.address", host.to_owned())
-        });
+        let (method, uri) = (request.method(), request.uri());
+        let is_https = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
+        let mut part = begin_part(method.as_str(), uri.host(), Some(port));
         let watch = Stopwatch::start();
-        let answer = self.exchange_plainly(request, reach, most).await;
+        let answer = self.exchange_plainly(request, reach, most, &mut part).await;
         let outcome = outcome(&answer);
         if let (Some(counters), Some((provider, endpoint))) = (&self.counters, &self.asking) {
             counters.count_request(provider, endpoint, outcome, watch.elapsed());
         }
-        match &answer {
-            Ok(answer) => part.tell(|| {
-                let status = i64::from(answer.status().as_u16());
-                KeyValue::new("http.response.status_code", status)
-            }),
-            Err(_) => part.failed(outcome),
+        if outcome != "ok" {
+            part.failed(outcome);
         }
         answer
     }
@@ -184,11 +188,13 @@ impl HttpClient {
         request: HttpRequest,
         reach: Reach,
         most: usize,
+        part: &mut Part,
     ) -> Result<HttpResponse, ProviderError> {
         let request: reqwest::Request = request.try_into().map_err(failure)?;
         check(request.url(), reach)?;
         let answer = self.client(reach).execute(request).await.map_err(failure)?;
         let status = answer.status();
+        tell_status(part, status);
         if status.is_redirection() || status.is_server_error() {
             return Err(ProviderError::Answer(format!("status {}", status.as_u16())));
         }
@@ -255,14 +261,36 @@ impl HttpClient {
     }
 }
 
+/// The span of an exchange: whom it asks, and neither where there nor with what.
+fn begin_part(method: &str, host: Option<&str>, port: Option<u16>) -> Part {
+    let mut part = Part::begin(SpanKind::Client, || method.to_owned().into());
+    part.tell(|| KeyValue::new("http.request.method", method.to_owned()));
+    part.tell(|| KeyValue::new("server.address", host.unwrap_or_default().to_owned()));
+    if let Some(port) = port {
+        part.tell(|| KeyValue::new("server.port", i64::from(port)));
+    }
+    part
+}
+
+fn tell_status(part: &mut Part, status: StatusCode) {
+    part.tell(|| KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
+}
+
 /// How an exchange ended, in one word.
 fn outcome(answer: &Result<HttpResponse, ProviderError>) -> &'static str {
     match answer {
         Ok(answer) if answer.status().is_client_error() => "refused",
         Ok(_) => "ok",
-        Err(ProviderError::Timeout) => "timeout",
-        Err(ProviderError::Unreachable(_)) => "unreachable",
-        Err(_) => "invalid",
+        Err(error) => failed_so(error),
+    }
+}
+
+/// How an exchange without a usable answer ended.
+fn failed_so(error: &ProviderError) -> &'static str {
+    match error {
+        ProviderError::Timeout => "timeout",
+        ProviderError::Unreachable(_) => "unreachable",
+        _ => "invalid",
     }
 }
 

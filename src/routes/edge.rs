@@ -43,11 +43,14 @@ const LONGEST_TARGET: usize = 8 * 1024;
 /// Largest header block that is looked at, in bytes.
 const LARGEST_HEADERS: usize = 32 * 1024;
 
+/// How much of a method is logged: as much as the longest that is registered.
+const LONGEST_METHOD: usize = 17;
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The id of the request that is being answered: in the answer, the log, the trace and the audit trail.
 pub fn request_id() -> String {
-    Origin::with(|origin| origin.request_id.to_string()).unwrap_or_default()
+    Origin::request_id().map(|id| id.to_string()).unwrap_or_default()
 }
 
 /// Which client was given tokens for which grant: for the log line of the request.
@@ -82,7 +85,7 @@ pub async fn edge(
     let id: Arc<str> = Arc::from(&*id);
     let span = app.traces.as_ref().map(|traces| begin_span(traces, &request, &app));
     let position = span.as_ref().map(RequestSpan::position);
-    let origin = Origin { request_id: Arc::clone(&id), position };
+    let origin = Origin { request_id: Some(Arc::clone(&id)), position };
     // Whatever is done or logged from here on is on behalf of this request.
     origin.scope(answer(request, next, app, watch, id, span)).await
 }
@@ -410,6 +413,13 @@ fn observe(
     (template != NO_ROUTE).then_some(template)
 }
 
+/// The method for the log. Whoever makes one up does not decide how long the line is.
+fn shown_method(method: &Method) -> &str {
+    let method = method.as_str();
+    // Methods are ASCII.
+    method.get(..LONGEST_METHOD).unwrap_or(method)
+}
+
 /// In text one line that is read like a sentence; in JSON each fact a member of its own.
 fn log(
     app: &App,
@@ -425,7 +435,7 @@ fn log(
     let cause = error.and_then(|error| error.cause.as_deref()).map(printable);
     let cause = cause.as_deref();
     let ms = took.as_micros() as f64 / 1000.0;
-    let method = request.method().as_str();
+    let method = shown_method(request.method());
     let granted = request.extensions().get::<Granted>().cloned();
     let grant = granted.as_ref().map(|granted| granted.grant);
     let client = granted.as_ref().map(|granted| granted.client.as_str());

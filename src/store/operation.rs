@@ -731,6 +731,22 @@ pub struct Removed {
     pub families_after: Option<FamilyId>,
 }
 
+impl Removed {
+    /// How much it was in all.
+    pub fn rows(&self) -> u64 {
+        let Self {
+            families,
+            spent,
+            revocations,
+            requests,
+            audit,
+            held_usernames,
+            families_after: _,
+        } = self;
+        families + spent + revocations + requests + audit + held_usernames
+    }
+}
+
 impl Write for AdvanceFamily {
     type Outcome = AdvanceOutcome;
     fn into_operation(self) -> Operation {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Upper bounds of what one part of a request takes, in microseconds.
+/// Upper bounds of what one part of a request takes that waits for nobody, in microseconds.
 const PARTS: &[u64] =
     &[10, 50, 100, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000];
 

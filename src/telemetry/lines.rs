@@ -1,6 +1,7 @@
-//! How log lines look: time, level, what happened, and the id of the request on whose behalf it did.
+//! How log lines look: time, level, what happened, and the id of the request on whose behalf it did. Which module
+//! says it is what a filter names; people are spared it where they need none.
 
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
@@ -8,7 +9,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::origin::Origin;
 use crate::clock::Clock;
 
-/// Lines for people: `2026-01-01T00:00:00Z  INFO what happened field=value req=id`.
+/// Lines for people: `2026-01-01T00:00:00.000Z  INFO what happened field=value req=id`.
 pub(super) struct Text(pub(super) Clock);
 
 impl<S, N> FormatEvent<S, N> for Text
@@ -22,7 +23,8 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> std::fmt::Result {
-        let (now, level) = (self.0.now().to_rfc3339(), *event.metadata().level());
+        let (now, metadata) = (self.0.now().to_rfc3339_millis(), event.metadata());
+        let level = *metadata.level();
         if writer.has_ansi_escapes() {
             let color = match level {
                 Level::ERROR => 31,
@@ -35,15 +37,24 @@ where
         } else {
             write!(writer, "{now} {level:>5} ")?;
         }
+        if !is_plain(metadata) {
+            write!(writer, "{}: ", metadata.target())?;
+        }
         context.format_fields(writer.by_ref(), event)?;
-        if let Some(written) = Origin::with(|origin| write!(writer, " req={}", origin.request_id)) {
-            written?;
+        if let Some(id) = Origin::request_id() {
+            write!(writer, " req={id}")?;
         }
         writeln!(writer)
     }
 }
 
-/// Lines for machines: one JSON object each, with the fields beside `timestamp`, `level`, `message` and `req`.
+/// Whether a line for people goes without the module that says it: ours, unless details are wanted.
+fn is_plain(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::INFO && metadata.target().starts_with("latchkey")
+}
+
+/// Lines for machines: one JSON object each, with the fields beside `timestamp`, `level`, `target`,
+/// `message` and `req`.
 pub(super) struct Json(pub(super) Clock);
 
 impl<S, N> FormatEvent<S, N> for Json
@@ -57,14 +68,13 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> std::fmt::Result {
-        let (now, level) = (self.0.now().to_rfc3339(), event.metadata().level());
+        let (now, metadata) = (self.0.now().to_rfc3339_millis(), event.metadata());
+        let (level, target) = (metadata.level(), metadata.target());
         let mut fields = String::new();
         context.format_fields(Writer::new(&mut fields), event)?;
-        write!(writer, "{{\"timestamp\":\"{now}\",\"level\":\"{level}\"")?;
-        if let Some(written) =
-            Origin::with(|origin| write!(writer, ",\"req\":\"{}\"", origin.request_id))
-        {
-            written?;
+        write!(writer, "{{\"timestamp\":\"{now}\",\"level\":\"{level}\",\"target\":\"{target}\"")?;
+        if let Some(id) = Origin::request_id() {
+            write!(writer, ",\"req\":\"{id}\"")?;
         }
         // The fields are an object of their own, whose members come behind ours.
         match fields.strip_prefix('{') {

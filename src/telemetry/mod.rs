@@ -39,7 +39,12 @@ pub fn init(settings: &Telemetry, copies_trail: bool, clock: Clock) -> Result<()
     let filter = filter(settings, copies_trail)?;
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let ansi = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // What cannot be written (the disk is full, who reads is gone) is lost: to complain of it on the same standard
+    // error would end the process.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     match settings.log_format {
         LogFormat::Text => {
             let builder =
@@ -65,9 +70,12 @@ pub fn init(settings: &Telemetry, copies_trail: bool, clock: Clock) -> Result<()
 /// # Errors
 /// [`TelemetryError::Filter`].
 pub fn filter(settings: &Telemetry, copies_trail: bool) -> Result<EnvFilter, TelemetryError> {
-    // The HTTP library tells of each of its workers; a plain level does not ask for that.
+    // The HTTP library tells of each of its workers, and at error of whatever strangers send that is no HTTP, without
+    // saying who did. A plain level does not ask for the one, and only who wants everything for the other.
+    let wants_all = settings.log_level.contains("trace");
+    let strangers = if wants_all { "" } else { "actix_http::h1::dispatcher=off," };
     let trail = if copies_trail { "latchkey::audit=info," } else { "" };
-    EnvFilter::try_new(format!("actix_server=warn,{trail}{}", settings.log_level))
+    EnvFilter::try_new(format!("actix_server=warn,{strangers}{trail}{}", settings.log_level))
         .map_err(|error| TelemetryError::Filter(settings.log_level.clone(), error.to_string()))
 }
 

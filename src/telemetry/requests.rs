@@ -10,8 +10,10 @@ use actix_web::http::Method;
 use super::histogram::{Durations, Reading};
 
 /// Methods that have a label of their own. Others are chosen by clients, so they share one.
-pub const METHODS: [&str; 8] =
-    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"];
+pub const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", OTHER];
+
+/// The label of all other methods.
+pub const OTHER: &str = "other";
 
 /// What the route is called where there is none.
 pub const NO_ROUTE: &str = "none";

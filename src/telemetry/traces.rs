@@ -1,5 +1,6 @@
 //! Traces for an OpenTelemetry collector: a span for each request, and below it one for each ask of an actor, each
-//! read of the store and each call to a provider.
+//! read of the store and each call to anybody else's server. What is done without a request (telling clients of
+//! sign-outs, the janitor's rounds) is a trace of its own; what a request leaves to be done is below it.
 //!
 //! Where nobody wants them this costs a look at the task's [`Origin`]. Spans hold templates, names of actors and
 //! hosts, never a path as it was asked, a query, a header, an address of a client or a name of a person. They are
@@ -7,6 +8,7 @@
 //! counted, and a collector that does not answer changes nothing for requests.
 
 use std::borrow::Cow;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,7 +32,9 @@ use tokio::sync::{Notify, mpsc, watch};
 use url::Url;
 
 use super::origin::Origin;
+use super::requests::OTHER;
 use crate::protocol::random;
+use crate::providers::ProviderError;
 use crate::providers::address::Reach;
 use crate::providers::http::HttpClient;
 
@@ -81,17 +85,19 @@ impl Traces {
         http: HttpClient,
         counters: Arc<SpanCounters>,
     ) -> Result<Self, String> {
+        let (trouble, why) = watch::channel(String::new());
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
-            .with_http_client(Sender(http))
+            .with_http_client(Sender { http, trouble })
             .with_endpoint(signal(endpoint))
             .build()
             .map_err(|error| error.to_string())?;
-        Ok(Self::exporting_to(exporter, percent, counters))
+        Ok(Self::exporting_to(exporter, why, percent, counters))
     }
 
     fn exporting_to(
         mut exporter: impl SpanExporter + 'static,
+        why: watch::Receiver<String>,
         percent: u8,
         counters: Arc<SpanCounters>,
     ) -> Self {
@@ -111,7 +117,7 @@ impl Traces {
             .with_resource(resource)
             .build();
         let (stop, (working, ended)) = (Arc::new(Notify::new()), watch::channel(()));
-        let sending = send(waiting, exporter, counters, Arc::clone(&stop));
+        let sending = send(waiting, exporter, why, counters, Arc::clone(&stop));
         actix::spawn(async move {
             let _working = working;
             sending.await;
@@ -120,13 +126,27 @@ impl Traces {
     }
 
     /// Begins the span of a request, below that of whoever asks, if `parent` is one.
-    pub fn request(&self, method: &str, parent: Option<SpanContext>) -> RequestSpan {
+    pub fn request(&self, method: &'static str, parent: Option<SpanContext>) -> RequestSpan {
         let parent = parent
             .map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent));
-        let name = Cow::Owned(method.to_owned());
+        let name = Cow::Borrowed(named(method));
         let builder = self.tracer.span_builder(name).with_kind(SpanKind::Server);
         let span = self.tracer.build_with_context(builder, &parent);
         RequestSpan { tracer: self.tracer.clone(), span }
+    }
+
+    /// Does work that no request waits for as a trace of its own, whose span `tell` gives what there is to say
+    /// afterwards.
+    pub async fn whole<F: Future>(
+        traces: Option<&Self>,
+        name: &'static str,
+        work: F,
+        tell: impl FnOnce(&mut Part, &F::Output),
+    ) -> F::Output {
+        let Some(traces) = traces else { return work.await };
+        let builder = traces.tracer.span_builder(name).with_kind(SpanKind::Internal);
+        let span = traces.tracer.build_with_context(builder, &Context::new());
+        within(None, &traces.tracer, span, work, tell).await
     }
 
     /// Sends what waits, for no longer than `grace`; what ends afterwards is dropped.
@@ -173,6 +193,11 @@ pub struct RequestSpan {
     span: Span,
 }
 
+/// What spans begin their names with for this method: clients may make one up.
+fn named(method: &'static str) -> &'static str {
+    if method == OTHER { "HTTP" } else { method }
+}
+
 /// What is told of an answered request.
 #[derive(Clone, Copy, Debug)]
 pub struct Answered<'a> {
@@ -206,7 +231,7 @@ impl RequestSpan {
         }
         let Answered { method, route, scheme, host, status, code, request_id } = *answered;
         if let Some(route) = route {
-            self.span.update_name(format!("{method} {route}"));
+            self.span.update_name(format!("{} {route}", named(method)));
             self.span.set_attribute(KeyValue::new("http.route", route));
         }
         let is_failure = status >= 500;
@@ -217,7 +242,7 @@ impl RequestSpan {
             self.span.set_attribute(KeyValue::new("server.port", i64::from(port)));
         }
         self.span.set_attributes([
-            KeyValue::new("http.request.method", method),
+            KeyValue::new("http.request.method", if method == OTHER { "_OTHER" } else { method }),
             KeyValue::new("http.response.status_code", i64::from(status)),
             KeyValue::new("url.scheme", scheme.to_owned()),
             KeyValue::new("server.address", name.to_owned()),
@@ -273,6 +298,39 @@ impl Part {
     }
 }
 
+/// Does work that a request left to be done, which `origin` is: as a span below that, with its parts below itself.
+/// `tell` gives the span what there is to say afterwards.
+pub async fn left_by<F: Future>(
+    origin: Option<Origin>,
+    name: &'static str,
+    work: F,
+    tell: impl FnOnce(&mut Part, &F::Output),
+) -> F::Output {
+    let Some(Origin { request_id, position }) = origin else { return work.await };
+    let Some(Position { tracer, span }) = position else {
+        return Origin { request_id, position }.scope(work).await;
+    };
+    let parent = Context::new().with_remote_span_context(span);
+    let builder = tracer.span_builder(name).with_kind(SpanKind::Internal);
+    let span = tracer.build_with_context(builder, &parent);
+    within(request_id, &tracer, span, work, tell).await
+}
+
+/// Does work with all its parts below this span.
+async fn within<F: Future>(
+    request_id: Option<Arc<str>>,
+    tracer: &SdkTracer,
+    span: Span,
+    work: F,
+    tell: impl FnOnce(&mut Part, &F::Output),
+) -> F::Output {
+    let position = Position { tracer: tracer.clone(), span: span.span_context().clone() };
+    let mut part = Part(Some(span));
+    let done = Origin { request_id, position: Some(position) }.scope(work).await;
+    tell(&mut part, &done);
+    done
+}
+
 /// Where spans wait to be sent.
 #[derive(Debug)]
 struct Queue {
@@ -302,6 +360,7 @@ impl SpanProcessor for Queue {
 async fn send(
     mut waiting: mpsc::Receiver<SpanData>,
     exporter: impl SpanExporter,
+    why: watch::Receiver<String>,
     counters: Arc<SpanCounters>,
     stop: Arc<Notify>,
 ) {
@@ -329,7 +388,7 @@ async fn send(
         match answer {
             Ok(()) if !was_taken => tracing::info!("the collector takes traces again"),
             Err(error) if was_taken => tracing::warn!(
-                %error, "the collector at telemetry.otlp_endpoint does not take traces; requests go on"
+                %error, why = why.borrow().as_str(), "the collector at telemetry.otlp_endpoint does not take traces; requests go on"
             ),
             _ => {}
         }
@@ -339,12 +398,35 @@ async fn send(
 
 /// Sends by our own client, which has a deadline and a limit for what it reads.
 #[derive(Debug)]
-struct Sender(HttpClient);
+struct Sender {
+    http: HttpClient,
+    /// What went wrong last: of that the exporter says no more than that it was the network.
+    trouble: watch::Sender<String>,
+}
+
+impl Sender {
+    fn note(&self, answer: &Result<Response<Vec<u8>>, ProviderError>) {
+        let trouble = match answer {
+            Ok(answer) if answer.status().is_success() => return,
+            Ok(answer) => format!("status {}", answer.status().as_u16()),
+            Err(ProviderError::Timeout) => "no answer in time".to_owned(),
+            Err(
+                ProviderError::Unreachable(why)
+                | ProviderError::Answer(why)
+                | ProviderError::Misconfigured(why),
+            ) => why.clone(),
+            Err(error) => error.to_string(),
+        };
+        self.trouble.send_replace(trouble);
+    }
+}
 
 #[async_trait]
 impl opentelemetry_http::HttpClient for Sender {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let request = request.map(|body| body.to_vec());
-        Ok(self.0.send(request, Reach::Private).await?.map(Bytes::from))
+        let answer = self.http.send(request, Reach::Private).await;
+        self.note(&answer);
+        Ok(answer?.map(Bytes::from))
     }
 }

@@ -322,9 +322,9 @@ async fn a_fetch_under_way_does_not_hold_up_the_end(backend: Backend) {
         server.signed_in(name).await;
         let user = person(&server, name).await.id;
         let address = pictures.address("held");
-        assert!(server.app.pictures.ask(Fetch { user, address }).await.unwrap());
+        assert!(server.app.pictures.ask(Fetch { user, address, origin: None }).await.unwrap());
         pictures.arrival().await;
-        let again = Fetch { user, address: pictures.address("red") };
+        let again = Fetch { user, address: pictures.address("red"), origin: None };
         assert!(!server.app.pictures.ask(again).await.unwrap(), "one at a time for one person");
     }
     let mut taken = 0;
@@ -332,7 +332,7 @@ async fn a_fetch_under_way_does_not_hold_up_the_end(backend: Backend) {
     while server
         .app
         .pictures
-        .ask(Fetch { user: nobody(), address: pictures.address("red") })
+        .ask(Fetch { user: nobody(), address: pictures.address("red"), origin: None })
         .await
         .unwrap()
     {

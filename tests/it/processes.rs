@@ -597,3 +597,37 @@ async fn the_health_check_asks_by_tls_and_takes_the_configured_certificate_alone
     let told = text(&stranger.stderr);
     assert!(told.contains("certificate"), "{told}");
 }
+
+/// A log that cannot be written is lost; sign-ins go on.
+#[actix_web::test]
+async fn a_log_that_cannot_be_written_ends_nothing() {
+    let (gone, to) = std::io::pipe().unwrap();
+    drop(gone);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for stderr in [Stdio::from(to), Stdio::from(full)] {
+        let (directory, _guard) = data_dir(Backend::Sqlite).await;
+        let port = free_port();
+        let url = format!("http://127.0.0.1:{port}");
+        let child = Command::new(BINARY)
+            .arg("serve")
+            .arg("--config")
+            .arg(directory.path().join("latchkey.toml"))
+            .env("LATCHKEY_SERVER__LISTEN", format!("127.0.0.1:{port}"))
+            .env("LATCHKEY_SERVER__PUBLIC_URL", &url)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        let mut process = Process { child, url };
+        let client = client();
+        until_ready(&client, &process.url).await;
+        for _ in 0..3 {
+            let answer = client.get(format!("{}/auth/providers", process.url)).send().await;
+            assert_eq!(answer.unwrap().status(), StatusCode::OK);
+        }
+        process.signal("-TERM");
+        let ended = actix_web::web::block(move || process.child.wait().unwrap()).await.unwrap();
+        assert!(ended.success(), "{ended}");
+    }
+}

@@ -47,7 +47,7 @@ impl Logged {
     }
 
     /// As [`Logged::start`], with more of a configuration and variables.
-    async fn start_with(
+    pub async fn start_with(
         directory: &Path,
         log_format: &str,
         further: &str,
@@ -95,7 +95,7 @@ impl Logged {
     }
 
     /// All that it said, once it was told to end and did so in order.
-    async fn ended(mut self) -> String {
+    pub async fn ended(mut self) -> String {
         let id = self.process.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         let ended = web::block(move || {

@@ -9,6 +9,7 @@ use crate::attacks::logs::Logged;
 use crate::grants::{REDIRECT_URI, post};
 use crate::harness::{Browser, cookie, present};
 use crate::processes::run_json;
+use crate::raw_http::exchange;
 
 /// A run in which something is warned of on behalf of a request: a refresh token that is used again.
 async fn run(log_format: &str) -> (String, Vec<(&'static str, String)>) {
@@ -67,7 +68,7 @@ async fn a_request_is_one_line_of_text_and_whatever_it_brings_about_has_its_id()
         said.lines().filter(|line| line.ends_with(&ending)).collect()
     };
     let line = Regex::new(&format!(
-        r"^\S+  INFO 200 POST /oauth/token client_credentials client={client} \d+\.\dms req={granted}$"
+        r"^\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{3}}Z  INFO 200 POST /oauth/token client_credentials client={client} \d+\.\dms req={granted}$"
     ))
     .unwrap();
     assert_eq!(lines_of(granted).iter().filter(|found| line.is_match(found)).count(), 1);
@@ -98,6 +99,7 @@ async fn in_json_each_fact_is_a_member_and_the_id_is_where_it_always_is() {
     let line = of(granted).into_iter().find(|line| line["message"] == "request").unwrap();
     for (member, value) in [
         ("level", json!("INFO")),
+        ("target", json!("latchkey::routes::edge")),
         ("status", json!(200)),
         ("method", json!("POST")),
         ("route", json!("/oauth/token")),
@@ -110,4 +112,30 @@ async fn in_json_each_fact_is_a_member_and_the_id_is_where_it_always_is() {
     let levels: BTreeSet<&str> =
         of(reused).iter().map(|line| line["level"].as_str().unwrap()).collect();
     assert!(levels.contains("WARN"), "{levels:?}");
+}
+
+/// What a stranger sends is nobody's error, and does not decide how long a line is.
+#[actix_web::test]
+async fn what_strangers_send_makes_neither_errors_nor_long_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let level = [("LATCHKEY_TELEMETRY__LOG_LEVEL", "debug")];
+    let server = Logged::start_with(directory.path(), "text", "", &level).await;
+    let authority = server.url().strip_prefix("http://").unwrap().to_owned();
+    let long = "M".repeat(5000);
+    let heads: [&[u8]; 5] = [
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nBad Header: x\r\n\r\n",
+        &format!("{long} /login HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n")
+            .into_bytes(),
+    ];
+    for head in heads {
+        exchange(&authority, head).await;
+    }
+    let said = server.ended().await;
+    assert!(!said.contains(" ERROR "), "{said}");
+    let method = &long[..17];
+    let line = said.lines().find(|line| line.contains(" INFO 405 ")).unwrap();
+    assert!(line.contains(&format!(" 405 {method} /login ")), "{line}");
 }

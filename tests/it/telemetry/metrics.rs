@@ -99,6 +99,21 @@ pub async fn a_server_shows_exactly_the_metrics_and_labels_of_the_catalogue(back
     assert_eq!(seen, ALL.iter().map(|metric| metric.name).collect());
 }
 
+/// What people wait for is told apart up to ten seconds: a database that stalls takes longer than one.
+#[actix_web::test]
+async fn what_is_waited_for_has_buckets_up_to_ten_seconds() {
+    let server = busy(Backend::Sqlite).await;
+    let text = metrics(&server, "").await;
+    for name in [
+        "latchkey_http_request_duration_seconds_bucket{",
+        "latchkey_store_batch_duration_seconds_bucket{",
+        "latchkey_actor_ask_duration_seconds_bucket{",
+    ] {
+        let mut of_name = text.lines().filter(|line| line.starts_with(name));
+        assert!(of_name.any(|line| line.contains("le=\"10.0\"")), "{name}");
+    }
+}
+
 pub async fn what_is_done_is_counted(backend: Backend) {
     let server = busy(backend).await;
     let text = metrics(&server, OPEN).await;

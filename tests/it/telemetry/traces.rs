@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::web::{self, Bytes};
+use latchkey::actors::janitor::Run;
+use latchkey::actors::pictures::{self, fetch_later};
+use latchkey::telemetry::origin::Origin;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -14,8 +17,12 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prost::Message;
 use tokio::sync::mpsc;
 
+use crate::attacks::logs::Logged;
+use crate::grants::grant;
 use crate::harness::{Backend, Server};
+use crate::oauth_logout::{self, Receiver, app, deliver};
 use crate::on_both_stores;
+use crate::pictures::person;
 use crate::stub_server::StubServer;
 
 /// A collector that keeps what it gets.
@@ -166,7 +173,10 @@ async fn spans_after(further: &str, parents: &[&str]) -> Vec<Span> {
         assert_eq!(request.send().await.unwrap().status().as_u16(), 200);
     }
     assert!(server.stop().await);
-    collector.spans()
+    // What the server does by itself is traced, too, beside the requests.
+    let mut spans = collector.spans();
+    spans.retain(|span| span.kind == SpanKind::Server as i32 || further.contains("percent = 0"));
+    spans
 }
 
 #[actix_web::test]
@@ -249,6 +259,117 @@ async fn more_spans_than_may_wait_are_dropped_and_counted() {
     }
 }
 
+/// What is below a span, with the kind of each.
+fn below<'a>(spans: &'a [Span], above: &Span) -> BTreeSet<(&'a str, i32)> {
+    let is_below = |span: &&Span| span.parent_span_id == above.span_id;
+    spans.iter().filter(is_below).map(|span| (span.name.as_str(), span.kind)).collect()
+}
+
+pub async fn what_is_done_after_requests_and_without_them_is_traced(backend: Backend) {
+    let mut collector = Collector::start();
+    let further = format!("{}{}", oauth_logout::SETTINGS, collector.configuration());
+    let (server, receiver) = (Server::start(backend, &further).await, Receiver::start());
+    receiver.answers(503);
+    let app = app(&server, &receiver).await;
+    let browser = server.signed_in("alice").await;
+    grant(&server, &browser, &app, "openid").await;
+    let user = person(&server, "alice").await.id;
+    // As a sign-in does: the request is long answered when the picture is there.
+    let request = server.app.traces.as_ref().unwrap().request("GET", None);
+    let of_request = Origin { request_id: None, position: Some(request.position()) };
+    let address = format!("{}/none.png", collector.server.url).parse().unwrap();
+    of_request.scope(async { fetch_later(&server.app.pictures, user, address) }).await;
+    server.app.pictures.ask(pictures::Idle).await.unwrap();
+    assert_eq!(browser.post("/auth/logout").await.status().as_u16(), 204);
+    deliver(&server).await;
+    server.app.janitor.ask(Run).await.unwrap().unwrap();
+    assert!(server.stop().await);
+    let spans = collector.spans();
+    let (internal, client) = (SpanKind::Internal as i32, SpanKind::Client as i32);
+
+    let delivery = named(&spans, "deliver sign-out");
+    assert!(delivery.parent_span_id.is_empty());
+    for (key, value) in [
+        ("latchkey.client_id", app.id.as_str()),
+        ("latchkey.attempt", "1"),
+        ("latchkey.outcome", "put_off"),
+        ("error.type", "put_off"),
+    ] {
+        assert_eq!(told(delivery, key), value, "{key}");
+    }
+    let parts = below(&spans, delivery);
+    for part in [("POST", client), ("store read", internal), ("ask db_writer", internal)] {
+        assert!(parts.contains(&part), "{part:?} in {parts:?}");
+    }
+    let call =
+        spans.iter().find(|span| span.parent_span_id == delivery.span_id && span.kind == client);
+    let port = receiver.uri().parse::<url::Url>().unwrap().port().unwrap().to_string();
+    for (key, value) in [
+        ("http.response.status_code", "503"),
+        ("server.address", "127.0.0.1"),
+        ("server.port", &port),
+        ("error.type", "refused"),
+    ] {
+        assert_eq!(told(call.unwrap(), key), value, "{key}");
+    }
+
+    let round = named(&spans, "janitor round");
+    assert!(round.parent_span_id.is_empty());
+    assert!(below(&spans, round).contains(&("ask db_writer", internal)));
+    assert!(told(round, "latchkey.removed.rows").parse::<u64>().is_ok());
+
+    let picture = named(&spans, "fetch picture");
+    assert_eq!(hex(&picture.trace_id).len(), 32);
+    assert!(!picture.parent_span_id.is_empty());
+    assert!(below(&spans, picture).contains(&("GET", client)));
+    assert_eq!(told(picture, "error.type"), "not_fetched");
+    // Nothing of a person or of what was sent.
+    let all = format!("{spans:?}");
+    assert!(!all.contains("none.png") && !all.contains(&user.to_string()), "{all}");
+}
+
+/// It takes connections and never answers.
+#[actix_web::test]
+async fn a_collector_that_hangs_does_not_hold_up_the_end() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let further = format!("[telemetry]\notlp_endpoint = \"http://{address}\"\n");
+    let server = Server::start_with(Backend::Sqlite, &further, |settings| {
+        settings.server.shutdown_grace = Duration::from_secs(60);
+    })
+    .await;
+    server.signed_in("alice").await;
+    let stopping = tokio::time::timeout(Duration::from_secs(10), server.stop());
+    assert!(stopping.await.expect("it ends without the collector"));
+}
+
+#[actix_web::test]
+async fn an_invented_method_is_called_as_the_conventions_say() {
+    let mut collector = Collector::start();
+    let server = Server::start(Backend::Sqlite, &collector.configuration()).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let method = reqwest::Method::from_bytes(b"INVENTED").unwrap();
+    let asked = client.request(method, format!("{}/health", server.url)).send().await.unwrap();
+    assert_eq!(asked.status().as_u16(), 405);
+    assert!(server.stop().await);
+    let spans = collector.spans();
+    assert_eq!(told(named(&spans, "HTTP /health"), "http.request.method"), "_OTHER");
+}
+
+#[actix_web::test]
+async fn the_log_says_why_the_collector_takes_nothing() {
+    let collector = StubServer::start(|routes| {
+        routes.default_service(web::to(HttpResponse::ServiceUnavailable));
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let further = format!("[telemetry]\notlp_endpoint = \"{}\"\n", collector.url);
+    let server = Logged::start_with(directory.path(), "text", &further, &[]).await;
+    let said = server.ended().await;
+    let warned = said.lines().find(|line| line.contains("does not take traces")).unwrap();
+    assert!(warned.contains(" WARN ") && warned.contains("why=\"status 503\""), "{warned}");
+}
+
 on_both_stores! {
     a_refresh_is_a_span_with_its_parts_below,
+    what_is_done_after_requests_and_without_them_is_traced,
 }
