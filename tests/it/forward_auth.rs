@@ -13,7 +13,7 @@ use crate::processes::run;
 
 /// What the app was sent under a name, however it was spelt.
 fn sent(echo: &Value, name: &str) -> Vec<String> {
-    let plain = |name: &str| name.to_lowercase().replace('_', "-");
+    let plain = |name: &str| name.to_lowercase().replace(['_', '.'], "-");
     echo["headers"]
         .as_array()
         .unwrap()
@@ -152,7 +152,13 @@ async fn nobody_gets_past_the_proxy(front: Front) {
 
     // Whoever names themselves is not believed, in any spelling.
     let spellings = |name: &str| {
-        [name.to_owned(), name.replace('-', "_"), name.replacen('-', "_", 1), name.to_uppercase()]
+        [
+            name.to_owned(),
+            name.replace('-', "_"),
+            name.replacen('-', "_", 1),
+            name.replace('-', "."),
+            name.to_uppercase(),
+        ]
     };
     let mut request = get(&person, "/");
     for name in ["x-auth-user", "x-auth-id", "x-auth-role"] {
@@ -179,7 +185,45 @@ async fn nobody_gets_past_the_proxy(front: Front) {
         "{led}"
     );
 
-    // A place for admins.
+    // Nor can anybody have something left out of what the app is told.
+    let http_1 = deployment.client().http1_only().build().unwrap();
+    let (access, refresh) = cookies(&person.post("/auth/refresh").await);
+    let request = http_1
+        .get(format!("{app_url}/"))
+        .bearer_auth(&access)
+        .header("connection", "x-auth-user, x-auth-id, x-auth-role, cookie");
+    let echo = reached(request).await;
+    assert_eq!(sent(&echo, "x-auth-user"), ["rivka"]);
+    assert_eq!(sent(&echo, "x-auth-role"), ["user"]);
+
+    // An app that is broken into plants cookies beside ours: it still gets none of ours.
+    for planted in [
+        format!(
+            "__Host-auth_access={access}; __Secure-auth_refresh={refresh}; __Secure-auth_refresh=x"
+        ),
+        format!("__Host-auth_access={access}; __Secure-auth_access=x"),
+        format!(
+            "__Secure-auth_access=x; __Secure-auth_refresh={refresh}; __Host-auth_access={access}; __Host-auth_refresh=x"
+        ),
+    ] {
+        let request = http_1.get(format!("{app_url}/auth/x")).header("cookie", &planted);
+        let kept = sent(&reached(request).await, "cookie").concat();
+        assert!(!kept.contains(&access) && !kept.contains(&refresh), "{planted}: {kept}");
+    }
+
+    // Who sends credentials of another kind is not led about: signing in would lead here again.
+    let request =
+        get(&nobody, "/").basic_auth("rivka", Some("rivka")).header("accept", "text/html");
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+
+    // A place for admins, in any form that an app may take for it.
+    for path in ["/admin;a=b", "/admin;a=b/x", "/ADMIN/x"] {
+        assert_eq!(
+            get(&person, path).send().await.unwrap().status(),
+            StatusCode::FORBIDDEN,
+            "{path}"
+        );
+    }
     for path in ["/admin", "/admin/users", "/admin/../admin/x", "/%61dmin/x"] {
         let answer = get(&person, path).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{path}");
