@@ -366,6 +366,21 @@ async fn who_resumes_without_a_session_signs_in_and_is_led_back() {
     assert_eq!(led.as_deref(), Some("/login?return_to=http%3A%2F%2F127.0.0.1%3A3000%2F"));
     let led = location(&server.signed_in("alice").await.page(resume).await);
     assert_eq!(led.as_deref(), Some("http://127.0.0.1:3000/"));
+
+    // What is too long to be kept along a sign-in still is where a session that is there is led back to.
+    let long = format!("http://127.0.0.1:3000/search?q={}", "a".repeat(4_000));
+    let headers =
+        [HERE[0], HERE[1], HERE[2], ("x-forwarded-uri", &long["http://127.0.0.1:3000".len()..])];
+    let resume = location(&verify(&browser, "?redirect=true", &headers).await).unwrap();
+    assert_eq!(location(&browser.page(&resume).await).as_deref(), Some("/login"));
+    let led = location(&server.signed_in("bob").await.page(&resume).await);
+    assert_eq!(led, Some(long));
+    // Longer than any address may be: to the sign-in, which can be asked for.
+    let longest = format!("/search?q={}", "/".repeat(4_000));
+    let headers = [HERE[0], HERE[1], HERE[2], ("x-forwarded-uri", longest.as_str())];
+    let led = location(&verify(&browser, "?redirect=true", &headers).await);
+    assert_eq!(led, Some(format!("{}/login", server.url)));
+
     let refused = browser.get("/auth/resume?sign_in=perhaps").await;
     assert_eq!(code(refused).await, "invalid_field");
 }
