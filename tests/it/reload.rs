@@ -713,6 +713,24 @@ async fn sighup_reads_it_again_and_the_log_says_what_became_of_it() {
     }
 }
 
+/// A named pipe at which nobody writes stands for a file on a server that is away.
+#[test]
+fn a_file_that_does_not_answer_holds_up_no_further_reloads() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, port) = (folder.path().join("latchkey.toml"), free_port());
+    let mut process = Process::start(folder.path(), port);
+    process.says("Ready in");
+    let aside = folder.path().join("aside.toml");
+    std::fs::rename(&path, &aside).unwrap();
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    process.hang_up();
+    process.says("a file did not answer within 10 s");
+    std::fs::rename(&aside, &path).unwrap();
+    process.hang_up();
+    process.says("configuration reloaded");
+}
+
 #[test]
 fn sighup_during_the_start_does_not_end_it() {
     let folder = tempfile::tempdir().unwrap();
