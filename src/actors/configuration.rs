@@ -132,6 +132,7 @@ impl Configuration {
         let Prepared { in_force, reloaded } = prepared;
         telemetry::follow(&in_force.settings.telemetry, in_force.settings.audit.log);
         self.means.providers.know(&in_force.settings.providers);
+        in_force.warn(self.means.clock.now());
         self.publisher.send_replace(Arc::new(in_force));
         reloaded
     }
