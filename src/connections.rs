@@ -39,6 +39,10 @@ const PAUSE: Duration = Duration::from_secs(75);
 /// A client takes some of an answer within this time.
 const STALL: Duration = Duration::from_secs(8);
 
+/// Most TLS handshakes under way at each worker: as many as it has connections. With fewer, who connects and says
+/// nothing keeps everybody else waiting.
+const MOST_HANDSHAKES: usize = 25_600;
+
 /// After the end of a connection is announced, the client has so long to take note of it.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -351,6 +355,7 @@ where
         })?,
         Some(mut config) => {
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            actix_tls::accept::max_concurrent_tls_connect(MOST_HANDSHAKES);
             builder.listen("https", listener, move || {
                 let accepted = accepted.clone();
                 Acceptor::new(config.clone())

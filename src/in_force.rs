@@ -12,8 +12,10 @@ use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
 use crate::avatars::storage::AvatarStorage;
-use crate::config::settings::{Settings, Tls};
-use crate::config::{Entry, Fingerprint};
+use crate::certificate::Certificate;
+use crate::clock::Timestamp;
+use crate::config::Entry;
+use crate::config::settings::Settings;
 use crate::protocol::client_registration::Rules;
 use crate::protocol::key::SigningKey;
 use crate::protocol::refresh_token::RefreshTokens;
@@ -82,6 +84,14 @@ impl InForce {
         Self::after(Some(self), settings, entries)
     }
 
+    /// Says in the log what is taken over, but serves nobody at this moment.
+    pub fn warn(&self, now: Timestamp) {
+        let certificate = self.certificate.as_ref();
+        if let Some(reason) = certificate.and_then(|certificate| certificate.untimely(now)) {
+            tracing::warn!("server.tls.cert {reason}");
+        }
+    }
+
     fn after(
         former: Option<&Self>,
         settings: Settings,
@@ -128,70 +138,6 @@ impl InForce {
             settings,
             entries,
         })
-    }
-}
-
-/// A certificate with its key, as they are in their files.
-#[derive(Clone, Debug)]
-pub struct Certificate {
-    certified: Arc<CertifiedKey>,
-    chain: Fingerprint,
-    key: Fingerprint,
-}
-
-impl Certificate {
-    /// Reads both files.
-    ///
-    /// # Errors
-    /// [`StartError::Tls`] if one cannot be used, or they do not go together.
-    fn read(tls: &Tls) -> Result<Self, StartError> {
-        use rustls::pki_types::pem::PemObject;
-        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-        let refused = |key: &'static str, path: &std::path::Path, reason: String| StartError::Tls {
-            key,
-            path: path.display().to_string(),
-            reason,
-        };
-        let of_chain = |reason: String| refused("cert", &tls.cert, reason);
-        let of_key = |reason: String| refused("key", &tls.key, reason);
-        let chain_pem = std::fs::read(&tls.cert).map_err(|error| of_chain(error.to_string()))?;
-        let key_pem = zeroize::Zeroizing::new(
-            std::fs::read(&tls.key).map_err(|error| of_key(error.to_string()))?,
-        );
-        let chain = CertificateDer::pem_slice_iter(&chain_pem)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| of_chain(error.to_string()))?;
-        if chain.is_empty() {
-            return Err(of_chain("holds no certificate".to_owned()));
-        }
-        let key =
-            PrivateKeyDer::from_pem_slice(&key_pem).map_err(|error| of_key(error.to_string()))?;
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let key = provider
-            .key_provider
-            .load_private_key(key)
-            .map_err(|error| of_key(error.to_string()))?;
-        let certified = CertifiedKey::new(chain, key);
-        match certified.keys_match() {
-            // A key that cannot tell its public half is taken at its word.
-            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
-            Err(rustls::Error::InconsistentKeys(_)) => {
-                return Err(of_chain("is not the certificate of the key in server.tls.key".into()));
-            }
-            Err(error) => return Err(of_chain(error.to_string())),
-        }
-        Ok(Self {
-            certified: Arc::new(certified),
-            chain: Fingerprint::of(&chain_pem),
-            key: Fingerprint::of(&key_pem),
-        })
-    }
-
-    /// The keys of the configuration whose files have another content than those of `other`.
-    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
-        let chain = (self.chain != other.chain).then_some("server.tls.cert");
-        let key = (self.key != other.key).then_some("server.tls.key");
-        chain.into_iter().chain(key).collect()
     }
 }
 
@@ -284,6 +230,6 @@ pub struct CurrentCertificate(pub Snapshots);
 impl ResolvesServerCert for CurrentCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let in_force = self.0.0.borrow();
-        in_force.certificate.as_ref().map(|certificate| Arc::clone(&certificate.certified))
+        in_force.certificate.as_ref().map(|certificate| Arc::clone(certificate.certified()))
     }
 }

@@ -38,6 +38,7 @@ pub mod actors;
 pub mod administration;
 pub mod app;
 pub mod avatars;
+pub mod certificate;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -346,6 +346,7 @@ pub async fn start_on(
     let database_lock = lock_database(&settings)?;
     let (publisher, snapshots) = Snapshots::channel(InForce::new(settings, entries)?);
     let in_force = snapshots.current();
+    in_force.warn(clock.now());
     let tls = in_force.certificate.as_ref().map(|_| tls_config(&snapshots)).transpose()?;
     let store = open_store(&in_force.settings, &clock).await?;
 

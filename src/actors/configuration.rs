@@ -34,6 +34,9 @@ use crate::telemetry::metrics::ProviderCounters;
 /// How long an answer may take: an RSA key may have to be made.
 pub const DEADLINE: Duration = Duration::from_secs(45);
 
+/// How long the files may take to be read: one on a server that is away, or a pipe, would hold up all reloads.
+const READING: Duration = Duration::from_secs(10);
+
 /// Reads the configuration again, and answers when it is in force.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Reloaded, ReloadError>")]
@@ -129,6 +132,7 @@ impl Configuration {
         let Prepared { in_force, reloaded } = prepared;
         telemetry::follow(&in_force.settings.telemetry, in_force.settings.audit.log);
         self.means.providers.know(&in_force.settings.providers);
+        in_force.warn(self.means.clock.now());
         self.publisher.send_replace(Arc::new(in_force));
         reloaded
     }
@@ -165,8 +169,11 @@ async fn prepare(
     let source = means.source.clone();
     let former = Arc::clone(&running);
     let reading = tokio::task::spawn_blocking(move || read(source.as_ref(), &former));
-    let (prepared, file) =
-        reading.await.map_err(|error| ReloadError::Interrupted(error.to_string()))??;
+    let read = tokio::time::timeout(READING, reading).await.map_err(|_| {
+        let seconds = READING.as_secs();
+        ReloadError::Interrupted(format!("a file did not answer within {seconds} s"))
+    })?;
+    let (prepared, file) = read.map_err(|error| ReloadError::Interrupted(error.to_string()))??;
     let refuse = |problem: Problem| {
         ReloadError::Refused(Problems { file: file.clone(), problems: vec![problem] })
     };

@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use crate::avatars::storage::AvatarStorage;
+use crate::certificate::Certificate;
 use crate::cli::{Failure, Format, output};
 use crate::clock::Clock;
-use crate::config::settings::{AvatarStore, Settings};
+use crate::config::settings::{AvatarStore, Settings, Tls};
 use crate::protocol::client_registration;
 use crate::protocol::sealed::{Purpose, Sealer};
 use crate::providers::configured::{Providers, SignInProvider};
@@ -46,6 +47,9 @@ pub async fn run(settings: &Settings, format: Format, offline: bool) -> Result<(
             })
             .map_err(|error| error.to_string()),
     });
+    if let Some(tls) = &settings.server.tls {
+        checks.push(check_certificate(tls));
+    }
     let is_remote = matches!(settings.store.url, crate::config::settings::StoreUrl::Postgres(_));
     if !(offline && is_remote) {
         checks.extend(check_store(settings).await);
@@ -82,6 +86,20 @@ pub async fn run(settings: &Settings, format: Format, offline: bool) -> Result<(
     } else {
         Err(Failure::new(format!("{} found.", output::count(problems, "problem"))))
     }
+}
+
+fn check_certificate(tls: &Tls) -> Check {
+    let read = Certificate::read(tls).map_err(|error| error.to_string());
+    let result = read.and_then(|certificate| match certificate.untimely(Clock::system().now()) {
+        Some(reason) => Err(format!("server.tls.cert {reason}")),
+        None => Ok(match certificate.valid_until() {
+            Some(until) => {
+                format!("goes with its key, and is valid until {}", until.to_rfc3339())
+            }
+            None => "goes with its key".to_owned(),
+        }),
+    });
+    Check { what: "certificate".to_owned(), result }
 }
 
 async fn check_store(settings: &Settings) -> Vec<Check> {

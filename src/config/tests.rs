@@ -877,6 +877,31 @@ fn a_cookie_domain_is_legal_but_warned_about() {
 }
 
 #[test]
+fn a_network_is_the_same_however_it_is_written() {
+    for (written, expected) in [
+        ("10.1.2.3", "10.1.2.3/32"),
+        ("2001:db8::1", "2001:db8::1/128"),
+        ("::ffff:10.1.2.3", "10.1.2.3/32"),
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::ffff:0:0/95", "::ffff:0.0.0.0/95"),
+    ] {
+        let settings = settings(&minimal(&format!("trusted_proxies = ['{written}']\n")));
+        assert_eq!(settings.server.trusted_proxies, [expected.parse().unwrap()], "{written}");
+    }
+}
+
+#[test]
+fn to_believe_everybody_is_legal_but_warned_about() {
+    for (written, warnings) in
+        [("10.0.0.0/8", 0), ("0.0.0.0/0", 1), ("::ffff:0:0/96", 1), ("::/0", 1)]
+    {
+        let place = Place::new(&minimal(&format!("trusted_proxies = ['{written}']\n")));
+        assert_eq!(place.loaded().warnings.len(), warnings, "{written}");
+    }
+}
+
+#[test]
 fn sign_up_can_be_limited_for_one_provider() {
     let settings = settings(&provider(
         "issuer = 'https://id.example'\nsignup = { mode = 'domains', allowed_domains = ['Example.COM'] }\n",

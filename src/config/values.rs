@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use url::{Host, Url};
 
 use super::problem::{Refusal, nearest};
@@ -154,9 +154,17 @@ pub(super) fn socket(value: &Value) -> Parsed<SocketAddr> {
 pub(super) fn network(value: &Value) -> Parsed<IpNet> {
     let text = text(value)?;
     let single = || text.parse::<IpAddr>().ok().map(IpNet::from);
-    text.parse().ok().or_else(single).ok_or_else(|| {
+    text.parse().ok().or_else(single).map(canonical).ok_or_else(|| {
         Refusal::new("is not a network").remedy("write it as \"10.0.0.0/8\" or \"2001:db8::/32\"")
     })
+}
+
+/// IPv4 networks that are written as IPv6 ones (RFC 4291 §2.5.5.2) as what they are, as peers are compared.
+fn canonical(network: IpNet) -> IpNet {
+    const MAPPED: u8 = 96;
+    let IpNet::V6(mapped) = network else { return network };
+    let v4 = mapped.addr().to_ipv4_mapped().zip(mapped.prefix_len().checked_sub(MAPPED));
+    v4.and_then(|(address, length)| Ipv4Net::new(address, length).ok()).map_or(network, IpNet::V4)
 }
 
 fn address(text: &str) -> Parsed<Url> {

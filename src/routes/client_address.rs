@@ -34,17 +34,20 @@ impl ClientAddress {
     fn find(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> Self {
         let is_trusted = |ip: IpAddr| trusted_proxies.iter().any(|network| network.contains(&ip));
         let mut ip = peer.to_canonical();
-        let forwarded: Vec<&str> = headers
-            .get_all("x-forwarded-for")
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .collect();
         if !is_trusted(ip) {
             return Self { ip, claims_another: headers.contains_key("x-forwarded-for") };
         }
+        // By bytes: a client may have begun a line with what is no text, and a proxy have written on.
+        let forwarded: Vec<&[u8]> = headers
+            .get_all("x-forwarded-for")
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .collect();
         for entry in forwarded.into_iter().rev() {
             // What cannot be read ends the chain at the last proxy that could be.
-            let Some(next) = read(entry.trim()) else { break };
+            let Some(next) = std::str::from_utf8(entry).ok().and_then(|entry| read(entry.trim()))
+            else {
+                break;
+            };
             ip = next;
             if !is_trusted(ip) {
                 break;
@@ -94,12 +97,12 @@ mod tests {
     use super::*;
     use actix_web::http::header::{HeaderName, HeaderValue};
 
-    fn find(peer: &str, forwarded: &[&str]) -> ClientAddress {
+    fn find<T: AsRef<[u8]>>(peer: &str, forwarded: &[T]) -> ClientAddress {
         let mut headers = HeaderMap::new();
         for value in forwarded {
             headers.append(
                 HeaderName::from_static("x-forwarded-for"),
-                HeaderValue::from_str(value).unwrap(),
+                HeaderValue::from_bytes(value.as_ref()).unwrap(),
             );
         }
         let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
@@ -112,7 +115,7 @@ mod tests {
         assert_eq!(address.ip.to_string(), "127.0.0.1");
         assert!(address.claims_another && !address.is_loopback());
         assert!(!address.is_in(&["127.0.0.0/8".parse().unwrap()]));
-        assert!(find("127.0.0.1", &[]).is_loopback());
+        assert!(find::<&str>("127.0.0.1", &[]).is_loopback());
     }
 
     #[test]
@@ -132,10 +135,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_text_hides_neither_what_follows_nor_itself() {
+        for (forwarded, expected) in [
+            (vec![&b"\xff, 192.0.2.7"[..]], "192.0.2.7"),
+            (vec![b"198.51.100.1", b"\xff, 192.0.2.7"], "192.0.2.7"),
+            (vec![b"198.51.100.1", b"\xff"], "10.0.0.1"),
+            (vec![b"198.51.100.1, \xff, 10.9.9.9"], "10.9.9.9"),
+        ] {
+            assert_eq!(find("10.0.0.1", &forwarded).ip.to_string(), expected, "{forwarded:?}");
+        }
+    }
+
+    #[test]
     fn ipv6_is_counted_by_its_network() {
-        let address = find("2001:db8:1:2:3:4:5:6", &[]);
+        let address = find::<&str>("2001:db8:1:2:3:4:5:6", &[]);
         assert_eq!(address.bucket(), "2001:db8:1:2::/64");
         assert_eq!(address.coarse(), "2001:db8:1::/48");
-        assert_eq!(find("192.0.2.77", &[]).coarse(), "192.0.2.0/24");
+        assert_eq!(find::<&str>("192.0.2.77", &[]).coarse(), "192.0.2.0/24");
     }
 }

@@ -15,19 +15,22 @@ const LONGEST: usize = 2_700;
 /// # Errors
 /// `invalid_return_to`.
 pub fn check(return_to: &str, server: &Server) -> Result<String, ApiError> {
-    find(return_to, server).filter(|_| return_to.len() <= LONGEST).ok_or_else(refused)
+    find(return_to, server).filter(|_| can_be_kept(return_to)).ok_or_else(refused)
 }
 
-/// The same where a browser is sent on at once and nothing is kept: there the requests of apps, which are
-/// longer than an address of ours, may be as long as any.
+/// The same where a browser is sent on at once and nothing is kept: there the requests of apps and addresses at
+/// other origins, which are longer than those of ours, may be as long as any.
 ///
 /// # Errors
 /// `invalid_return_to`.
 pub fn check_at_once(return_to: &str, server: &Server) -> Result<String, ApiError> {
-    let may_be_long = return_to.starts_with("/oauth/");
-    find(return_to, server)
-        .filter(|_| may_be_long || return_to.len() <= LONGEST)
-        .ok_or_else(refused)
+    let may_be_long = return_to.starts_with("/oauth/") || !return_to.starts_with('/');
+    find(return_to, server).filter(|_| may_be_long || can_be_kept(return_to)).ok_or_else(refused)
+}
+
+/// Whether what [`check_at_once`] let pass can be kept along a sign-in, too.
+pub fn can_be_kept(return_to: &str) -> bool {
+    return_to.len() <= LONGEST
 }
 
 fn refused() -> ApiError {
@@ -126,7 +129,10 @@ pub(crate) mod tests {
         let long = format!("/oauth/{}", "a".repeat(5_000));
         assert!(check(&long, &server()).is_err());
         assert_eq!(check_at_once(&long, &server()).unwrap(), long);
-        for bad in [&long[6..], "/oauth/\\evil.example", "//oauth/a"] {
+        assert!(can_be_kept("/oauth/authorize") && !can_be_kept(&long));
+        let app = format!("https://app.example.com{long}");
+        assert_eq!(check_at_once(&app, &server()).unwrap(), app);
+        for bad in [&long[6..], "/oauth/\\evil.example", "//oauth/a", "https://evil.example/"] {
             assert!(check_at_once(bad, &server()).is_err(), "{bad}");
         }
     }

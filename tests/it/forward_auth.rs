@@ -13,7 +13,7 @@ use crate::processes::run;
 
 /// What the app was sent under a name, however it was spelt.
 fn sent(echo: &Value, name: &str) -> Vec<String> {
-    let plain = |name: &str| name.to_lowercase().replace('_', "-");
+    let plain = |name: &str| name.to_lowercase().replace(['_', '.'], "-");
     echo["headers"]
         .as_array()
         .unwrap()
@@ -152,7 +152,13 @@ async fn nobody_gets_past_the_proxy(front: Front) {
 
     // Whoever names themselves is not believed, in any spelling.
     let spellings = |name: &str| {
-        [name.to_owned(), name.replace('-', "_"), name.replacen('-', "_", 1), name.to_uppercase()]
+        [
+            name.to_owned(),
+            name.replace('-', "_"),
+            name.replacen('-', "_", 1),
+            name.replace('-', "."),
+            name.to_uppercase(),
+        ]
     };
     let mut request = get(&person, "/");
     for name in ["x-auth-user", "x-auth-id", "x-auth-role"] {
@@ -179,7 +185,45 @@ async fn nobody_gets_past_the_proxy(front: Front) {
         "{led}"
     );
 
-    // A place for admins.
+    // Nor can anybody have something left out of what the app is told.
+    let http_1 = deployment.client().http1_only().build().unwrap();
+    let (access, refresh) = cookies(&person.post("/auth/refresh").await);
+    let request = http_1
+        .get(format!("{app_url}/"))
+        .bearer_auth(&access)
+        .header("connection", "x-auth-user, x-auth-id, x-auth-role, cookie");
+    let echo = reached(request).await;
+    assert_eq!(sent(&echo, "x-auth-user"), ["rivka"]);
+    assert_eq!(sent(&echo, "x-auth-role"), ["user"]);
+
+    // An app that is broken into plants cookies beside ours: it still gets none of ours.
+    for planted in [
+        format!(
+            "__Host-auth_access={access}; __Secure-auth_refresh={refresh}; __Secure-auth_refresh=x"
+        ),
+        format!("__Host-auth_access={access}; __Secure-auth_access=x"),
+        format!(
+            "__Secure-auth_access=x; __Secure-auth_refresh={refresh}; __Host-auth_access={access}; __Host-auth_refresh=x"
+        ),
+    ] {
+        let request = http_1.get(format!("{app_url}/auth/x")).header("cookie", &planted);
+        let kept = sent(&reached(request).await, "cookie").concat();
+        assert!(!kept.contains(&access) && !kept.contains(&refresh), "{planted}: {kept}");
+    }
+
+    // Who sends credentials of another kind is not led about: signing in would lead here again.
+    let request =
+        get(&nobody, "/").basic_auth("rivka", Some("rivka")).header("accept", "text/html");
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+
+    // A place for admins, in any form that an app may take for it.
+    for path in ["/admin;a=b", "/admin;a=b/x", "/ADMIN/x"] {
+        assert_eq!(
+            get(&person, path).send().await.unwrap().status(),
+            StatusCode::FORBIDDEN,
+            "{path}"
+        );
+    }
     for path in ["/admin", "/admin/users", "/admin/../admin/x", "/%61dmin/x"] {
         let answer = get(&person, path).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{path}");
@@ -322,6 +366,21 @@ async fn who_resumes_without_a_session_signs_in_and_is_led_back() {
     assert_eq!(led.as_deref(), Some("/login?return_to=http%3A%2F%2F127.0.0.1%3A3000%2F"));
     let led = location(&server.signed_in("alice").await.page(resume).await);
     assert_eq!(led.as_deref(), Some("http://127.0.0.1:3000/"));
+
+    // What is too long to be kept along a sign-in still is where a session that is there is led back to.
+    let long = format!("http://127.0.0.1:3000/search?q={}", "a".repeat(4_000));
+    let headers =
+        [HERE[0], HERE[1], HERE[2], ("x-forwarded-uri", &long["http://127.0.0.1:3000".len()..])];
+    let resume = location(&verify(&browser, "?redirect=true", &headers).await).unwrap();
+    assert_eq!(location(&browser.page(&resume).await).as_deref(), Some("/login"));
+    let led = location(&server.signed_in("bob").await.page(&resume).await);
+    assert_eq!(led, Some(long));
+    // Longer than any address may be: to the sign-in, which can be asked for.
+    let longest = format!("/search?q={}", "/".repeat(4_000));
+    let headers = [HERE[0], HERE[1], HERE[2], ("x-forwarded-uri", longest.as_str())];
+    let led = location(&verify(&browser, "?redirect=true", &headers).await);
+    assert_eq!(led, Some(format!("{}/login", server.url)));
+
     let refused = browser.get("/auth/resume?sign_in=perhaps").await;
     assert_eq!(code(refused).await, "invalid_field");
 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use latchkey::actors::configuration::{ReloadError, Reloaded};
+use latchkey::certificate::Certificate;
 use latchkey::config::problem::Problem;
-use latchkey::config::settings::Settings;
+use latchkey::config::settings::{self, Settings};
 use latchkey::protocol::jwt::Algorithm;
 use latchkey::store::model::AuditPage;
 use reqwest::{Client, StatusCode};
@@ -24,7 +25,7 @@ use serde_json::{Value, json};
 use crate::admin_api::{ES256, admin, id_of};
 use crate::harness::{Backend, Browser, SECRET, Server, body, code, cookie, present};
 use crate::identity::access_of;
-use crate::processes::{BINARY, free_port, write_private};
+use crate::processes::{BINARY, free_port, run, write_private};
 
 const OTHER_SECRET: &str = "mJ0Vx2dYhQ8rT5bN7cK1wZ3eA6uG9iLpOqSfXyHnRkE=";
 
@@ -592,6 +593,118 @@ async fn a_certificate_is_exchanged_under_connections() {
     assert_eq!(on_a_new_one().await.1, of("first"));
 }
 
+fn own(folder: &Path, certificate: &str, key: &str) -> Result<Certificate, String> {
+    let (cert, key) = (folder.join(certificate), folder.join(key));
+    Certificate::read(&settings::Tls { cert, key }).map_err(|error| error.to_string())
+}
+
+fn openssl(folder: &Path, arguments: &str) {
+    let made = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output();
+    let made = made.expect("this test needs openssl (Debian: apt-get install openssl)");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+#[test]
+fn what_is_the_matter_with_a_certificate_is_said_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    certificate(folder, "own");
+    certificate(folder, "other");
+    for command in [
+        "pkey -in own.key -aes256 -passout pass:x -out encrypted.key",
+        "ec -in own.key -aes256 -passout pass:x -out encrypted-traditional.key",
+        "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:1024 -out short.key",
+        "req -new -key own.key -subj /CN=own -out own.csr",
+        "x509 -req -in own.csr -CA other.pem -CAkey other.key -set_serial 1 -out first-version.pem",
+    ] {
+        openssl(folder, command);
+    }
+    let pem = std::fs::read_to_string(folder.join("own.pem")).unwrap();
+    let other = std::fs::read_to_string(folder.join("other.pem")).unwrap();
+    for (name, content) in [
+        ("empty", String::new()),
+        ("cut-off.pem", pem[..200].to_owned()),
+        ("chain.pem", format!("{pem}{other}")),
+        ("wrong-order.pem", format!("{other}{pem}")),
+    ] {
+        std::fs::write(folder.join(name), content).unwrap();
+    }
+    for (certificate, key, reason) in [
+        ("own.pem", "encrypted.key", "server.tls.key: FOLDER/encrypted.key: is encrypted"),
+        ("own.pem", "encrypted-traditional.key", "is encrypted"),
+        ("own.pem", "short.key", "is no key for TLS"),
+        ("own.pem", "empty", "holds no private key in PEM"),
+        ("own.pem", "own.csr", "holds no private key in PEM"),
+        ("own.pem", "other.key", "is not the certificate of the key"),
+        ("wrong-order.pem", "own.key", "in a chain, that one stands first"),
+        ("empty", "own.key", "server.tls.cert: FOLDER/empty: holds no certificate"),
+        ("cut-off.pem", "own.key", "is not whole"),
+        ("first-version.pem", "own.key", "is a certificate of version 1"),
+    ] {
+        let error = own(folder, certificate, key).unwrap_err();
+        let reason = reason.replace("FOLDER", &folder.display().to_string());
+        assert!(error.contains(&reason), "{certificate}, {key}: {error}");
+    }
+    let fine = own(folder, "chain.pem", "own.key").unwrap();
+    let until = fine.valid_until().unwrap();
+    let day = Duration::from_secs(24 * 60 * 60);
+    assert_eq!(fine.untimely(until.minus(day)), None);
+    assert!(fine.untimely(until).unwrap().starts_with("expired at "));
+    assert!(fine.untimely(until.minus(3 * day)).unwrap().starts_with("is valid from "));
+}
+
+#[test]
+fn validate_finds_what_a_start_would_refuse_of_certificates() {
+    let folder = tempfile::tempdir().unwrap();
+    certificate(folder.path(), "own");
+    certificate(folder.path(), "other");
+    let config = folder.path().join("latchkey.toml");
+    let validate = |key: &str| {
+        let text = format!(
+            "[server]\npublic_url = \"https://127.0.0.1:8443\"\nsecret_key = \"{SECRET}\"\n\
+             [server.tls]\ncert = \"own.pem\"\nkey = \"{key}\"\n"
+        );
+        write_private(&config, &text);
+        let output = run(&["validate", "--offline"], &config);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (status, said) = validate("own.key");
+    assert_eq!(status, Some(0), "{said}");
+    assert!(
+        said.contains("ok       certificate: goes with its key, and is valid until 2"),
+        "{said}"
+    );
+    let (status, said) = validate("other.key");
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("problem  certificate: server.tls.cert"), "{said}");
+}
+
+#[actix_web::test]
+async fn who_connects_and_says_nothing_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    certificate(folder.path(), "own");
+    let own = folder.path().join("own.pem");
+    let text = format!(
+        "{ES256}[server.tls]\ncert = \"{}\"\nkey = \"{}\"\n",
+        own.display(),
+        folder.path().join("own.key").display()
+    );
+    let one_worker: fn(&mut Settings) = |settings| settings.server.workers = 1;
+    let (server, _file) = Server::start_from_file(Backend::Sqlite, &text, one_worker).await;
+    let authority = server.url.trim_start_matches("http://").to_owned();
+    let asking = move || {
+        let silent: Vec<TcpStream> =
+            (0..300).map(|_| TcpStream::connect(&authority).unwrap()).collect();
+        let seen = ask(&mut connect(&authority, &[&own]), &authority);
+        assert_eq!(seen, CertificateDer::from_pem_file(&own).unwrap());
+        // Answered while the first one is still waited for.
+        silent[0].set_nonblocking(true).unwrap();
+        let nothing = (&silent[0]).read(&mut [0]).unwrap_err();
+        assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+    };
+    tokio::task::spawn_blocking(asking).await.unwrap();
+}
+
 /// `latchkey dev`, whose log is read.
 struct Process {
     child: Child,
@@ -711,6 +824,24 @@ async fn sighup_reads_it_again_and_the_log_says_what_became_of_it() {
     for secret in [SECRET, "the-secret-of-google"] {
         assert!(!process.said.iter().any(|line| line.contains(secret)));
     }
+}
+
+/// A named pipe at which nobody writes stands for a file on a server that is away.
+#[test]
+fn a_file_that_does_not_answer_holds_up_no_further_reloads() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, port) = (folder.path().join("latchkey.toml"), free_port());
+    let mut process = Process::start(folder.path(), port);
+    process.says("Ready in");
+    let aside = folder.path().join("aside.toml");
+    std::fs::rename(&path, &aside).unwrap();
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    process.hang_up();
+    process.says("a file did not answer within 10 s");
+    std::fs::rename(&aside, &path).unwrap();
+    process.hang_up();
+    process.says("configuration reloaded");
 }
 
 #[test]

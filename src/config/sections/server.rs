@@ -28,6 +28,11 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Server> {
     );
     let workers = section.or("workers", cores(), integer(1..=MOST_WORKERS));
     let trusted_proxies = section.list("trusted_proxies", network);
+    if trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
+        section.reader().warn(
+            "server.trusted_proxies holds every address: whoever reaches this server directly says who is calling",
+        );
+    }
     let cors_origins = section.list("cors_origins", origin);
     let frontend_url = section.optional("frontend_url", secure_origin);
     let return_to = section.list("return_to", origin);

@@ -104,7 +104,9 @@ pub async fn resume(request: HttpRequest, app: Data<App>) -> Result<HttpResponse
     };
     let location = match outcome {
         Outcome::SignedOut if leads_to_sign_in => {
-            places::address(&app, Place::Login, &[("return_to", &target)])
+            // What is too long to be kept until then is not come back to.
+            let back = return_to::can_be_kept(&target).then_some(("return_to", target.as_str()));
+            places::address(&app, Place::Login, back.as_slice())
         }
         Outcome::SignedOut | Outcome::Refreshed => target,
     };

@@ -34,6 +34,9 @@ const ROLE: HeaderName = HeaderName::from_static("x-auth-role");
 /// Where a person signs in who is not, for proxies that lead them there by themselves.
 const SIGN_IN: HeaderName = HeaderName::from_static("x-auth-login");
 
+/// Longest path and query by which a browser is led to the sign-in: what this server reads of an address.
+const LONGEST_ADDRESS: usize = 8 << 10;
+
 /// How `GET /auth/verify` is described.
 pub const VERIFY: Operation = Operation {
     id: "verify_request",
@@ -198,14 +201,14 @@ fn wants_page(headers: &HeaderMap) -> bool {
 fn sign_in_address(app: &App, url: Option<&str>) -> String {
     let settings = &app.settings;
     let back = url
-        .and_then(|url| return_to::check(url, &settings.server).ok())
+        .and_then(|url| return_to::check_at_once(url, &settings.server).ok())
         .filter(|url| gets_cookies(url, settings));
-    let address = match back {
-        Some(back) => {
-            places::with_query("/auth/resume", &[("return_to", &back), ("sign_in", "true")])
-        }
-        None => places::address(app, Place::Login, &[]),
-    };
+    let resume = back.map(|back| {
+        places::with_query("/auth/resume", &[("return_to", &back), ("sign_in", "true")])
+    });
+    let address = resume
+        .filter(|resume| resume.len() <= LONGEST_ADDRESS)
+        .unwrap_or_else(|| places::address(app, Place::Login, &[]));
     if address.starts_with('/') { settings.server.public_url.join(&address) } else { address }
 }
 
