@@ -191,6 +191,10 @@ impl NewFile {
                 "{} is there: another backup to this name is being written, or was cut off. Remove it if none is.",
                 partial.display()
             )),
+            std::io::ErrorKind::NotFound => Failure::new(format!(
+                "There is no folder {}: make it first, readable by you alone.",
+                folder_of(name).display()
+            )),
             _ => Failure::about(&partial, "cannot be made", &error),
         })?;
         Ok(Self { name: name.to_owned(), partial, file, is_whole: false })
@@ -251,6 +255,10 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// # Errors
 /// If the folder cannot be read or flushed.
 pub(super) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    File::open(folder_of(path))?.sync_all()
+}
+
+/// The folder that a file is in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

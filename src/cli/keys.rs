@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::actors::key_ring::{Reseal, Retire, RotateKey, RotateReport};
 use crate::administration::By;
+use crate::cli::desk::{self, Absent};
 use crate::cli::{Failure, Format, output};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::Settings;
@@ -27,8 +28,12 @@ use crate::store::model::{Actor, StoredKey};
 use crate::store::operation::RetireKeyOutcome;
 
 /// The store and the two actors that change keys, for one command.
-async fn open(settings: &Settings, clock: &Clock) -> Result<(Store, KeyActors), Failure> {
-    let store = startup::open_store(settings, clock).await.map_err(Failure::of)?;
+async fn open(
+    settings: &Settings,
+    clock: &Clock,
+    absent: Absent,
+) -> Result<(Store, KeyActors), Failure> {
+    let store = desk::open_store(settings, clock, absent).await?;
     let actors = startup::start_key_actors(settings, clock, &store).map_err(Failure::of)?;
     Ok((store, actors))
 }
@@ -62,7 +67,7 @@ async fn rotate_key(
     now: bool,
 ) -> Result<(), Failure> {
     let clock = Clock::system();
-    let (_store, actors) = open(settings, &clock).await?;
+    let (_store, actors) = open(settings, &clock, Absent::Made).await?;
     let by = By::local(Actor::CommandLine, clock.now());
     let request = RotateKey { algorithm, bits, now, by };
     let report = actors.key_ring.ask(request).await.map_err(Failure::of)?.map_err(Failure::of)?;
@@ -183,7 +188,7 @@ fn write_new(path: &Path, content: &str, mode: u32) -> Result<(), Failure> {
 /// A sentence on what stood in the way.
 pub async fn list(settings: &Settings, format: Format) -> Result<(), Failure> {
     let clock = Clock::system();
-    let store = startup::open_store(settings, &clock).await.map_err(Failure::of)?;
+    let store = desk::open_store(settings, &clock, Absent::Refused).await?;
     let keys = store.read.keys().await.map_err(Failure::of)?;
     let now = clock.now();
     let tokens_live_for = startup::key_tokens_live_for(settings);
@@ -238,7 +243,7 @@ pub async fn retire(
     compromised: bool,
 ) -> Result<(), Failure> {
     let clock = Clock::system();
-    let (store, actors) = open(settings, &clock).await?;
+    let (store, actors) = open(settings, &clock, Absent::Refused).await?;
     let keys = store.read.keys().await.map_err(Failure::of)?;
     let kid = find(&keys, kid)?;
     let request = Retire { kid: kid.clone(), compromised, by: Actor::CommandLine };
@@ -285,7 +290,7 @@ fn find(keys: &[StoredKey], kid: &str) -> Result<String, Failure> {
 /// # Errors
 /// A sentence on what stood in the way.
 pub async fn reseal(settings: &Settings, format: Format) -> Result<(), Failure> {
-    let (_store, actors) = open(settings, &Clock::system()).await?;
+    let (_store, actors) = open(settings, &Clock::system(), Absent::Refused).await?;
     let resealed = actors
         .key_ring
         .ask(Reseal { by: Actor::CommandLine })

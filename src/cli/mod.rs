@@ -54,10 +54,11 @@ pub use failure::Failure;
 )]
 pub struct CommandLine {
     /// The configuration file.
-    #[arg(long, global = true, value_name = "FILE")]
+    // Behind the options of the command itself.
+    #[arg(long, global = true, value_name = "FILE", display_order = 100)]
     config: Option<PathBuf>,
     /// How results are printed.
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text, display_order = 101)]
     format: Format,
     #[command(subcommand)]
     command: Command,
@@ -119,11 +120,11 @@ enum Command {
     Clients(clients::ClientsCommand),
     /// Copy the SQLite database to a file, beside a live server
     #[command(after_help = "\
-The copy is one moment of the database, whatever is written meanwhile, and holds all that was answered before
-it began. It is written to FILE.partial, checked, and then gets its name; nothing is ever overwritten. It can be
+The copy is one moment of the database, whatever is written meanwhile, and holds all that was answered before \
+it began. It is written to FILE.partial, checked, and then gets its name; nothing is ever overwritten. It can be \
 read by you alone: it holds names and addresses. Ctrl-C stops and leaves nothing.
 
-Not in it: the server secret, without which its signing keys do not open; the pictures; the configuration.
+Not in it: the server secret, without which its signing keys do not open; the pictures; the configuration. \
 PostgreSQL is backed up by pg_dump; the command says how.
 
 Examples:
@@ -135,8 +136,8 @@ Examples:
     },
     /// Put a backup in the place of the SQLite database, and keep what was there
     #[command(after_help = "\
-The server must be stopped. The backup is checked first: that it is whole, that its schema fits this binary, and
-that its signing keys open with server.secret_key. The database that was there is kept beside the new one, under a
+The server must be stopped. The backup is checked first: that it is whole, that its schema fits this binary, and \
+that its signing keys open with server.secret_key. The database that was there is kept beside the new one, under a \
 name that is printed. Whatever interrupts this, one of the two is in place.
 
 What happened since the backup is undone, sign-outs and locks, too: afterwards the command prints what to do.
@@ -151,6 +152,9 @@ Example:
     /// Print the description of the HTTP interface, as /openapi.json serves it (OpenAPI 3.1)
     Openapi,
     /// Exit with 0 if the local server is ready
+    #[command(after_help = "\
+It asks /ready at server.listen of the configuration, by TLS where server.tls is set, and says on standard error why \
+it is not ready: exit status 1.")]
     Healthcheck,
     /// Print completions for a shell
     #[command(after_help = "\

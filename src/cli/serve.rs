@@ -29,11 +29,15 @@ pub async fn run(explicit: Option<PathBuf>) -> Result<(), Failure> {
     let (clock, settings) = (Clock::system(), &given.settings);
     telemetry::init(&settings.telemetry, settings.audit.log, clock.clone()).map_err(Failure::of)?;
     let public_url = settings.server.public_url.clone();
+    let has_no_provider = settings.providers.is_empty();
     let Some(running) = start(given, clock, &mut signals).await? else { return Ok(()) };
     tracing::info!(
         address = %running.address, %public_url, store = running.app.store.kind,
         version = env!("CARGO_PKG_VERSION"), "latchkey is serving"
     );
+    if has_no_provider {
+        tracing::warn!("nobody can sign in: the configuration has no [[providers]]");
+    }
     until_stopped(running, signals).await
 }
 
@@ -80,7 +84,12 @@ pub async fn until_stopped(running: Running, mut signals: Signals) -> Result<(),
     };
     let drained = tokio::select! {
         drained = ending => drained,
-        _ = signals.end() => false,
+        second = signals.end() => {
+            return Err(Failure::new(format!(
+                "A second signal ({}) ended it at once: what was under way was cut off; nothing acknowledged is lost.",
+                second.as_str()
+            )));
+        }
     };
     if !drained {
         return Err(Failure::new(

@@ -9,7 +9,7 @@ use time::format_description::FormatItem;
 use time::macros::format_description;
 
 use crate::actors::db_writer::apply;
-use crate::cli::desk::Desk;
+use crate::cli::desk::{Absent, Desk};
 use crate::cli::progress::Progress;
 use crate::cli::{Failure, Format, output};
 use crate::clock::Timestamp;
@@ -27,10 +27,10 @@ const STEP: u32 = 500;
 pub enum SessionsCommand {
     /// End all sessions, and all access of apps, that were opened before a moment
     #[command(after_help = "\
-For the time after a restore: what was signed out since the backup lives again, and who had stolen a session
+For the time after a restore: what was signed out since the backup lives again, and who had stolen a session \
 has it again. People sign in anew; nothing else is lost. A running server refuses the tokens within a second.
 
-TIME is a moment (RFC 3339), a date (its beginning in UTC), or how long ago: \"90m\", \"2h\", \"7d\"; 0 is now.
+TIME is a moment (RFC 3339), a date (its beginning in UTC), or how long ago: \"90m\", \"2h\", \"7d\"; 0 is now. \
 Ctrl-C stops between two steps: what has ended stays ended, and the same command goes on.
 
 Examples:
@@ -78,7 +78,7 @@ pub async fn run(
     format: Format,
     command: SessionsCommand,
 ) -> Result<(), Failure> {
-    let desk = Desk::open(settings, format).await?;
+    let desk = Desk::open(settings, format, Absent::Refused).await?;
     match command {
         SessionsCommand::Revoke { before } => revoke(&desk, before).await,
     }

@@ -1,12 +1,16 @@
 //! `latchkey validate`: configuration, store, keys and providers, every problem and not the first.
 
+use std::fs::OpenOptions;
+use std::path::Path;
+
 use serde_json::json;
 
 use crate::avatars::storage::AvatarStorage;
 use crate::certificate::Certificate;
+use crate::cli::backup::{folder_of, remove};
 use crate::cli::{Failure, Format, output};
 use crate::clock::Clock;
-use crate::config::settings::{AvatarStore, Settings, Tls};
+use crate::config::settings::{AvatarStore, Settings, StoreUrl, Tls};
 use crate::protocol::client_registration;
 use crate::protocol::sealed::{Purpose, Sealer};
 use crate::providers::configured::{Providers, SignInProvider};
@@ -41,20 +45,27 @@ pub async fn run(settings: &Settings, format: Format, offline: bool) -> Result<(
     checks.push(Check {
         what: "pictures".to_owned(),
         result: AvatarStorage::open(&settings.avatars.store)
-            .map(|_| match settings.avatars.store {
-                AvatarStore::File(_) => "are kept in a folder".to_owned(),
-                AvatarStore::S3 { .. } => "are kept in a bucket".to_owned(),
-            })
-            .map_err(|error| error.to_string()),
+            .map_err(|error| error.to_string())
+            .and_then(|_| match &settings.avatars.store {
+                AvatarStore::File(folder) => can_write_in(folder)
+                    .map(|()| "are kept in a folder".to_owned())
+                    .map_err(|problem| format!("none can be stored: {problem}")),
+                AvatarStore::S3 { .. } => Ok("are kept in a bucket".to_owned()),
+            }),
     });
     if let Some(tls) = &settings.server.tls {
         checks.push(check_certificate(tls));
     }
-    let is_remote = matches!(settings.store.url, crate::config::settings::StoreUrl::Postgres(_));
+    let is_remote = matches!(settings.store.url, StoreUrl::Postgres(_));
     if !(offline && is_remote) {
         checks.extend(check_store(settings).await);
     }
-    if !offline {
+    if settings.providers.is_empty() {
+        checks.push(Check {
+            what: "providers".to_owned(),
+            result: Ok("none: nobody can sign in until the configuration has one".to_owned()),
+        });
+    } else if !offline {
         checks.extend(check_providers(settings).await);
     }
     let problems = checks.iter().filter(|check| check.result.is_err()).count() as u64;
@@ -102,13 +113,32 @@ fn check_certificate(tls: &Tls) -> Check {
     Check { what: "certificate".to_owned(), result }
 }
 
+/// Whether this user can make files in a folder; of one that is not there yet, in the nearest that is. Nothing but
+/// the attempt tells: permissions, a read-only file system and the rules of a service manager all have a say.
+fn can_write_in(folder: &Path) -> Result<(), String> {
+    let folder = std::path::absolute(folder).map_err(|error| error.to_string())?;
+    let nearest = folder.ancestors().find(|ancestor| ancestor.symlink_metadata().is_ok());
+    let nearest = nearest.unwrap_or(&folder);
+    let attempt = nearest.join(format!(".latchkey-validate-{}", std::process::id()));
+    match OpenOptions::new().write(true).create_new(true).open(&attempt) {
+        Ok(_file) => {
+            remove(&attempt);
+            Ok(())
+        }
+        Err(error) => Err(format!("this user cannot write in {}: {error}", nearest.display())),
+    }
+}
+
 async fn check_store(settings: &Settings) -> Vec<Check> {
-    let is_file = matches!(&settings.store.url, crate::config::settings::StoreUrl::Sqlite(path) if !path.exists());
-    if is_file {
-        return vec![Check {
-            what: "store".to_owned(),
-            result: Ok("will be made at the first start".to_owned()),
-        }];
+    if let StoreUrl::Sqlite(path) = &settings.store.url {
+        // SQLite writes files beside the database, and the lock is there, too.
+        let writable = can_write_in(folder_of(path));
+        if writable.is_err() || !path.exists() {
+            return vec![Check {
+                what: "store".to_owned(),
+                result: writable.map(|()| "will be made at the first start".to_owned()),
+            }];
+        }
     }
     let status = store::migration_status(&settings.store).await;
     let pending =

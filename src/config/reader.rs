@@ -184,16 +184,26 @@ impl Reader {
         self.surroundings.base.join(path)
     }
 
+    /// The same from the folder in which the command runs, as it has to be written in a shell.
+    fn seen_from_here(&self, path: &str) -> String {
+        let file = self.surroundings.file.as_deref().map(Path::new);
+        match file.and_then(Path::parent).filter(|folder| *folder != Path::new(".")) {
+            Some(folder) => folder.join(path).display().to_string(),
+            None => path.to_owned(),
+        }
+    }
+
     /// Whether a secret stands in the file itself, rather than behind a reference.
     pub(super) fn has_inline_secrets(&self) -> bool {
         self.has_inline_secrets
     }
 
     /// Refuses (or, where that is overridden, warns about) a file with a secret that is open to
-    /// others. `key` names it.
+    /// others. `key` names it; where there is none, it is the configuration itself.
     pub(super) fn check_privacy(&mut self, key: &str, path: &Path, shown: &str) {
+        let shown = if key.is_empty() { shown.to_owned() } else { self.seen_from_here(shown) };
         let credentials = self.surroundings.environment.get(CREDENTIALS_VARIABLE).map(Path::new);
-        let Err(refusal) = privacy::check(path, shown, credentials) else { return };
+        let Err(refusal) = privacy::check(path, &shown, credentials) else { return };
         if self.surroundings.allow_open_secrets {
             self.warn(format!("{key} {}", refusal.reason));
         } else {

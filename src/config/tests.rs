@@ -689,6 +689,28 @@ fn references_are_followed_and_files_lose_one_line_end() {
 }
 
 #[test]
+fn an_address_of_postgresql_takes_all_that_the_store_takes() {
+    for options in [
+        "",
+        "?sslmode=disable",
+        "?sslmode=require",
+        "?sslmode=verify-full",
+        "?sslmode=verify-full&sslrootcert=/etc/ssl/database.pem&connect_timeout=4",
+    ] {
+        let url = format!("postgres://app:hunter2@db:5432,db2/auth{options}");
+        let read = settings(&minimal(&format!("[store]\nurl = '{url}'"))).store.url;
+        assert!(matches!(&read, StoreUrl::Postgres(read) if read.expose() == url), "{url}");
+    }
+    for wrong in ["?sslmode=verify-ca", "?sslmode=perhaps", "?nonsense=1"] {
+        let url = format!("postgres://app:hunter2@db/auth{wrong}");
+        let place = Place::new(&minimal(&format!("[store]\nurl = '{url}'")));
+        let problem = &place.problems()[0];
+        assert_eq!(problem.key, "store.url", "{wrong}");
+        assert!(problem.remedy.as_ref().unwrap().contains("verify-full"), "{wrong}");
+    }
+}
+
+#[test]
 fn files_with_secrets_are_for_their_owner_alone() {
     let place = Place::new(&minimal(""));
     for mode in [0o640, 0o604, 0o620, 0o602] {
@@ -711,6 +733,13 @@ fn files_with_secrets_are_for_their_owner_alone() {
     let problem = &place.problems()[0];
     assert_eq!((problem.line, problem.key.as_str()), (Some(3), "server.secret_key"));
     assert_eq!(problem.remedy.as_deref(), Some("chmod 600 secret"));
+    // From another folder the remedy leads to the same file.
+    let mut elsewhere = place.request();
+    elsewhere.explicit = Some(place.folder.path().join("latchkey.toml"));
+    elsewhere.working_directory = PathBuf::from("/nowhere");
+    let problems = load(&elsewhere).expect_err("the secret is open").problems;
+    let remedy = format!("chmod 600 {}", place.folder.path().join("secret").display());
+    assert_eq!(problems[0].remedy.as_ref(), Some(&remedy));
     let place = place.with("LATCHKEY_ALLOW_OPEN_SECRETS", "1");
     let warning = "server.secret_key secret holds a secret and is open to others (mode 644)";
     assert_eq!(place.loaded().warnings, [warning]);

@@ -317,6 +317,7 @@ fn of_a_file_the_options_and_set_the_later_wins() {
 #[test]
 fn people_read_what_to_do_next() {
     let desk = Desk::alone("");
+    assert!(desk.run(&["migrate"]).status.success());
     let empty = desk.told(&["list"]);
     assert!(empty.starts_with("No clients yet. Register one:\n\n  latchkey clients register "));
     let said = desk.told(&["register", "My app", "--redirect-uri", "http://localhost:3000/cb"]);

@@ -92,7 +92,10 @@ fn the_configuration_in_the_manifests_is_valid_with_a_secret_and_refused_with_th
     let real = |name: &String| {
         let value = match name.as_str() {
             "LATCHKEY_SECRET" => "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
-            "DATABASE_URL" => "postgres://latchkey:password@db.example:5432/latchkey",
+            // As the example has it, options included.
+            "DATABASE_URL" => {
+                secret[name].as_str().unwrap().strip_prefix("to be replaced: ").unwrap()
+            }
             _ => "value",
         };
         (name.clone(), value.to_owned())

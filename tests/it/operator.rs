@@ -16,9 +16,11 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// With a store of its own.
+    /// With a store of its own, in which nothing is yet.
     pub fn alone() -> Self {
-        Self::of("https://auth.example", "url = \"sqlite:latchkey.db\"", "")
+        let operator = Self::of("https://auth.example", "url = \"sqlite:latchkey.db\"", "");
+        operator.told(&["migrate"]);
+        operator
     }
 
     /// With address, store and pictures of a server; `further` stands behind them.

@@ -524,6 +524,117 @@ fn migrations_are_listed_and_applied_and_a_newer_schema_is_refused() {
 }
 
 /// Reported, not asserted: figures belong into benchmarks.
+/// A configuration with a database beside it that is not there yet.
+fn configured(folder: &Path, further: &str) -> PathBuf {
+    let config = folder.join("latchkey.toml");
+    write_private(
+        &config,
+        &format!(
+            "[server]\npublic_url = \"http://127.0.0.1:8080\"\n\
+             secret_key = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"\n{further}"
+        ),
+    );
+    config
+}
+
+/// Commands that look at what is there, or change it.
+const BESIDE: [&[&str]; 8] = [
+    &["keys", "list"],
+    &["keys", "reseal"],
+    &["users", "list"],
+    &["users", "promote", "rivka"],
+    &["clients", "list"],
+    &["sessions", "revoke", "--before", "0"],
+    &["audit", "tail"],
+    &["audit", "export"],
+];
+
+#[test]
+fn commands_make_no_database_where_there_is_none() {
+    for command in BESIDE {
+        let folder = tempfile::tempdir().unwrap();
+        let config = configured(folder.path(), "");
+        let refused = run(command, &config);
+        let said = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{command:?}");
+        assert!(said.starts_with("There is no database ") && said.contains("store.url"), "{said}");
+        assert!(!folder.path().join("latchkey.db").exists(), "{command:?}");
+    }
+    for command in [
+        &["generate-keys"][..],
+        &["clients", "register", "--public", "App", "--redirect-uri", "https://app.example/"],
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let made = run(command, &configured(folder.path(), ""));
+        assert!(made.status.success(), "{command:?}: {}", text(&made.stderr));
+    }
+}
+
+#[test]
+fn commands_leave_an_older_schema_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = configured(folder.path(), "");
+    assert!(run(&["generate-keys"], &config).status.success());
+    let database = rusqlite::Connection::open(folder.path().join("latchkey.db")).unwrap();
+    database
+        .execute_batch(
+            "DELETE FROM refinery_schema_history WHERE version = 8;
+             DELETE FROM schema_compatibility WHERE version = 8;",
+        )
+        .unwrap();
+    let pending = || {
+        let all = run_json(&["migrate", "--status"], &config);
+        all["items"].as_array().unwrap().iter().filter(|one| one["applied_on"].is_null()).count()
+    };
+    for command in BESIDE.into_iter().chain([&["generate-keys"][..]]) {
+        let refused = run(command, &config);
+        let said = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{command:?}");
+        assert!(said.contains("version 7") && said.contains("`latchkey migrate`"), "{said}");
+        assert_eq!(pending(), 1, "{command:?}");
+    }
+    assert!(run(&["migrate"], &config).status.success());
+    assert!(run(&["keys", "list"], &config).status.success());
+}
+
+#[test]
+fn validation_finds_folders_that_cannot_be_written_and_says_when_nobody_can_sign_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = run_json(&["validate"], &configured(folder.path(), ""));
+    let checks = said["items"].as_array().unwrap();
+    let providers = checks.iter().find(|one| one["check"] == "providers").unwrap();
+    assert!(providers["detail"].as_str().unwrap().contains("nobody can sign in"), "{said}");
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "nothing but the configuration: {left:?}");
+
+    // Nobody makes files in there, root included.
+    let further = "[store]\nurl = \"sqlite:/proc/latchkey/latchkey.db\"\n[avatars]\nstore = \"file:/proc/avatars\"\n";
+    let refused = run(&["validate", "--offline"], &configured(folder.path(), further));
+    assert_eq!(refused.status.code(), Some(1));
+    let said = text(&refused.stdout);
+    for expected in [
+        "store: this user cannot write in /proc",
+        "pictures: none can be stored: this user cannot write in /proc",
+    ] {
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn the_help_of_a_command_has_its_own_options_first_and_no_lines_cut_by_hand() {
+    let help =
+        text(&Command::new(BINARY).args(["generate-keys", "--help"]).output().unwrap().stdout);
+    let at = |option: &str| help.find(option).unwrap_or_else(|| panic!("{option}: {help}"));
+    assert!(at("--bits") < at("--config") && at("--config") < at("--format"), "{help}");
+    let help =
+        text(&Command::new(BINARY).args(["users", "token", "--help"]).output().unwrap().stdout);
+    assert!(help.contains("\"90s\"") && !help.contains('\\'), "{help}");
+    let mut backup = Command::new(BINARY);
+    let help = backup.args(["backup", "--help"]).env("COLUMNS", "100").output().unwrap();
+    let help = text(&help.stdout);
+    assert!(help.contains("\nanswered before it began. It is written"), "{help}");
+}
+
 #[test]
 fn cold_start_and_memory_are_reported() {
     let directory = tempfile::tempdir().unwrap();

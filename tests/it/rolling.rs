@@ -235,6 +235,7 @@ async fn a_second_signal_ends_a_node_at_once() {
     tokio::time::timeout(Duration::from_secs(20), draining).await.unwrap();
     node.signal("-TERM");
     assert!(!node.ended().await, "not all was finished: {}", node.log());
+    assert!(node.log().contains("A second signal (SIGTERM)"), "{}", node.log());
 }
 
 #[actix_web::test]

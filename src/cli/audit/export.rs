@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::actors::db_writer::apply;
 use crate::actors::key_ring::Reload;
+use crate::cli::desk::{self, Absent};
 use crate::cli::{Failure, Format, output};
 use crate::clock::{Clock, Stopwatch};
 use crate::config::settings::Settings;
@@ -76,7 +77,7 @@ async fn write_to(settings: &Settings, file: &File) -> Result<Closing, Failure> 
 /// Notes in the trail that it is exported, and writes it.
 async fn export(settings: &Settings, output: &mut dyn Write) -> Result<Closing, Failure> {
     let clock = Clock::system();
-    let store = startup::open_store(settings, &clock).await.map_err(Failure::of)?;
+    let store = desk::open_store(settings, &clock, Absent::Refused).await?;
     let KeyActors { writer, key_ring, keys } =
         startup::start_key_actors(settings, &clock, &store).map_err(Failure::of)?;
     key_ring.ask(Reload).await.map_err(Failure::of)?.map_err(Failure::of)?;

@@ -35,7 +35,7 @@ pub enum AuditCommand {
     },
     /// Check an export, and name the first entry that was changed, removed or inserted
     #[command(
-        after_help = "With --jwks neither configuration nor database is needed: keep a copy of the server's\n\
+        after_help = "With --jwks neither configuration nor database is needed: keep a copy of the server's \
         /.well-known/jwks.json from the time of the export, where nobody of the server can change it.\n\n\
         Example:\n  latchkey audit verify trail.jsonl --jwks jwks.json"
     )]

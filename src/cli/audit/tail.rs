@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Tail;
+use crate::cli::desk::{self, Absent};
 use crate::cli::output::{DIM, moment, short};
 use crate::cli::{Failure, Format, output};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::Settings;
 use crate::protocol::random;
-use crate::startup;
 use crate::store::model::AuditPage;
 use crate::store::{AuditRow, ReadStore};
 
@@ -31,7 +31,7 @@ const STEP: u32 = 500;
 /// A sentence on what stood in the way.
 pub async fn run(settings: &Settings, format: Format, options: Tail) -> Result<(), Failure> {
     let clock = Clock::system();
-    let store = startup::open_store(settings, &clock).await.map_err(Failure::of)?;
+    let store = desk::open_store(settings, &clock, Absent::Refused).await?;
     let page = AuditPage {
         actor: options.actor,
         action: options.action,

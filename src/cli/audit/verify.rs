@@ -6,13 +6,13 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::cli::desk::{self, Absent};
 use crate::cli::{Failure, Format, output};
 use crate::clock::Clock;
 use crate::config::settings::Settings;
 use crate::protocol::audit_trail::survey::{Surveyor, TrustedKeys};
 use crate::protocol::audit_trail::verifier::{Finding, Intact, Tampering, Verifier};
 use crate::protocol::key::{PublicKey, VerificationKey};
-use crate::startup;
 
 /// The longest line that is read: no entry and no statement comes near.
 const LONGEST_LINE: u64 = 64 << 20;
@@ -134,7 +134,7 @@ pub fn read_keys(path: &Path) -> Result<TrustedKeys, Failure> {
 /// # Errors
 /// A sentence on why the store cannot be asked.
 pub async fn stored_keys(settings: &Settings) -> Result<TrustedKeys, Failure> {
-    let store = startup::open_store(settings, &Clock::system()).await.map_err(Failure::of)?;
+    let store = desk::open_store(settings, &Clock::system(), Absent::Refused).await?;
     let keys = store.read.keys().await.map_err(Failure::of)?;
     let documents = keys.iter().filter_map(|key| serde_json::from_str(&key.public_jwk).ok());
     Ok(documents.filter_map(|jwk| trusted(&jwk)).collect())

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cli::desk::Desk;
+use crate::cli::desk::{Absent, Desk};
 use crate::cli::output::{self, ACCENT, DIM};
 use crate::cli::{Failure, Format};
 use crate::clock::Timestamp;
@@ -28,7 +28,11 @@ pub async fn run(
     format: Format,
     command: ClientsCommand,
 ) -> Result<(), Failure> {
-    let clients = Clients(Desk::open(settings, format).await?);
+    let absent = match command {
+        ClientsCommand::Register(_) => Absent::Made,
+        _ => Absent::Refused,
+    };
+    let clients = Clients(Desk::open(settings, format, absent).await?);
     match command {
         ClientsCommand::Register(request) => clients.register(request).await,
         ClientsCommand::List => clients.list().await,

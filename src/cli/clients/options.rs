@@ -48,7 +48,7 @@ The secret is printed once and stored as a hash: put it where only the app can r
     },
     /// Change what is registered about a client; what is not named stays as it is
     #[command(after_help = "\
-A list is replaced whole: name all redirect URIs, not only the new one. A running server follows within a
+A list is replaced whole: name all redirect URIs, not only the new one. A running server follows within a \
 second. If somebody else changes the client at the same moment, nothing is changed.
 
 Examples:
@@ -64,7 +64,7 @@ Examples:
     RotateSecret {
         /// The client's id
         id: String,
-        /// How long the present secret still works: \"90s\", \"24h\", \"7d\"; 0 ends it at once
+        /// How long the present secret still works: "90s", "24h", "7d"; 0 ends it at once
         #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = overlap)]
         overlap: Duration,
     },

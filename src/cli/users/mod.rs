@@ -10,7 +10,7 @@ mod token;
 use serde_json::{Value, json};
 
 use crate::administration::{self, AdministrationError};
-use crate::cli::desk::Desk;
+use crate::cli::desk::{Absent, Desk};
 use crate::cli::{Failure, Format, output};
 use crate::config::settings::Settings;
 use crate::routes::session::{UserBody, tokens_live_for};
@@ -28,7 +28,7 @@ pub async fn run(
     format: Format,
     command: UsersCommand,
 ) -> Result<(), Failure> {
-    let users = Users(Desk::open(settings, format).await?);
+    let users = Users(Desk::open(settings, format, Absent::Refused).await?);
     match command {
         UsersCommand::List(page) => users.list(page).await,
         UsersCommand::Show(Who { who }) => users.show(&who).await,

@@ -12,7 +12,7 @@ use crate::store::model::{LONGEST_COMMAND_LINE_TOKEN, Role, UserPosition, UserSt
 pub enum UsersCommand {
     /// List people, the newest first, or those who match
     #[command(after_help = "\
-With --query those whose username begins so come first, then those whose display name, then those whose
+With --query those whose username begins so come first, then those whose display name, then those whose \
 verified address does; upper and lower case are the same. A long list ends with the command for its next page.
 
 Examples:
@@ -43,7 +43,7 @@ Example:
     Demote(Who),
     /// Keep somebody out until they are unlocked: their sessions end at once, nothing is deleted
     #[command(after_help = "\
-A running server refuses their tokens within a second, and shows them a page that says so when they sign in.
+A running server refuses their tokens within a second, and shows them a page that says so when they sign in. \
 The last admin cannot be locked.
 
 Example:
@@ -64,7 +64,7 @@ Example:
     Revoke(Who),
     /// Delete somebody for good, with their ways to sign in, sessions and pictures
     #[command(after_help = "\
-What stays is the id, so that nobody ever gets it again, and the username, held against others for
+What stays is the id, so that nobody ever gets it again, and the username, held against others for \
 usernames.hold. The last admin cannot be deleted.
 
 On a terminal it asks for the username first. Elsewhere it needs --yes.
@@ -82,8 +82,8 @@ Examples:
     },
     /// Print an access token of somebody, for scripts that call the HTTP interface
     #[command(after_help = "\
-The token is printed alone on standard output. It is noted in the audit trail and cannot be renewed. It is
-listed among the person's sessions and ends with them: by `latchkey users revoke`, lock or delete, by the
+The token is printed alone on standard output. It is noted in the audit trail and cannot be renewed. It is \
+listed among the person's sessions and ends with them: by `latchkey users revoke`, lock or delete, by the \
 account page, by DELETE /auth/sessions/{id} with its sid. A key that is taken out of use ends it early, too.
 
 Examples:
@@ -93,7 +93,7 @@ Examples:
         /// Username or id
         #[arg(value_name = "USER")]
         who: String,
-        /// How long it works: \"90s\", \"15m\", at most 1h
+        /// How long it works: "90s", "15m", at most 1h
         #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = life)]
         ttl: Duration,
     },

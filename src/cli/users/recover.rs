@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::Users;
 use crate::actors::db_writer::apply;
-use crate::cli::desk::Desk;
+use crate::cli::desk::{self, Absent, Desk};
 use crate::cli::{Failure, Format, output};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::Settings;
@@ -59,7 +59,7 @@ pub async fn make_recovery_link(
     clock: &Clock,
     who: &str,
 ) -> Result<RecoveryLink, Failure> {
-    let store = startup::open_store(settings, clock).await.map_err(Failure::of)?;
+    let store = desk::open_store(settings, clock, Absent::Refused).await?;
     make(settings, clock, &store, who).await
 }
 

@@ -9,6 +9,7 @@ use crate::config::settings::{Store, StoreUrl};
 use crate::config::source::Value;
 use crate::config::values::{boolean, integer, text, text_where};
 use crate::protocol::secret::Secret;
+use crate::store;
 
 pub(super) fn read(section: &mut Section<'_>) -> Store {
     let base = section.reader().resolve("");
@@ -59,17 +60,14 @@ fn sqlite(path: &str, base: &Path) -> Parsed<StoreUrl> {
     }
 }
 
-/// The driver's own account of what is wrong may quote a password, so it is left out.
+/// As the store will read it, which takes options that the driver alone does not know. Any account of what is wrong may
+/// quote a password, so it is left out.
 fn postgres(text: &str) -> Parsed<StoreUrl> {
-    let refuse = |reason| {
-        Refusal::new(reason).remedy(
-            "write postgres://user:password@host/database, special characters in the password as %XX",
-        )
-    };
-    let config: tokio_postgres::Config =
-        text.parse().map_err(|_| refuse("is not an address of PostgreSQL"))?;
-    if config.get_hosts().is_empty() {
-        return Err(refuse("names no host"));
+    let url = Secret::new(text);
+    if store::postgres::address_without_password(&url).is_err() {
+        return Err(Refusal::new("is not an address of PostgreSQL").remedy(
+            "write postgres://user:password@host/database, special characters in the password as %XX; sslmode is disable, prefer, require or verify-full",
+        ));
     }
-    Ok(StoreUrl::Postgres(Secret::new(text)))
+    Ok(StoreUrl::Postgres(url))
 }
