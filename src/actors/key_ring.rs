@@ -311,8 +311,13 @@ pub struct KeyRing {
     missing: Vec<Algorithm>,
     /// Whether a rotation by the clock is under way.
     rotating: bool,
-    /// Whether the keys could not be read last time, as the log was told.
-    is_cut_off: bool,
+    /// Whether the store is being read because of a tick: one read at a time, so that a store that is slow to answer
+    /// is not asked by ever more, and those who have something to ask find a connection.
+    following: bool,
+    /// Whether something may have changed since that read began.
+    is_wanted: bool,
+    /// Why the store could not be read the last time, as the log was told.
+    trouble: Option<String>,
 }
 
 impl Due {
@@ -353,7 +358,9 @@ impl KeyRing {
             of_clients: Vec::new(),
             missing: Vec::new(),
             rotating: false,
-            is_cut_off: false,
+            following: false,
+            is_wanted: false,
+            trouble: None,
         }
     }
 
@@ -479,16 +486,33 @@ impl KeyRing {
     ) {
         match result.and_then(|found| actor.take_over(found)) {
             Ok(()) => {
-                if std::mem::take(&mut actor.is_cut_off) {
+                if actor.trouble.take().is_some() {
                     tracing::info!("signing keys can be read again");
                 }
                 actor.rotate_by_the_clock(context);
             }
-            // It is tried twice a second: once is told, the rest is for who looks closely.
-            Err(error) if std::mem::replace(&mut actor.is_cut_off, true) => {
-                tracing::debug!(%error, "signing keys can still not be read");
-            }
-            Err(error) => tracing::warn!(%error, "signing keys could not be read; trying again"),
+            Err(error) => actor.is_in_trouble(&error),
+        }
+        actor.following = false;
+        if actor.is_wanted {
+            actor.go_on_following(context);
+        }
+    }
+
+    /// Reads the store, or again once the read under way is over.
+    fn go_on_following(&mut self, context: &mut Context<Self>) {
+        self.is_wanted = self.following;
+        if !std::mem::replace(&mut self.following, true) {
+            context.spawn(self.follow().into_actor(self).map(Self::followed));
+        }
+    }
+
+    /// Tells the log, once for each reason.
+    fn is_in_trouble(&mut self, error: &KeyRingError) {
+        let reason = error.to_string();
+        if self.trouble.as_ref() != Some(&reason) {
+            tracing::warn!(error = reason, "signing keys could not be read; trying again");
+            self.trouble = Some(reason);
         }
     }
 
@@ -745,6 +769,7 @@ impl Actor for KeyRing {
 
     fn started(&mut self, context: &mut Context<Self>) {
         // Held back until the keys are read. Without them the next tick tries again.
+        self.following = true;
         context.wait(self.follow().into_actor(self).map(Self::followed));
     }
 }
@@ -755,7 +780,7 @@ impl Supervised for KeyRing {
         let files = self.means.files.iter().map(|key| (key.public().kid.clone(), Arc::clone(key)));
         self.parsed = files.collect();
         self.stored.clear();
-        self.rotating = false;
+        (self.rotating, self.following, self.is_wanted) = (false, false, false);
     }
 }
 
@@ -763,7 +788,7 @@ impl Handler<Tick> for KeyRing {
     type Result = ();
 
     fn handle(&mut self, Tick: Tick, context: &mut Context<Self>) {
-        context.spawn(self.follow().into_actor(self).map(Self::followed));
+        self.go_on_following(context);
     }
 }
 

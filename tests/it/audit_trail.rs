@@ -542,7 +542,7 @@ async fn who_follows_is_shown_what_comes_and_nothing_twice(backend: Backend) {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), until_shown).await.expect("it is shown");
+        tokio::time::timeout(Duration::from_secs(60), until_shown).await.expect("it is shown");
     }
     child.kill().unwrap();
     child.wait().unwrap();

@@ -96,7 +96,7 @@ impl Place {
 }
 
 fn client() -> Client {
-    Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap()
+    Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap()
 }
 
 async fn signed_in(url: &str, name: &str) -> String {

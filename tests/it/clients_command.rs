@@ -138,7 +138,7 @@ pub async fn follows(server: &Server, id: &str, is_expected: impl Fn(Option<&Cli
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), asking).await.expect("the server follows");
+    tokio::time::timeout(Duration::from_secs(60), asking).await.expect("the server follows");
 }
 
 async fn changes_reach_a_live_server(backend: Backend) {

@@ -130,7 +130,7 @@ impl Node {
 }
 
 fn plain_client() -> Client {
-    Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap()
+    Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap()
 }
 
 /// A whole deployment; ends with the test.
@@ -265,7 +265,7 @@ impl Deployment {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), asking)
+        tokio::time::timeout(Duration::from_secs(60), asking)
             .await
             .unwrap_or_else(|_| panic!("the proxy does not serve: {}", self.proxy.log()));
     }
@@ -274,7 +274,7 @@ impl Deployment {
     pub fn client(&self) -> ClientBuilder {
         Client::builder()
             .no_proxy()
-            .timeout(Duration::from_secs(20))
+            .timeout(Duration::from_secs(60))
             .tls_certs_only([self.authority()])
     }
 
@@ -310,10 +310,21 @@ impl Deployment {
         browser.page(&go_through(browser, stop, name).await).await
     }
 
+    /// The same without a query, and again, where the provider or the database has other things to do.
+    pub async fn sign_in_patiently(&self, browser: &Browser, name: &str) -> Response {
+        for _ in 0..5 {
+            let back = self.sign_in(browser, name, "").await;
+            if !back.status().is_server_error() {
+                return back;
+            }
+        }
+        self.sign_in(browser, name, "").await
+    }
+
     /// A browser in which `name` has signed in, and set up an account of that name if there was none.
     pub async fn signed_in(&self, name: &str) -> Browser {
         let browser = self.browser(true);
-        let back = self.sign_in(&browser, name, "").await;
+        let back = self.sign_in_patiently(&browser, name).await;
         if location(&back).is_some_and(|location| location.ends_with("/onboarding")) {
             let created = browser.post_json("/auth/setup", &json!({ "username": name })).await;
             assert_eq!(created.status(), StatusCode::CREATED);

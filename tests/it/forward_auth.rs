@@ -39,7 +39,7 @@ async fn page(deployment: &Deployment, browser: &Browser, target: &str) -> Respo
 }
 
 async fn within_bounds<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), what).await.expect("the proxies follow")
+    tokio::time::timeout(Duration::from_secs(60), what).await.expect("the proxies follow")
 }
 
 /// The session's cookies by their whole names.

@@ -257,7 +257,7 @@ impl Server {
                 self.app.key_ring.ask(Reload).await.unwrap().unwrap();
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), asking).await.expect("a key is made")
+        tokio::time::timeout(Duration::from_secs(60), asking).await.expect("a key is made")
     }
 
     /// Moves a clock that stands to the present, where the command line has gone on.
@@ -385,7 +385,7 @@ impl Server {
     }
 
     /// A connection of our own to PostgreSQL.
-    async fn connection(&self) -> &tokio_postgres::Client {
+    pub async fn connection(&self) -> &tokio_postgres::Client {
         self.connection.get_or_init(|| self.connect()).await
     }
 
@@ -423,7 +423,7 @@ impl Browser {
             .cookie_store(has_jar)
             .redirect(Policy::none())
             .default_headers(headers)
-            .timeout(Duration::from_secs(30))
+            .timeout(Duration::from_secs(60))
             .no_proxy()
             .build()
             .unwrap();

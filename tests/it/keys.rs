@@ -175,7 +175,7 @@ async fn has_keys(server: &Server, algorithms: &[Algorithm], number: usize) {
     };
     let following =
         published.wait_for(|keys| algorithms.iter().all(|algorithm| of(keys, algorithm) == number));
-    let followed = tokio::time::timeout(Duration::from_secs(10), following).await;
+    let followed = tokio::time::timeout(Duration::from_secs(60), following).await;
     drop(followed.expect("the keys are made").unwrap());
 }
 

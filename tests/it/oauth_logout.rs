@@ -117,7 +117,7 @@ impl Receiver {
     pub async fn has(&self, number: usize) -> Vec<String> {
         let mut tokens = self.state.tokens.subscribe();
         let arriving = tokens.wait_for(|tokens| tokens.len() >= number);
-        let arrived = tokio::time::timeout(Duration::from_secs(10), arriving).await;
+        let arrived = tokio::time::timeout(Duration::from_secs(60), arriving).await;
         arrived.expect("the receiver is told").unwrap().clone()
     }
 }

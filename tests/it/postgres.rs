@@ -60,7 +60,7 @@ impl Database for Guard {
 }
 
 /// A server that a failed test left frozen is not waited for.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 impl Drop for Guard {
     fn drop(&mut self) {

@@ -104,7 +104,7 @@ pub fn write_private(path: &Path, text: &str) {
 }
 
 fn client() -> Client {
-    Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap()
+    Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap()
 }
 
 /// One session's tokens: what was answered last, and what was presented after that.
@@ -289,7 +289,7 @@ async fn a_recovery_link_of_the_command_line_opens_at_a_live_server(backend: Bac
     assert_eq!(run(&["users", "recover"], &config).status.code(), Some(2));
 }
 
-/// Asks until the server is ready, for half a minute at most.
+/// Asks until the server is ready, for a minute at most.
 pub async fn until_ready(client: &Client, url: &str) {
     let asking = async {
         loop {
@@ -300,7 +300,7 @@ pub async fn until_ready(client: &Client, url: &str) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), asking).await.expect("the server gets ready");
+    tokio::time::timeout(Duration::from_secs(60), asking).await.expect("the server gets ready");
 }
 
 async fn keys_made_by_the_command_line_reach_a_live_server(backend: Backend) {
@@ -328,7 +328,9 @@ async fn keys_made_by_the_command_line_reach_a_live_server(backend: Backend) {
                     }
                 }
             };
-            tokio::time::timeout(Duration::from_secs(5), asking).await.expect("the server follows");
+            tokio::time::timeout(Duration::from_secs(60), asking)
+                .await
+                .expect("the server follows");
         }
     };
     appears(true).await;

@@ -78,7 +78,7 @@ impl ReverseProxy {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), asking).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), asking).await.unwrap();
         proxy
     }
 

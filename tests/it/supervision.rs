@@ -38,7 +38,7 @@ async fn refresh_until(
 
 async fn break_and_check(backend: Backend, actor: &str, kind: &str) {
     let server = Server::start(backend, NO_GRACE).await;
-    let client = Client::builder().no_proxy().timeout(Duration::from_secs(12)).build().unwrap();
+    let client = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
     let mut tokens = Vec::new();
     for number in 0..6 {
         tokens.push(server.signed_in(&format!("user{number}")).await.refresh().await.unwrap());

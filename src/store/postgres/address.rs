@@ -59,10 +59,9 @@ impl Address {
         if config.get_application_name().is_none() {
             config.application_name("latchkey");
         }
-        // Of several hosts only the primary can be written: after a failover that is another one.
-        if config.get_hosts().len() > 1
-            && config.get_target_session_attrs() == TargetSessionAttrs::Any
-        {
+        // Only the primary can be written, and tells what was revoked a moment ago: after a failover that is another
+        // host, and one host's name may lead to a standby for a while.
+        if config.get_target_session_attrs() == TargetSessionAttrs::Any {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         Ok(Self { config, trust, schema: check_schema_name(schema)? })
@@ -221,7 +220,9 @@ mod tests {
     }
 
     #[test]
-    fn of_several_hosts_the_primary_is_sought() {
+    fn the_primary_is_sought() {
+        let one = parse("postgres://u@a:1/d").unwrap();
+        assert_eq!(one.config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
         let several = parse("postgres://u@a:1,b:2/d").unwrap();
         assert_eq!(several.config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
         assert_eq!(several.place(), "a:1 or b:2, database d, user u");

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Lines, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use latchkey::clock::Timestamp;
-use reqwest::Response;
+use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::harness::{Browser, location};
@@ -157,7 +157,14 @@ pub enum Stop {
 
 /// Follows redirects from an address of ours to a page of the provider, or back to us.
 pub async fn walk(browser: &Browser, target: &str) -> Stop {
-    walk_on(browser, browser.page(target).await).await
+    let mut answer = browser.page(target).await;
+    // A server whose database has other things to do says so, and is asked again.
+    for _ in 0..5 {
+        if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
+            answer = browser.page(target).await;
+        }
+    }
+    walk_on(browser, answer).await
 }
 
 async fn walk_on(browser: &Browser, mut answer: Response) -> Stop {

@@ -160,7 +160,7 @@ async fn a_family_that_another_transaction_holds_does_not_hold_up_the_rest() {
     let families = families(&store, 3).await;
     let holder = hold(&guard, families[1]).await;
     let batch = apply_batch(&store, advances(&families, 0));
-    let answers = tokio::time::timeout(Duration::from_secs(10), batch).await.unwrap();
+    let answers = tokio::time::timeout(Duration::from_secs(60), batch).await.unwrap();
     assert!(has_moved(&answers[0]) && has_moved(&answers[2]));
     assert!(matches!(&answers[1], Err(StoreError::Unavailable(_))), "{:?}", answers[1]);
     holder.batch_execute("ROLLBACK").await.unwrap();

@@ -21,7 +21,7 @@ pub async fn is_told(link: &mut Box<dyn Changes>, expected: Change) {
             }
         }
     };
-    let told = tokio::time::timeout(Duration::from_secs(10), told).await.expect("it is told");
+    let told = tokio::time::timeout(Duration::from_secs(60), told).await.expect("it is told");
     assert!(told == expected || told == Change::Anything, "{told:?}");
 }
 
