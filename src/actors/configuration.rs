@@ -13,6 +13,7 @@ use actix::{
     WrapFuture,
 };
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::db_writer::{DbWriter, WriteError, apply};
 use super::key_ring::{KeyRing, KeyRingError, Keys, RotateKey, all_open};
@@ -166,14 +167,7 @@ async fn prepare(
     running: Arc<InForce>,
     Reload { by }: Reload,
 ) -> Result<Prepared, ReloadError> {
-    let source = means.source.clone();
-    let former = Arc::clone(&running);
-    let reading = tokio::task::spawn_blocking(move || read(source.as_ref(), &former));
-    let read = tokio::time::timeout(READING, reading).await.map_err(|_| {
-        let seconds = READING.as_secs();
-        ReloadError::Interrupted(format!("a file did not answer within {seconds} s"))
-    })?;
-    let (prepared, file) = read.map_err(|error| ReloadError::Interrupted(error.to_string()))??;
+    let (prepared, file) = read_in_time(means.source.clone(), Arc::clone(&running)).await?;
     let refuse = |problem: Problem| {
         ReloadError::Refused(Problems { file: file.clone(), problems: vec![problem] })
     };
@@ -187,6 +181,27 @@ async fn prepare(
         apply(&means.writer, AppendAudit(entry)).await?;
     }
     Ok(prepared)
+}
+
+/// As [`read`], in a thread of its own: the end of the process waits for those of the runtime, but not for a file that
+/// never answers.
+async fn read_in_time(
+    source: Option<Source>,
+    running: Arc<InForce>,
+) -> Result<(Prepared, Option<String>), ReloadError> {
+    let interrupted = |why: String| ReloadError::Interrupted(why);
+    let (reply, answer) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("configuration".to_owned())
+        .spawn(move || {
+            // Nobody waits any more, if it took too long.
+            let _late = reply.send(read(source.as_ref(), &running));
+        })
+        .map_err(|error| interrupted(error.to_string()))?;
+    let answered = tokio::time::timeout(READING, answer).await.map_err(|_| {
+        interrupted(format!("a file did not answer within {} s", READING.as_secs()))
+    })?;
+    answered.map_err(|_| interrupted("the reading ended without an answer".to_owned()))?
 }
 
 /// Reads the configuration and what it names; the file that it is in.

@@ -63,7 +63,8 @@ pub async fn run(mut options: Options, named: Option<&Path>) -> Result<(), Failu
     let (again, at) = (options.clone(), loaded.settings.server.public_url.clone());
     let given = Given::new(loaded, Arc::new(move || self::loaded(&again, Some(&at))));
     let (clock, settings) = (Clock::system(), &given.settings);
-    telemetry::init(&settings.telemetry, settings.audit.log, clock.clone()).map_err(Failure::of)?;
+    let _log = telemetry::init(&settings.telemetry, settings.audit.log, clock.clone())
+        .map_err(Failure::of)?;
     let mut running = startup::start(given, true, clock).await.map_err(Failure::of)?;
     running.signing_key_is_there().await;
     demo_app::register(&running.app).await.map_err(Failure::of)?;

@@ -27,7 +27,8 @@ pub async fn run(explicit: Option<PathBuf>) -> Result<(), Failure> {
     let loaded = load(&request).map_err(Failure::nothing_was_started)?;
     let given = Given::new(loaded, Arc::new(move || config::load(&request)));
     let (clock, settings) = (Clock::system(), &given.settings);
-    telemetry::init(&settings.telemetry, settings.audit.log, clock.clone()).map_err(Failure::of)?;
+    let _log = telemetry::init(&settings.telemetry, settings.audit.log, clock.clone())
+        .map_err(Failure::of)?;
     let public_url = settings.server.public_url.clone();
     let has_no_provider = settings.providers.is_empty();
     let Some(running) = start(given, clock, &mut signals).await? else { return Ok(()) };

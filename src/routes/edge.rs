@@ -21,6 +21,7 @@ use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 use schemars::JsonSchema;
 use serde::Serialize;
+use tracing::Level;
 use uuid::Uuid;
 
 use super::auth::verify;
@@ -385,8 +386,8 @@ fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escape).collect())
 }
 
-/// Counts, and logs one line: at debug what is asked all day, at warn what went wrong on our side. Tells the
-/// route's template, where there is one.
+/// Counts, and logs one line: at debug what is asked all day and what is only due, at warn what went wrong on our side.
+/// Tells the route's template, where there is one.
 fn observe(
     app: &App,
     response: &ServiceResponse<BoxBody>,
@@ -407,8 +408,18 @@ fn observe(
         app.metrics.count_error(error.code);
     }
     route.observe(request.method(), status.as_u16(), took);
-    if !is_frequent || status.is_server_error() || tracing::enabled!(tracing::Level::DEBUG) {
-        log(app, response, template, error, took, is_frequent);
+    // While this node drains, to say so is what /ready is asked for.
+    let is_due = template == "/ready" && app.draining.load(Ordering::Relaxed);
+    let is_failure = status.is_server_error() && !is_due;
+    if !is_frequent || is_failure || tracing::enabled!(tracing::Level::DEBUG) {
+        let level = if is_failure {
+            Level::WARN
+        } else if is_frequent {
+            Level::DEBUG
+        } else {
+            Level::INFO
+        };
+        log(app, response, template, error, took, level);
     }
     (template != NO_ROUTE).then_some(template)
 }
@@ -427,7 +438,7 @@ fn log(
     route: &'static str,
     error: Option<&Rendered>,
     took: Duration,
-    is_frequent: bool,
+    level: Level,
 ) {
     let request = response.request();
     let status = response.status().as_u16();
@@ -440,12 +451,14 @@ fn log(
     let grant = granted.as_ref().map(|granted| granted.grant);
     let client = granted.as_ref().map(|granted| granted.client.as_str());
     if app.settings.telemetry.log_format == LogFormat::Json {
-        if response.status().is_server_error() {
-            tracing::warn!(status, method, route, grant, client, code, cause, ms, "request");
-        } else if is_frequent {
-            tracing::debug!(status, method, route, ms, "request");
-        } else {
-            tracing::info!(status, method, route, grant, client, code, cause, ms, "request");
+        match level {
+            Level::WARN => {
+                tracing::warn!(status, method, route, grant, client, code, cause, ms, "request");
+            }
+            Level::INFO => {
+                tracing::info!(status, method, route, grant, client, code, cause, ms, "request");
+            }
+            _ => tracing::debug!(status, method, route, ms, "request"),
         }
         return;
     }
@@ -453,11 +466,9 @@ fn log(
     if let (Some(grant), Some(client)) = (grant, client.map(printable)) {
         let _written = write!(line, " {grant} client={client}");
     }
-    if response.status().is_server_error() {
-        tracing::warn!(code, cause, "{line} {ms:.1}ms");
-    } else if is_frequent {
-        tracing::debug!("{line} {ms:.1}ms");
-    } else {
-        tracing::info!(code, cause, "{line} {ms:.1}ms");
+    match level {
+        Level::WARN => tracing::warn!(code, cause, "{line} {ms:.1}ms"),
+        Level::INFO => tracing::info!(code, cause, "{line} {ms:.1}ms"),
+        _ => tracing::debug!("{line} {ms:.1}ms"),
     }
 }

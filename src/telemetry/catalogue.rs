@@ -309,6 +309,9 @@ metrics! {
         [fixed("outcome", &["exported", "dropped", "failed"])],
         "Spans for `telemetry.otlp_endpoint`: taken by the collector, dropped because too many waited, or not taken",
         "`failed` rises: the collector is down or says no; the log has why. Requests are not affected.";
+    LOG_LINES_LOST = "latchkey_log_lines_lost_total", Counter, Background, [],
+        "Log lines that were not written because too many waited",
+        "It rises: whoever reads the log is stuck, or slower than this node writes. Requests are not affected.";
     CLOCK_SKEW = "latchkey_clock_skew_seconds", Gauge, Background, [],
         "By how much this machine's own clock is ahead of the database's, whose time counts",
         "More than 30 s either way: is the time of one of them set by hand?";

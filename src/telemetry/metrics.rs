@@ -660,6 +660,7 @@ impl Shown {
             &catalogue::TRACE_SPANS,
             outcomes.map(|(outcome, count)| (vec![label("outcome", outcome)], of(count))),
         )?;
+        page.counter(&catalogue::LOG_LINES_LOST, super::lost_lines())?;
         let skew = sources.skew.load(Ordering::Relaxed);
         page.gauge(&catalogue::CLOCK_SKEW, skew as f64 / 1000.0)
     }

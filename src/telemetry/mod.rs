@@ -11,6 +11,7 @@ pub mod traces;
 
 use std::sync::OnceLock;
 
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::{EnvFilter, reload};
 
@@ -30,20 +31,45 @@ pub enum TelemetryError {
     Twice,
 }
 
-/// Sends log lines to standard error, in the configured format. The copy of the audit trail is wanted whole
+/// Lines that wait to be written, at most: some seconds of a busy server's.
+const WAITING_LINES: usize = 8192;
+
+/// The log. When it is dropped, what waits is written, for a second at most.
+#[derive(Debug)]
+#[must_use = "lines that wait when it is dropped may be lost"]
+pub struct Log {
+    _writer: WorkerGuard,
+}
+
+/// What counts the lines that were lost.
+static LOST_LINES: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Lines that were not written because too many waited: whoever reads the log did not keep up, or is stuck.
+pub fn lost_lines() -> u64 {
+    LOST_LINES.get().map_or(0, |counter| counter.dropped_lines() as u64)
+}
+
+/// Sends log lines to standard error, in the configured format, by a thread of its own: nobody who is served waits for
+/// whoever reads them. The copy of the audit trail is wanted whole
 /// (`audit.log`), whatever else `log_level` leaves out; a filter for `latchkey::audit` has the last word.
 ///
 /// # Errors
 /// [`TelemetryError`].
-pub fn init(settings: &Telemetry, copies_trail: bool, clock: Clock) -> Result<(), TelemetryError> {
+pub fn init(settings: &Telemetry, copies_trail: bool, clock: Clock) -> Result<Log, TelemetryError> {
     let filter = filter(settings, copies_trail)?;
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let ansi = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let (lines, writer) = NonBlockingBuilder::default()
+        .buffered_lines_limit(WAITING_LINES)
+        .lossy(true)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    let lost = lines.error_counter();
     // What cannot be written (the disk is full, who reads is gone) is lost: to complain of it on the same standard
     // error would end the process.
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(lines)
         .log_internal_errors(false);
     match settings.log_format {
         LogFormat::Text => {
@@ -62,7 +88,10 @@ pub fn init(settings: &Telemetry, copies_trail: bool, clock: Clock) -> Result<()
             builder.try_init().map(|()| follow_by(move |filter| handle.reload(filter)))
         }
     }
-    .map_err(|_| TelemetryError::Twice)
+    .map_err(|_| TelemetryError::Twice)?;
+    // Set once, as the log.
+    let _is_first = LOST_LINES.set(lost);
+    Ok(Log { _writer: writer })
 }
 
 /// What is logged by these settings.

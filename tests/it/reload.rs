@@ -744,10 +744,14 @@ impl Process {
         Self { child, log, said: Vec::new() }
     }
 
-    fn hang_up(&self) {
+    fn signal(&self, name: &str) {
         let status =
-            Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status().unwrap();
+            Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
+    }
+
+    fn hang_up(&self) {
+        self.signal("-HUP");
     }
 
     /// Reads on until a line holds this.
@@ -828,7 +832,7 @@ async fn sighup_reads_it_again_and_the_log_says_what_became_of_it() {
 
 /// A named pipe at which nobody writes stands for a file on a server that is away.
 #[test]
-fn a_file_that_does_not_answer_holds_up_no_further_reloads() {
+fn a_file_that_does_not_answer_holds_up_neither_further_reloads_nor_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let (path, port) = (folder.path().join("latchkey.toml"), free_port());
     let mut process = Process::start(folder.path(), port);
@@ -842,6 +846,9 @@ fn a_file_that_does_not_answer_holds_up_no_further_reloads() {
     std::fs::rename(&aside, &path).unwrap();
     process.hang_up();
     process.says("configuration reloaded");
+    process.signal("-TERM");
+    process.says("stopped");
+    assert!(process.child.wait().unwrap().success());
 }
 
 #[test]

@@ -279,6 +279,7 @@ async fn a_second_signal_ends_a_node_at_once() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), draining).await.unwrap();
+    assert!(!node.log().contains("GET /ready"), "that it drains is no failure: {}", node.log());
     node.signal("-TERM");
     assert!(!node.ended().await, "not all was finished: {}", node.log());
     assert!(node.log().contains("A second signal (SIGTERM)"), "{}", node.log());
