@@ -78,7 +78,7 @@ pub async fn run(loaded: &Loaded, format: Format, file: &Path) -> Result<(), Fai
 
 fn tell(loaded: &Loaded, file: &Path, contents: &Contents, bytes: u64, took_ms: u64) {
     let Contents { users, sessions, .. } = contents;
-    anstream::println!(
+    output::line(format_args!(
         "Wrote {}: {} in {}.{} s, checked, readable by you alone. It holds {}, {} and {}.\n\nNot in it, and needed with it:\n",
         file.display(),
         output::size(bytes),
@@ -86,9 +86,9 @@ fn tell(loaded: &Loaded, file: &Path, contents: &Contents, bytes: u64, took_ms: 
         took_ms % 1_000 / 100,
         people(*users),
         output::count(*sessions, "sign-in"),
-        output::count(contents.keys.len() as u64, "signing key"),
-    );
-    not_included(loaded).iter().for_each(|line| anstream::println!("  {line}"));
+        output::count(contents.keys.len() as u64, "signing key")
+    ));
+    not_included(loaded).iter().for_each(|line| output::line(format_args!("  {line}")));
 }
 
 /// "1 person", "2 people".

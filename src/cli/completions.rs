@@ -3,9 +3,11 @@
 use clap::CommandFactory;
 use clap_complete::{Shell, generate};
 
-use crate::cli::CommandLine;
+use crate::cli::{CommandLine, output};
 
 /// Prints the script.
 pub fn run(shell: Shell) {
-    generate(shell, &mut CommandLine::command(), "latchkey", &mut std::io::stdout());
+    let mut script = Vec::new();
+    generate(shell, &mut CommandLine::command(), "latchkey", &mut script);
+    output::print(String::from_utf8_lossy(&script));
 }

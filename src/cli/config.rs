@@ -28,7 +28,7 @@ pub fn run(explicit: Option<PathBuf>, format: Format) -> Result<(), Failure> {
     let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0).min(60);
     for (line, entry) in lines.iter().zip(&loaded.entries) {
         let padding = " ".repeat(width.saturating_sub(line.chars().count()));
-        anstream::println!("{line}{padding}  {DIM}{}{DIM:#}", entry.origin);
+        output::line(format_args!("{line}{padding}  {DIM}{}{DIM:#}", entry.origin));
     }
     Ok(())
 }

@@ -58,7 +58,7 @@ pub async fn run(mut options: Options, named: Option<&Path>) -> Result<(), Failu
     let is_new = prepare(&options)?;
     let loaded = loaded(&options, None).map_err(Failure::nothing_was_started)?;
     for warning in &loaded.warnings {
-        anstream::eprintln!("{warning}");
+        output::complain(warning);
     }
     let (again, at) = (options.clone(), loaded.settings.server.public_url.clone());
     let given = Given::new(loaded, Arc::new(move || self::loaded(&again, Some(&at))));
@@ -281,33 +281,38 @@ async fn greet(
     ];
     let width = rows.iter().map(|(_, address, _)| address.len()).max().unwrap_or(0);
     let (accent, dim) = (output::ACCENT, output::DIM);
-    anstream::println!(
+    let mut greeting = String::new();
+    let mut say = |line: std::fmt::Arguments<'_>| greeting.push_str(&format!("{line}\n"));
+    say(format_args!(
         "Latchkey {} {dim}· development mode · loopback only{dim:#}\n",
         env!("CARGO_PKG_VERSION")
-    );
+    ));
     for (label, address, remark) in rows {
-        anstream::print!("  {label:<14} {accent}{address}{accent:#}");
-        if !remark.is_empty() {
-            let padding = " ".repeat(width - address.len());
-            anstream::print!("{padding}  {dim}{remark}{dim:#}");
+        match remark.is_empty() {
+            true => say(format_args!("  {label:<14} {accent}{address}{accent:#}")),
+            false => say(format_args!(
+                "  {label:<14} {accent}{address}{accent:#}{}  {dim}{remark}{dim:#}",
+                " ".repeat(width - address.len())
+            )),
         }
-        anstream::println!();
     }
-    anstream::println!("\n  {:<14} {directory} {dim}({contents}){dim:#}", "Data");
+    say(format_args!("\n  {:<14} {directory} {dim}({contents}){dim:#}", "Data"));
     let latchkey = format!("latchkey --config {directory}/latchkey.toml");
-    anstream::println!("  {:<14} {latchkey} users promote NAME", "Admin");
-    anstream::println!(
+    say(format_args!("  {:<14} {latchkey} users promote NAME", "Admin"));
+    say(format_args!(
         "  {:<14} {latchkey} clients register NAME --redirect-uri URI",
         "Your own app"
-    );
+    ));
     if cfg!(feature = "fault-injection") {
-        anstream::println!(
+        say(format_args!(
             "  {:<14} {}",
             "Faults",
             url.join("/dev/fault/{actor}?kind=panic|stall|stop")
-        );
+        ));
     }
     let milliseconds = watch.elapsed().as_millis();
-    anstream::println!("\nReady in {milliseconds} ms. Ctrl-C stops it; your data stays.");
+    say(format_args!("\nReady in {milliseconds} ms. Ctrl-C stops it; your data stays."));
+    // The server runs on, whether anybody reads this or not.
+    let _unread = write!(anstream::stdout(), "{greeting}");
     Ok(())
 }

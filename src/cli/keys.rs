@@ -81,12 +81,15 @@ async fn rotate_key(
 fn tell(settings: &Settings, report: &RotateReport, now: Timestamp) {
     let RotateReport { kid, algorithm, signs_from, .. } = report;
     if report.is_new {
-        anstream::println!("Made {algorithm} key {}, staged in the store.", output::short(kid));
+        output::line(format_args!(
+            "Made {algorithm} key {}, staged in the store.",
+            output::short(kid)
+        ));
     } else {
-        anstream::println!(
+        output::line(format_args!(
             "{algorithm} key {} was staged already; none was made.",
             output::short(kid)
-        );
+        ));
     }
     let signs = if *signs_from <= now {
         "signs now".to_owned()
@@ -95,16 +98,16 @@ fn tell(settings: &Settings, report: &RotateReport, now: Timestamp) {
         format!("signs from {} (publish_ahead {ahead})", output::minute(*signs_from))
     };
     match &report.replaces {
-        None => anstream::println!("It is in the JWKS now and {signs}."),
-        Some((replaced, None)) => anstream::println!(
+        None => output::line(format_args!("It is in the JWKS now and {signs}.")),
+        Some((replaced, None)) => output::line(format_args!(
             "It is in the JWKS now, {signs}, and replaces {}.",
             output::short(replaced)
-        ),
-        Some((replaced, Some(until))) => anstream::println!(
+        )),
+        Some((replaced, Some(until))) => output::line(format_args!(
             "It is in the JWKS now, {signs}, and replaces {},\nwhich stays published until {}, when the last token that it signed has expired.",
             output::short(replaced),
             output::minute(*until)
-        ),
+        )),
     }
 }
 
@@ -143,12 +146,12 @@ pub fn generate_files(
             "kid": key.public().kid, "algorithm": algorithm,
             "private": private.display().to_string(), "public": public.display().to_string(),
         })),
-        Format::Text => anstream::println!(
+        Format::Text => output::line(format_args!(
             "Made {algorithm} key {}.\n\n  Private  {} (only you can read it)\n  Public   {}\n\nAdd the private file to keys.files in the configuration to sign with it.",
             output::short(&key.public().kid),
             private.display(),
             public.display()
-        ),
+        )),
     }
     Ok(())
 }
@@ -199,8 +202,8 @@ pub async fn list(settings: &Settings, format: Format) -> Result<(), Failure> {
         return Ok(());
     }
     if keys.is_empty() {
-        anstream::println!(
-            "There is no key yet: `latchkey generate-keys` makes one, and so does the server's first start."
+        output::line(
+            "There is no key yet: `latchkey generate-keys` makes one, and so does the server's first start.",
         );
         return Ok(());
     }
@@ -265,7 +268,7 @@ pub async fn retire(
         Format::Json => {
             output::json(&json!({ "kid": kid, "outcome": word, "compromised": compromised }))
         }
-        Format::Text => anstream::println!("Key {}: {sentence}", output::short(&kid)),
+        Format::Text => output::line(format_args!("Key {}: {sentence}", output::short(&kid))),
     }
     Ok(())
 }
@@ -300,13 +303,13 @@ pub async fn reseal(settings: &Settings, format: Format) -> Result<(), Failure> 
     match format {
         Format::Json => output::json(&json!({ "resealed": resealed })),
         Format::Text if resealed == 0 => {
-            anstream::println!("Every key is sealed with the first server secret already.")
+            output::line("Every key is sealed with the first server secret already.")
         }
-        Format::Text => anstream::println!(
+        Format::Text => output::line(format_args!(
             "{} sealed with the first server secret. Keep the former one second in server.secret_key for {}, until the last refresh token that it signed is replaced.",
             output::count(resealed, "key"),
             output::duration(settings.tokens.refresh_ttl.max(Duration::from_secs(1)))
-        ),
+        )),
     }
     Ok(())
 }

@@ -1,15 +1,13 @@
 //! `latchkey man [COMMAND…]`: the manual page of the program or of one of its commands.
 
-use std::io::Write;
-
 use clap::CommandFactory;
 
-use crate::cli::{CommandLine, Failure};
+use crate::cli::{CommandLine, Failure, output};
 
 /// Prints the page as a manual reader takes it.
 ///
 /// # Errors
-/// If there is no such command, or the page cannot be printed.
+/// If there is no such command, or its page cannot be made.
 pub fn run(names: &[String]) -> Result<(), Failure> {
     let mut command = CommandLine::command();
     // Names the commands below after those above.
@@ -27,5 +25,7 @@ pub fn run(names: &[String]) -> Result<(), Failure> {
     }
     let mut page = Vec::new();
     let rendered = clap_mangen::Man::new(command).title(title.replace(' ', "-")).render(&mut page);
-    rendered.and_then(|()| std::io::stdout().write_all(&page)).map_err(Failure::of)
+    rendered.map_err(Failure::of)?;
+    output::print(String::from_utf8_lossy(&page));
+    Ok(())
 }

@@ -20,15 +20,15 @@ pub async fn run(settings: &Settings, format: Format, status: bool) -> Result<()
     store::check_schema(&settings.store).await.map_err(Failure::of)?;
     match format {
         Format::Json => print_json(&applied),
-        Format::Text if applied.is_empty() => anstream::println!("The schema is up to date."),
+        Format::Text if applied.is_empty() => output::line("The schema is up to date."),
         Format::Text => {
             for migration in &applied {
-                anstream::println!("Applied V{} {}", migration.version, migration.name);
+                output::line(format_args!("Applied V{} {}", migration.version, migration.name));
             }
-            anstream::println!(
+            output::line(format_args!(
                 "{} applied; the schema is up to date.",
                 output::count(applied.len() as u64, "migration")
-            );
+            ));
         }
     }
     Ok(())
@@ -48,10 +48,10 @@ fn list(all: &[MigrationStatus], format: Format) {
     output::table(&["VERSION", "NAME", "APPLIED"], &rows);
     let pending = all.iter().filter(|migration| migration.applied_on.is_none()).count() as u64;
     if pending > 0 {
-        anstream::println!(
+        output::line(format_args!(
             "\n{} pending: `latchkey migrate` applies them.",
             output::count(pending, "migration")
-        );
+        ));
     }
 }
 

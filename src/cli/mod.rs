@@ -225,7 +225,7 @@ pub fn run() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            anstream::eprintln!("{failure}");
+            output::complain(&failure);
             failure.status()
         }
     }

@@ -1,6 +1,8 @@
 //! How commands print: colours only on a terminal (and not with `NO_COLOR`), times relative for
 //! people and RFC 3339 for programs.
 
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -17,9 +19,36 @@ pub const ACCENT: Style = AnsiColor::Cyan.on_default();
 /// What matters less.
 pub const DIM: Style = Style::new().dimmed();
 
+/// Prints a line on standard output; see [`print`].
+pub fn line(text: impl Display) {
+    print(format_args!("{text}\n"));
+}
+
+/// Prints on standard output. Where who reads it has seen enough (`| head`), the command ends here, and well: whatever
+/// it was to do is done before it speaks. Where it cannot be written, the command ends here with a sentence.
+pub fn print(text: impl Display) {
+    let mut output = anstream::stdout();
+    let Err(error) = write!(output, "{text}").and_then(|()| output.flush()) else { return };
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        std::process::exit(0);
+    }
+    complain(format_args!("Standard output cannot be written: {error}."));
+    std::process::exit(1);
+}
+
+/// Prints a line on standard error; if it cannot be written, nobody is there to read it.
+pub fn complain(text: impl Display) {
+    aside(format_args!("{text}\n"));
+}
+
+/// As [`complain`], and stays on the line.
+pub fn aside(text: impl Display) {
+    let _unread = write!(anstream::stderr(), "{text}");
+}
+
 /// Prints one JSON value.
 pub fn json(value: &serde_json::Value) {
-    anstream::println!("{value:#}");
+    line(format_args!("{value:#}"));
 }
 
 /// "1 key", "2 keys".
@@ -99,7 +128,7 @@ pub fn visible(text: &str) -> String {
 pub fn member(name: &str, values: &[String], width: usize) {
     for (index, value) in values.iter().enumerate() {
         let label = if index == 0 { name } else { "" };
-        anstream::println!("  {DIM}{label:<width$}{DIM:#} {value}");
+        line(format_args!("  {DIM}{label:<width$}{DIM:#} {value}"));
     }
 }
 
@@ -143,15 +172,15 @@ pub fn table(headings: &[&str], rows: &[Vec<String>]) {
         cells.chain([headings[column].len()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-    let line = |cells: Vec<&str>| {
+    let aligned = |cells: Vec<&str>| {
         let padded = cells.iter().zip(&widths).map(|(cell, width)| {
             format!("{cell}{}", " ".repeat(width.saturating_sub(cell.chars().count())))
         });
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    anstream::println!("{DIM}{}{DIM:#}", line(headings.to_vec()));
+    line(format_args!("{DIM}{}{DIM:#}", aligned(headings.to_vec())));
     for row in rows {
-        anstream::println!("{}", line(row.iter().map(String::as_str).collect()));
+        line(aligned(row.iter().map(String::as_str).collect()));
     }
 }
 

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::cli::Failure;
+use crate::cli::{Failure, output};
 use crate::clock::Stopwatch;
 
 /// How often a line is printed.
@@ -103,7 +103,7 @@ impl Progress {
         } else if self.watch.elapsed() >= QUIET {
             self.watch = Stopwatch::start();
             let percent = done.min(all).saturating_mul(100).checked_div(all).unwrap_or(100);
-            anstream::eprintln!("{percent} %  {}", what());
+            output::complain(format_args!("{percent} %  {}", what()));
         }
     }
 

@@ -303,9 +303,9 @@ fn keep(database: &Path, now: Timestamp) -> Result<Option<PathBuf>, Failure> {
                 )));
             }
             // It cannot be read, which may be why it is replaced: it is kept as it is, in all its files.
-            Err(error) => anstream::eprintln!(
+            Err(error) => output::complain(format_args!(
                 "The database that is there cannot be read ({error}). It is kept as it is."
-            ),
+            )),
         }
         if kept.exists() {
             return Err(failed(&format!("{} is there already", kept.display())));
@@ -387,32 +387,35 @@ impl Restored<'_> {
             || "The file does not say when it was taken".to_owned(),
             |at| format!("It is as it was at {}", at.to_rfc3339()),
         );
-        anstream::println!(
+        output::line(format_args!(
             "Restored {} from {}. {as_of}: {}, {}.",
             self.database.display(),
             self.file.display(),
             people(*users),
             output::count(*sessions, "sign-in")
-        );
+        ));
         if let Some(kept) = &self.kept {
-            anstream::println!("The database that was there is kept as {}", kept.display());
+            output::line(format_args!("The database that was there is kept as {}", kept.display()));
         }
-        anstream::println!("\nWhat happened since is undone. Before you start the server:\n");
+        output::line("\nWhat happened since is undone. Before you start the server:\n");
         if !self.is_ready {
-            anstream::println!("  {}\n    brings its schema up to date\n", self.command("migrate"));
+            output::line(format_args!(
+                "  {}\n    brings its schema up to date\n",
+                self.command("migrate")
+            ));
         }
-        anstream::println!(
+        output::line(format_args!(
             "  {}\n    ends what was signed in then: what was signed out or found stolen since would be signed in again\n",
             self.revoke()
-        );
+        ));
         if let Some(command) = self.read_the_rest() {
-            anstream::println!(
+            output::line(format_args!(
                 "  {command}\n    lists what was done since, to do again what must be: people locked or deleted, keys retired as stolen\n"
-            );
+            ));
         }
-        anstream::println!(
+        output::line(format_args!(
             "Bring back {}, from the same time or later.",
             pictures(&self.settings.avatars.store)
-        );
+        ));
     }
 }

@@ -126,16 +126,16 @@ async fn revoke(desk: &Desk<'_>, before: Before) -> Result<(), Failure> {
     match desk.format {
         Format::Json => output::json(&json!({ "before": before, "ended": ended })),
         Format::Text if ended == 0 => {
-            anstream::println!(
+            output::line(format_args!(
                 "Nothing was signed in that was opened before {}.",
                 output::minute(before)
-            );
+            ));
         }
-        Format::Text => anstream::println!(
+        Format::Text => output::line(format_args!(
             "Ended {}, here and at apps, that were opened before {}.\nA running server refuses their tokens within a second.",
             output::count(ended, "sign-in"),
             output::minute(before)
-        ),
+        )),
     }
     Ok(())
 }

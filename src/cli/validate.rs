@@ -88,7 +88,7 @@ pub async fn run(settings: &Settings, format: Format, offline: bool) -> Result<(
                     Ok(detail) => ("ok     ", detail),
                     Err(problem) => ("problem", problem),
                 };
-                anstream::println!("  {mark}  {}: {detail}", check.what);
+                output::line(format_args!("  {mark}  {}: {detail}", check.what));
             }
         }
     }

@@ -711,6 +711,23 @@ async fn the_health_check_asks_by_tls_and_takes_the_configured_certificate_alone
     assert!(told.contains("certificate"), "{told}");
 }
 
+#[test]
+fn a_command_whose_reader_has_seen_enough_ends_well() {
+    let (gone, to) = std::io::pipe().unwrap();
+    drop(gone);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for arguments in [["completions", "bash"], ["man", "users"]] {
+        let printing =
+            |stdout: Stdio| Command::new(BINARY).args(arguments).stdout(stdout).output().unwrap();
+        let unread = printing(to.try_clone().unwrap().into());
+        assert_eq!((unread.status.code(), text(&unread.stderr)), (Some(0), String::new()));
+        let unwritten = printing(full.try_clone().unwrap().into());
+        assert_eq!(unwritten.status.code(), Some(1));
+        let reason = text(&unwritten.stderr);
+        assert!(reason.starts_with("Standard output cannot be written: No space left"), "{reason}");
+    }
+}
+
 /// A log that cannot be written is lost; sign-ins go on.
 #[actix_web::test]
 async fn a_log_that_cannot_be_written_neither_ends_nor_holds_up_anything() {

@@ -57,12 +57,12 @@ pub async fn run(settings: &Settings, format: Format, path: Option<&Path>) -> Re
         Format::Json => output::json(&json!({
             "file": path, "entries": closing.entries, "exported_at": closing.at, "digest": closing.digest,
         })),
-        Format::Text => anstream::println!(
+        Format::Text => output::line(format_args!(
             "Exported {} to {}, readable by you alone: it holds personal values.\n\nAnybody who has it and the server's keys can check it:\n\n  latchkey audit verify {} --jwks jwks.json",
             output::entries(closing.entries),
             path.display(),
             path.display()
-        ),
+        )),
     }
     Ok(())
 }
@@ -193,7 +193,7 @@ impl<'a> Written<'a> {
             let elapsed = self.watch.elapsed();
             if elapsed >= self.told + SILENCE {
                 self.told = elapsed;
-                anstream::eprintln!("{} exported", output::entries(self.entries));
+                output::complain(format_args!("{} exported", output::entries(self.entries)));
             }
         }
         Ok(())

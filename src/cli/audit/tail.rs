@@ -49,7 +49,7 @@ pub async fn run(settings: &Settings, format: Format, options: Tail) -> Result<(
         }
         (Format::Json, true) => rows.iter().for_each(tell_as_json),
         (Format::Text, false) if rows.is_empty() => {
-            anstream::println!("The audit trail has no such entries.");
+            output::line("The audit trail has no such entries.");
         }
         (Format::Text, _) => tell(&rows, clock.now(), true),
     }
@@ -121,7 +121,7 @@ fn document(row: &AuditRow) -> Value {
 }
 
 fn tell_as_json(row: &AuditRow) {
-    anstream::println!("{}", document(row));
+    output::line(document(row));
 }
 
 fn tell(rows: &[AuditRow], now: Timestamp, has_headings: bool) {
@@ -144,7 +144,9 @@ fn tell(rows: &[AuditRow], now: Timestamp, has_headings: bool) {
     }
     for row in rows {
         let [when, what, whom, by, further] = row.as_slice() else { continue };
-        anstream::println!("{when:<20}  {what:<26}  {whom:<18}  {by:<18}  {DIM}{further}{DIM:#}");
+        output::line(format_args!(
+            "{when:<20}  {what:<26}  {whom:<18}  {by:<18}  {DIM}{further}{DIM:#}"
+        ));
     }
 }
 

@@ -65,23 +65,25 @@ fn tell(format: Format, path: &Path, intact: &Intact) {
         return;
     }
     let Intact { issuer, exported_at, entries, chains, checkpoints, keys, .. } = intact;
-    anstream::println!(
+    output::line(format_args!(
         "{} is intact: nothing was changed, removed or inserted since {issuer} signed it at {exported_at}.\n",
         path.display()
-    );
+    ));
     let range = match (intact.since, intact.until) {
         (Some(since), Some(until)) => format!(", from {since} to {until}"),
         _ => String::new(),
     };
-    anstream::println!(
+    output::line(format_args!(
         "  {}{range}\n  {}, {}, signed by {}",
         output::entries(*entries),
         output::count(*chains, "chain"),
         output::count(*checkpoints, "checkpoint"),
         output::count(*keys, "key")
-    );
+    ));
     if let Some(before) = intact.removed_before {
-        anstream::println!("  older ones were removed until {before}, as audit.retention says");
+        output::line(format_args!(
+            "  older ones were removed until {before}, as audit.retention says"
+        ));
     }
 }
 

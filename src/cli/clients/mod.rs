@@ -96,7 +96,11 @@ impl Clients<'_> {
     fn tell_registered(&self, Registered { client, secret }: &Registered) {
         let Client { client_id, metadata, .. } = client;
         let url = &self.0.settings.server.public_url;
-        anstream::println!("Registered {}, a {} client.\n", metadata.client_name, kind(metadata));
+        output::line(format_args!(
+            "Registered {}, a {} client.\n",
+            metadata.client_name,
+            kind(metadata)
+        ));
         row("Client id", client_id, "");
         if let Some(secret) = secret {
             row(
@@ -115,8 +119,8 @@ impl Clients<'_> {
             row("Redirect URI", redirect_uri, "");
         }
         let scope = if metadata.scope.is_empty() { "none" } else { &metadata.scope };
-        anstream::println!("  {:<15} {scope}", "Scope");
-        anstream::println!("\n{}", self.next_step(client));
+        output::line(format_args!("  {:<15} {scope}", "Scope"));
+        output::line(format_args!("\n{}", self.next_step(client)));
     }
 
     /// What to do with a new client.
@@ -147,8 +151,8 @@ impl Clients<'_> {
             return Ok(());
         }
         if clients.is_empty() {
-            anstream::println!(
-                "No clients yet. Register one:\n\n  latchkey clients register \"My app\" --redirect-uri https://app.example/callback"
+            output::line(
+                "No clients yet. Register one:\n\n  latchkey clients register \"My app\" --redirect-uri https://app.example/callback",
             );
             return Ok(());
         }
@@ -180,11 +184,11 @@ impl Clients<'_> {
             return Ok(());
         }
         let now = self.0.clock.now();
-        anstream::println!(
+        output::line(format_args!(
             "{}, a {} client\n",
             client.metadata.client_name,
             kind(&client.metadata)
-        );
+        ));
         member("client_id", std::slice::from_ref(&client.client_id));
         member("registered", &[output::moment(client.created_at, now)]);
         member("changed", &[output::moment(client.updated_at, now)]);
@@ -216,17 +220,17 @@ impl Clients<'_> {
         }
         let id = &known.client_id;
         if changed.is_empty() {
-            anstream::println!("Nothing changed: {id} is registered like that already.");
+            output::line(format_args!("Nothing changed: {id} is registered like that already."));
             return Ok(());
         }
-        anstream::println!(
+        output::line(format_args!(
             "Changed {} of {id}. A running server follows within a second.",
             changed.join(", ")
-        );
+        ));
         if metadata.token_endpoint_auth_method.takes_secret() && known.secret.is_none() {
-            anstream::println!(
+            output::line(format_args!(
                 "It has no secret yet: `latchkey clients rotate-secret {id}` makes one."
-            );
+            ));
         }
         Ok(())
     }
@@ -242,7 +246,7 @@ impl Clients<'_> {
             self.print_json(&rotated);
             return Ok(());
         }
-        anstream::println!("Made a new secret for {}.\n", known.metadata.client_name);
+        output::line(format_args!("Made a new secret for {}.\n", known.metadata.client_name));
         row("Client id", id, "");
         if let Some(secret) = &rotated.secret {
             row(
@@ -262,7 +266,7 @@ impl Clients<'_> {
                     .to_owned()
             }
         };
-        anstream::println!("\n{former}");
+        output::line(format_args!("\n{former}"));
         Ok(())
     }
 
@@ -276,13 +280,13 @@ impl Clients<'_> {
             .map_err(|error| self.failure(error))?;
         match self.0.format {
             Format::Json => output::json(&json!({ "client_id": id, "outcome": "removed" })),
-            Format::Text => anstream::println!(
+            Format::Text => output::line(format_args!(
                 "Removed {} ({id}), with its secret, what people allowed it, and all access that it had.\n\
                  A running server refuses its tokens within a second. Who verifies access tokens without asking\n\
                  takes the last ones until they expire, in {} at the latest.",
                 known.metadata.client_name,
                 output::duration(access_ttl)
-            ),
+            )),
         }
         Ok(())
     }
@@ -295,7 +299,7 @@ fn kind(metadata: &ClientMetadata) -> &'static str {
 
 fn row(label: &str, value: &str, remark: &str) {
     let remark = if remark.is_empty() { String::new() } else { format!("  {DIM}{remark}{DIM:#}") };
-    anstream::println!("  {label:<15} {ACCENT}{value}{ACCENT:#}{remark}");
+    output::line(format_args!("  {label:<15} {ACCENT}{value}{ACCENT:#}{remark}"));
 }
 
 /// Members that `show` tells in words.

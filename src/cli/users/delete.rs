@@ -25,9 +25,9 @@ impl Users<'_> {
                     "Deleting {name} cannot be undone, and here is no terminal to ask at. Say --yes if you mean it."
                 )));
             }
-            anstream::eprint!(
+            output::aside(format_args!(
                 "This deletes {name} for good, with their ways to sign in, sessions and pictures.\nType the username to go on: "
-            );
+            ));
             confirm(name, input.lock())?;
         }
         let by = self.0.by();
@@ -43,9 +43,9 @@ impl Users<'_> {
             Err(error) => Err(error),
         };
         if let Err(error) = removed {
-            anstream::eprintln!(
+            output::complain(format_args!(
                 "{name} is deleted, but their pictures are still there: {error}. A running server removes them later."
-            );
+            ));
         }
         match self.0.format {
             Format::Json => {
@@ -58,9 +58,9 @@ impl Users<'_> {
                     }
                     None => "Anybody can take the name.".to_owned(),
                 };
-                anstream::println!(
+                output::line(format_args!(
                     "Deleted {name}, with their ways to sign in, sessions and pictures. {held}\nA running server refuses their tokens within a second."
-                );
+                ));
             }
         }
         Ok(())

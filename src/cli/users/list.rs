@@ -36,9 +36,7 @@ impl Users<'_> {
                     .collect();
                 output::json(&json!({ "items": documents, "next_cursor": next }));
             }
-            Format::Text if found.is_empty() && next.is_none() => {
-                anstream::println!("{}", nobody(is_narrowed))
-            }
+            Format::Text if found.is_empty() && next.is_none() => output::line(nobody(is_narrowed)),
             Format::Text => self.print_page(&found, next.as_deref()),
         }
         Ok(())
@@ -63,10 +61,10 @@ impl Users<'_> {
             .collect();
         output::table(&["USERNAME", "NAME", "ROLE", "STATUS", "ADDRESS", "SINCE", "ID"], &rows);
         if let Some(cursor) = next {
-            anstream::println!(
+            output::line(format_args!(
                 "\n{DIM}There are more. The next page:{DIM:#}\n\n  {}",
                 output::next_page(cursor)
-            );
+            ));
         }
     }
 }

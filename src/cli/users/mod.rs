@@ -89,7 +89,7 @@ impl Users<'_> {
                 let emails = self.0.store.read.emails(user.id).await.map_err(Failure::of)?;
                 output::json(&document(self.0.settings, user, emails));
             }
-            Format::Text => anstream::println!("{sentence}"),
+            Format::Text => output::line(&sentence),
         }
         Ok(())
     }
@@ -163,12 +163,12 @@ impl Users<'_> {
                 output::json(&json!({ "id": user.id, "username": name, "ended": count }));
             }
             Format::Text if count == 0 => {
-                anstream::println!("{name} is signed in nowhere; nothing changed.");
+                output::line(format_args!("{name} is signed in nowhere; nothing changed."));
             }
-            Format::Text => anstream::println!(
+            Format::Text => output::line(format_args!(
                 "{} A running server refuses their tokens within a second. {name} can sign in again.",
                 what_ended(count)
-            ),
+            )),
         }
         Ok(())
     }

@@ -41,9 +41,9 @@ impl Users<'_> {
             Format::Text => {
                 let (name, until) = (&user.username, output::minute(expires_at));
                 let accent = output::ACCENT;
-                anstream::println!(
+                output::line(format_args!(
                     "A way back into the account {name}, for one use, until {until}:\n\n  {accent}{url}{accent:#}\n\nWhoever opens it can connect a new way to sign in to this account: hand it to {name} alone."
-                );
+                ));
             }
         }
         Ok(())

@@ -24,8 +24,10 @@ impl Users<'_> {
         let sessions = self.live_sessions(&user).await?;
         let now = self.0.clock.now();
         match &user.display_name {
-            Some(name) => anstream::println!("{} ({})\n", user.username, output::visible(name)),
-            None => anstream::println!("{}\n", user.username),
+            Some(name) => {
+                output::line(format_args!("{} ({})\n", user.username, output::visible(name)))
+            }
+            None => output::line(format_args!("{}\n", user.username)),
         }
         let used = sessions.first().map(|session| output::moment(session.last_used_at, now));
         let signed_in = match used {
@@ -63,7 +65,7 @@ impl Users<'_> {
             return Ok(());
         }
         if sessions.is_empty() {
-            anstream::println!("{} is signed in nowhere.", user.username);
+            output::line(format_args!("{} is signed in nowhere.", user.username));
             return Ok(());
         }
         let now = self.0.clock.now();

@@ -55,11 +55,11 @@ impl Users<'_> {
                 "access_token": token, "token_type": "Bearer", "expires_in": life.as_secs(), "sid": session,
             })),
             Format::Text => {
-                anstream::println!("{token}");
-                anstream::eprintln!(
+                output::line(&token);
+                output::complain(format_args!(
                     "It acts as {name} for {}; `latchkey users revoke {name}` ends it earlier.",
                     output::duration(life)
-                );
+                ));
             }
         }
         Ok(())
