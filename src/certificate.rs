@@ -8,6 +8,8 @@ use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, InconsistentKeys};
+use x509_cert::der::Decode;
+use x509_cert::time::Time;
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
@@ -146,99 +148,18 @@ struct Validity {
 impl Validity {
     /// As the certificate tells (RFC 5280 §4.1); `None` if that cannot be read.
     fn of(certificate: &[u8]) -> Option<Self> {
-        const VERSION: u8 = 0xa0;
-        let certificate = Element::first(certificate)?.content;
-        let mut fields = Element::first(certificate)?.content;
-        if fields.first() == Some(&VERSION) {
-            fields = Element::first(fields)?.rest;
-        }
-        // Serial number, signature algorithm and issuer come before.
-        for _ in 0..3 {
-            fields = Element::first(fields)?.rest;
-        }
-        let from = Element::first(Element::first(fields)?.content)?;
-        let until = Element::first(from.rest)?;
-        Some(Self { from: from.moment()?, until: until.moment()? })
-    }
-}
-
-/// An element of DER (X.690 §8.1), and what follows it.
-struct Element<'a> {
-    tag: u8,
-    content: &'a [u8],
-    rest: &'a [u8],
-}
-
-impl<'a> Element<'a> {
-    fn first(bytes: &'a [u8]) -> Option<Self> {
-        const LONG: u8 = 0x80;
-        let (&tag, bytes) = bytes.split_first()?;
-        let (&length, bytes) = bytes.split_first()?;
-        let (length, bytes) = if length < LONG {
-            (usize::from(length), bytes)
-        } else {
-            let (digits, bytes) = bytes.split_at_checked(usize::from(length - LONG))?;
-            let length = digits.iter().try_fold(0_usize, |length, digit| {
-                length.checked_mul(256)?.checked_add(usize::from(*digit))
-            })?;
-            (length, bytes)
+        let validity = x509_cert::Certificate::from_der(certificate).ok()?.tbs_certificate.validity;
+        let moment = |time: Time| {
+            let seconds = time.to_unix_duration().as_secs();
+            Timestamp::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
         };
-        let (content, rest) = bytes.split_at_checked(length)?;
-        Some(Self { tag, content, rest })
-    }
-
-    /// The moment of a UTCTime or GeneralizedTime, as certificates write them.
-    fn moment(&self) -> Option<Timestamp> {
-        const UTC_TIME: u8 = 0x17;
-        const GENERALIZED_TIME: u8 = 0x18;
-        let digits = std::str::from_utf8(self.content).ok()?;
-        let digits = match self.tag {
-            UTC_TIME if digits.get(..2)? < "50" => format!("20{digits}"),
-            UTC_TIME => format!("19{digits}"),
-            GENERALIZED_TIME => digits.to_owned(),
-            _ => return None,
-        };
-        let part = |from: usize, to: usize| digits.get(from..to);
-        let (year, month, day) = (part(0, 4)?, part(4, 6)?, part(6, 8)?);
-        let (hour, minute, second) = (part(8, 10)?, part(10, 12)?, part(12, 14)?);
-        Timestamp::parse_rfc3339(&format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z"))
+        Some(Self { from: moment(validity.not_before), until: moment(validity.not_after) })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn moment(tag: u8, digits: &str) -> Option<String> {
-        Element { tag, content: digits.as_bytes(), rest: &[] }.moment().map(Timestamp::to_rfc3339)
-    }
-
-    #[test]
-    fn times_are_read_in_both_forms() {
-        let is = |text: &str| Timestamp::parse_rfc3339(text).map(Timestamp::to_rfc3339);
-        assert_eq!(moment(0x17, "260301091407Z"), is("2026-03-01T09:14:07Z"));
-        assert_eq!(moment(0x17, "500101000000Z"), is("1950-01-01T00:00:00Z"));
-        assert_eq!(moment(0x18, "20500101000000Z"), is("2050-01-01T00:00:00Z"));
-        for (tag, digits) in [(0x17, "2603"), (0x17, "269901000000Z"), (0x04, "260301091407Z")] {
-            assert_eq!(moment(tag, digits), None, "{digits}");
-        }
-    }
-
-    #[test]
-    fn what_is_cut_off_or_longer_than_it_can_be_is_no_element() {
-        let element = Element::first(&[0x30, 0x81, 2, 7, 8, 9]).unwrap();
-        assert_eq!((element.tag, element.content, element.rest), (0x30, &[7, 8][..], &[9][..]));
-        for bytes in [
-            &[][..],
-            &[0x30],
-            &[0x30, 2, 1],
-            &[0x30, 0x82, 1],
-            &[0x30, 0x89, 1, 1, 1, 1, 1, 1, 1, 1, 1],
-        ] {
-            assert!(Element::first(bytes).is_none(), "{bytes:?}");
-        }
-        assert_eq!(Validity::of(&[0x30, 0]), None);
-    }
 
     #[test]
     fn an_encrypted_key_is_known_by_either_form() {

@@ -205,6 +205,8 @@ enum KeysCommand {
     /// Take a key out of use; if it signs, another takes over first
     Retire {
         /// The key's id, or the start of it
+        // Ids are in base64url, and one of 64 begins with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
         /// Drop it from the JWKS now and refuse its tokens: for a key that was stolen
         #[arg(long)]
@@ -304,4 +306,31 @@ fn load(
         let _written = writeln!(anstream::stderr(), "{warning}");
     }
     Ok(loaded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_may_begin_with_a_hyphen() {
+        for line in [
+            "latchkey keys retire -4rX --compromised",
+            "latchkey keys retire --compromised -4rX",
+            "latchkey clients show -Zk2",
+            "latchkey clients update -Zk2 --auto-approve",
+            "latchkey clients rotate-secret -Zk2 --overlap 0",
+            "latchkey clients remove -Zk2 --format json",
+        ] {
+            let parsed = CommandLine::try_parse_from(line.split(' '));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+        let CommandLine { command, .. } =
+            CommandLine::try_parse_from(["latchkey", "keys", "retire", "-4rX", "--compromised"])
+                .unwrap();
+        let Command::Keys(KeysCommand::Retire { kid, compromised }) = command else {
+            panic!("{command:?}")
+        };
+        assert_eq!((&*kid, compromised), ("-4rX", true));
+    }
 }

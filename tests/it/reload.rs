@@ -821,7 +821,7 @@ async fn sighup_reads_it_again_and_the_log_says_what_became_of_it() {
     // What is asked all day is told at debug alone.
     browser.get("/health").await;
     let process = tokio::task::spawn_blocking(move || {
-        process.says("DEBUG 200 GET /health");
+        process.says("DEBUG latchkey::routes::edge: 200 GET /health");
         process
     });
     let process = process.await.unwrap();

@@ -44,6 +44,7 @@ The secret is printed once and stored as a hash: put it where only the app can r
     /// Show everything that is registered about a client, except its secret
     Show {
         /// The client's id
+        #[arg(allow_hyphen_values = true)]
         id: String,
     },
     /// Change what is registered about a client; what is not named stays as it is
@@ -63,6 +64,7 @@ Examples:
   latchkey clients rotate-secret my-app --overlap 0       the old one was stolen: it stops at once")]
     RotateSecret {
         /// The client's id
+        #[arg(allow_hyphen_values = true)]
         id: String,
         /// How long the present secret still works: "90s", "24h", "7d"; 0 ends it at once
         #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = overlap)]
@@ -71,6 +73,7 @@ Examples:
     /// Remove a client with its secret, what people allowed it, and all access that it has
     Remove {
         /// The client's id
+        #[arg(allow_hyphen_values = true)]
         id: String,
     },
 }
@@ -92,6 +95,7 @@ pub struct Register {
 #[derive(Debug, Args)]
 pub struct Update {
     /// The client's id
+    #[arg(allow_hyphen_values = true)]
     pub id: String,
     #[command(flatten)]
     options: Options,

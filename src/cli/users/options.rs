@@ -118,7 +118,7 @@ pub struct Who {
 #[derive(Debug, Args)]
 pub struct List {
     /// Whose username, display name or verified address begins so
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(super) query: Option<String>,
     /// Only those of this role
     #[arg(long, value_enum, value_name = "ROLE")]
@@ -130,7 +130,7 @@ pub struct List {
     #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) limit: u32,
     /// Where to go on, as the page before said
-    #[arg(long, value_name = "CURSOR", value_parser = super::list::read_cursor)]
+    #[arg(long, value_name = "CURSOR", allow_hyphen_values = true, value_parser = super::list::read_cursor)]
     pub(super) cursor: Option<UserPosition>,
 }
 

@@ -59,9 +59,10 @@ impl Address {
         if config.get_application_name().is_none() {
             config.application_name("latchkey");
         }
-        // Only the primary can be written, and tells what was revoked a moment ago: after a failover that is another
-        // host, and one host's name may lead to a standby for a while.
-        if config.get_target_session_attrs() == TargetSessionAttrs::Any {
+        // Of several hosts only the primary can be written: after a failover that is another one.
+        if config.get_hosts().len() > 1
+            && config.get_target_session_attrs() == TargetSessionAttrs::Any
+        {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         Ok(Self { config, trust, schema: check_schema_name(schema)? })
@@ -220,9 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn the_primary_is_sought() {
-        let one = parse("postgres://u@a:1/d").unwrap();
-        assert_eq!(one.config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+    fn of_several_hosts_the_primary_is_sought() {
         let several = parse("postgres://u@a:1,b:2/d").unwrap();
         assert_eq!(several.config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
         assert_eq!(several.place(), "a:1 or b:2, database d, user u");

@@ -26,6 +26,14 @@ use crate::store::error::{OpenError, StoreError};
 /// How long a connection may take to be made, and how long one waits for a free one.
 pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
+/// Refuses a standby, as a server that takes no connections yet: what it tells may be old, and what was revoked a
+/// moment ago be missing in it. One host's name may lead to one for a while after a failover.
+const REFUSE_STANDBY: &str = "\
+    DO $$ BEGIN IF pg_is_in_recovery() THEN \
+        RAISE EXCEPTION USING ERRCODE = 'cannot_connect_now', \
+            MESSAGE = 'it is a standby, whose answers may be old'; \
+    END IF; END $$";
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -73,7 +81,7 @@ impl Connector {
     /// # Errors
     /// [`OpenError::Unreachable`] if TLS cannot be set up.
     pub(super) fn new(address: &Address, purpose: Purpose) -> Result<Self, OpenError> {
-        let mut session_settings = purpose.session_settings().to_owned();
+        let mut session_settings = format!("{REFUSE_STANDBY}; {}", purpose.session_settings());
         if let Some(schema) = &address.schema {
             let quoted = quote(schema);
             write!(session_settings, "; SET search_path = {quoted}").expect("a String takes text");

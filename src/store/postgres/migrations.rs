@@ -27,6 +27,9 @@ type Applied = BTreeMap<u32, (String, String)>;
 pub(super) async fn migrate(address: &Address) -> Result<Vec<MigrationStatus>, OpenError> {
     let mut client = connect(address).await?;
     pooler::refuse(address, &client, &pooler::connect(address).await?).await?;
+    if is_read_only(&client).await.map_err(|error| unreachable(address, &describe(&error)))? {
+        return Err(unanswering(address, "it takes no writes"));
+    }
     // The lock belongs to the session: should this process die, it is free all the same.
     match client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await {
         Ok(_) => {}
@@ -43,6 +46,13 @@ pub(super) async fn migrate(address: &Address) -> Result<Vec<MigrationStatus>, O
         tracing::debug!(%error, "the migration lock goes with its connection");
     }
     migrated
+}
+
+/// Whether the server was made to take no writes, as some do whose disk is full.
+async fn is_read_only(client: &Client) -> Result<bool, tokio_postgres::Error> {
+    let row = client.query_one("SELECT current_setting('transaction_read_only')", &[]).await?;
+    let setting: String = row.try_get(0)?;
+    Ok(setting == "on")
 }
 
 async fn migrate_locked(

@@ -6,7 +6,6 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use latchkey::actors::key_ring::{KeyRingError, Reload, Retire};
-use latchkey::actors::outbox::Idle;
 use latchkey::cli::{Format, validate};
 use latchkey::protocol::jwt::{Algorithm, ID_TOKEN};
 use latchkey::protocol::key::{SigningKey, generate};
@@ -220,12 +219,10 @@ async fn n03_what_was_being_sent_when_a_server_ended_is_sent_again(backend: Back
     // It ends without an answer, and so without having settled anything.
     let next = server.restarted().await;
     receiver.release();
+    // It was given back, so that nobody waits until the lease would be over.
     deliver(&next).await;
-    assert_eq!((receiver.tokens().len(), held(&next).await), (1, 1), "it may still be under way");
-    next.clock.advance(Duration::from_secs(60));
-    let tokens = receiver.has(2).await;
-    next.app.outbox.ask(Idle).await.unwrap();
-    assert_eq!(held(&next).await, 0);
+    let tokens = receiver.tokens();
+    assert_eq!((tokens.len(), held(&next).await), (2, 0));
     let (first, second) =
         (verified(&next, &app, &tokens[0]).await, verified(&next, &app, &tokens[1]).await);
     assert_eq!(first["jti"], second["jti"], "whoever got both can tell");

@@ -100,15 +100,9 @@ impl Logged {
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         let ended = web::block(move || {
             assert!(self.process.child.wait().unwrap().success());
-            self
+            self.output.join().unwrap()
         });
-        ended.await.unwrap().said()
-    }
-
-    /// All that it said, once it has ended.
-    pub fn said(self) -> String {
-        drop(self.process);
-        self.output.join().unwrap()
+        ended.await.unwrap()
     }
 }
 
@@ -538,7 +532,7 @@ async fn l11_nothing_that_is_sent_begins_a_line_or_commands_a_terminal() {
             );
             exchange(authority, line.as_bytes()).await;
         }
-        let said = server.said();
+        let said = server.ended().await;
         let (_greeting, logged) = said.split_once("Ready in").unwrap();
         assert!(logged.lines().count() > 1_000);
         for line in logged.lines().skip(1).filter(|line| !line.trim().is_empty()) {

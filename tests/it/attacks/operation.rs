@@ -410,18 +410,22 @@ async fn o22_a_pooler_in_transaction_mode_is_refused_with_a_sentence_and_one_of_
     let (settings, _guard) = fresh_settings();
     let StoreUrl::Postgres(url) = &settings.url else { panic!("no PostgreSQL") };
     let schema = settings.schema.as_ref().unwrap();
+    let store = |url: &str| format!("[store]\nurl = \"{url}\"\nschema = \"{schema}\"\n");
     let through = |pooler: &Pooler| {
         let (start, end) = url.expose().split_once('@').unwrap();
         let database = end.split_once('/').unwrap().1;
-        format!(
-            "[store]\nurl = \"{start}@127.0.0.1:{}/{database}\"\nschema = \"{schema}\"\n",
-            pooler.port
-        )
+        store(&format!("{start}@127.0.0.1:{}/{database}", pooler.port))
     };
     let folder = tempfile::tempdir().unwrap();
     let pooler = Pooler::start(url.expose(), "transaction");
     let config = configuration(folder.path(), &through(&pooler));
     for command in [&["migrate"] as &[&str], &["serve"], &["users", "list"]] {
+        if command == ["users", "list"] {
+            // It reads what somebody else has made.
+            let direct = configuration(folder.path(), &store(url.expose()));
+            assert!(run(&["migrate"], &direct).status.success());
+            configuration(folder.path(), &through(&pooler));
+        }
         let refused = run(command, &config);
         assert_eq!(refused.status.code(), Some(1), "{command:?}");
         let told = text(&refused.stderr);

@@ -78,6 +78,25 @@ impl PrivateCluster {
         Secret::new(format!("postgres://latchkey:{password}@127.0.0.1:{port}/postgres"))
     }
 
+    /// A standby that follows this one, on a port of its own.
+    pub(crate) fn standby(&self) -> Self {
+        let mut standby = Self::without_data();
+        standby.password.clone_from(&self.password);
+        let mut copy = standby.command(self.binaries.join("pg_basebackup"));
+        copy.arg("--pgdata").arg(standby.data()).args(["--checkpoint=fast", "--no-sync"]);
+        copy.args(["--write-recovery-conf", "--dbname", self.url().expose()]);
+        run(&mut copy, "pg_basebackup cannot be started");
+        standby.restart();
+        standby
+    }
+
+    /// Makes a standby the primary; when it returns it is.
+    pub(crate) fn promote(&self) {
+        let mut promotion = self.command(self.binaries.join("pg_ctl"));
+        promotion.args(["promote", "--wait", "--pgdata"]).arg(self.data());
+        run(&mut promotion, "pg_ctl cannot be started");
+    }
+
     /// Ends the server at once, as a crash does: what was not committed is lost.
     pub(crate) fn kill(&mut self) {
         signal("QUIT", &[self.postmaster()]);
@@ -121,7 +140,8 @@ impl PrivateCluster {
         signal("CONT", &self.processes());
     }
 
-    fn initialize() -> Self {
+    /// A folder for a cluster.
+    fn without_data() -> Self {
         let cluster = Self {
             folder: tempfile::Builder::new().prefix("latchkey-postgres.").tempdir().unwrap(),
             binaries: find_binaries(),
@@ -131,10 +151,17 @@ impl PrivateCluster {
             has_tls: false,
             guard: None,
         };
+        if let Some(Owner { user, group }) = cluster.owner {
+            chown(cluster.folder.path(), Some(user), Some(group)).unwrap();
+        }
+        cluster
+    }
+
+    fn initialize() -> Self {
+        let cluster = Self::without_data();
         let password = cluster.folder.path().join("password");
         fs::write(&password, &cluster.password).unwrap();
         if let Some(Owner { user, group }) = cluster.owner {
-            chown(cluster.folder.path(), Some(user), Some(group)).unwrap();
             chown(&password, Some(user), Some(group)).unwrap();
         }
         let mut initdb = cluster.command(cluster.binaries.join("initdb"));

@@ -51,7 +51,7 @@ async fn run(log_format: &str) -> (String, Vec<(&'static str, String)>) {
         ("granted", granted.headers["x-request-id"].to_str().unwrap().to_owned()),
         ("client", client.to_owned()),
     ];
-    (server.said(), ids)
+    (server.ended().await, ids)
 }
 
 fn id_of<'a>(ids: &'a [(&'static str, String)], name: &str) -> &'a str {
