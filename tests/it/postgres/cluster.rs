@@ -82,7 +82,7 @@ impl PrivateCluster {
     pub(crate) fn standby(&self) -> Self {
         let mut standby = Self::without_data();
         standby.password.clone_from(&self.password);
-        let mut copy = standby.command(self.binaries.join("pg_basebackup"));
+        let mut copy = standby.command(self.tool("pg_basebackup"));
         copy.arg("--pgdata").arg(standby.data()).args(["--checkpoint=fast", "--no-sync"]);
         copy.args(["--write-recovery-conf", "--dbname", self.url().expose()]);
         run(&mut copy, "pg_basebackup cannot be started");
@@ -92,7 +92,7 @@ impl PrivateCluster {
 
     /// Makes a standby the primary; when it returns it is.
     pub(crate) fn promote(&self) {
-        let mut promotion = self.command(self.binaries.join("pg_ctl"));
+        let mut promotion = self.command(self.tool("pg_ctl"));
         promotion.args(["promote", "--wait", "--pgdata"]).arg(self.data());
         run(&mut promotion, "pg_ctl cannot be started");
     }
@@ -170,6 +170,12 @@ impl PrivateCluster {
         initdb.args(["--locale=C", "--no-sync"]);
         run(&mut initdb, "initdb cannot be started");
         cluster
+    }
+
+    /// A program that belongs to the server's: beside it where it really is, else wherever it is found.
+    fn tool(&self, name: &str) -> PathBuf {
+        let server = fs::canonicalize(self.binaries.join("postgres")).unwrap();
+        Some(server.with_file_name(name)).filter(|tool| tool.exists()).unwrap_or(name.into())
     }
 
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
