@@ -19,7 +19,7 @@ pub const ACCENT: Style = AnsiColor::Cyan.on_default();
 /// What matters less.
 pub const DIM: Style = Style::new().dimmed();
 
-/// Prints a line on standard output; see [`print`].
+/// Prints a line on standard output; see [`print()`].
 pub fn line(text: impl Display) {
     print(format_args!("{text}\n"));
 }
